@@ -1,0 +1,48 @@
+"""Errors, by whose fault it is: the caller of an API learns from the type alone whom to ask."""
+
+from dataclasses import dataclass
+
+
+class FlipsideError(Exception):
+    """Whatever Flipside raises on purpose."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One broken rule of an input, said so that its author can mend it."""
+
+    #: where it stands, as a path: ``arms[1].price.percent``
+    field: str
+    #: what was found there
+    value: str
+    #: the rule that it breaks
+    rule: str
+    #: what to write instead
+    way_out: str
+
+    def __str__(self) -> str:
+        return f"{self.field} = {self.value}: {self.rule}; {self.way_out}"
+
+
+class InvalidExperiment(FlipsideError):
+    """The registrant's fault: a definition breaks one rule or several; all of them are listed."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class InvalidPanel(FlipsideError):
+    """The analyst's fault: a panel breaks a rule; the message names the row and the rule."""
+
+
+class UnreadableMessage(FlipsideError):
+    """The sender's fault: bytes that are no event of the contract; they go to the dead letters."""
+
+
+class IllegalTransition(FlipsideError):
+    """Ours, or a race: an experiment in this state has no such move."""
+
+
+class NotEstimable(FlipsideError):
+    """The data's fault: no number can be given; the message is the reason that is published in its place."""
