@@ -1,0 +1,314 @@
+"""The published language: every message that crosses a topic, and its CloudEvents type.
+
+Inputs carry their id and version in the value, because each header costs the consumer half a microsecond; what Flipside
+writes carries CloudEvents 1.0 headers as well.
+"""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from controller.experiment import Experiment, MinorUnits
+from controller.wire import (
+    ClusterId,
+    Currency,
+    EventId,
+    Instant,
+    Message,
+    Name,
+    Text,
+    UnitId,
+)
+
+SOURCE = "/flipside"
+
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Sequence = Annotated[int, Field(ge=0)]
+
+
+# --- what the owner's systems say ------------------------------------------------------------------------------------
+
+
+class CatalogEntry(Message):
+    """What the owner's systems say of a unit."""
+
+    version: Literal[1] = 1
+    unit: UnitId
+    #: the zone whose local days are the market's periods; the same for all units of a market
+    time_zone: Text
+    category: Name | None = None
+    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    currency: Currency
+    list_price_minor: MinorUnits
+    #: unit cost; margin is computed only where it is known
+    cost_minor: MinorUnits | None = None
+    #: no arm may charge less, or more
+    floor_minor: MinorUnits | None = None
+    ceiling_minor: MinorUnits | None = None
+
+
+class Sale(Message):
+    """So many pieces of a unit sold at a price."""
+
+    version: Literal[1] = 1
+    id: EventId
+    unit: UnitId
+    occurred_at: Instant
+    quantity: Annotated[int, Field(ge=1, le=10**9)]
+    #: price of one piece
+    price_minor: MinorUnits
+    #: cost of one piece, where the seller knows it
+    cost_minor: MinorUnits | None = None
+    currency: Currency
+
+
+class CompetitorPrice(Message):
+    """What a rival asks for the same or a substitute product; no price means out of stock."""
+
+    version: Literal[1] = 1
+    id: EventId
+    unit: UnitId
+    competitor: Text
+    observed_at: Instant
+    price_minor: MinorUnits | None
+    currency: Currency
+
+
+class Applied(Message):
+    """A pricing system says what price went live, and on which assignment's word."""
+
+    version: Literal[1] = 1
+    id: EventId
+    unit: UnitId
+    arm: Name
+    price_minor: MinorUnits | None
+    applied_at: Instant
+    #: id of the assignment that it follows; None where its lease had lapsed and control was shown
+    assignment: EventId | None
+
+
+class Scope(Message):
+    """What a blackout covers."""
+
+    kind: Literal["global", "market", "cluster", "unit"]
+    #: the market, cluster or unit; empty for global
+    name: Annotated[str, Field(max_length=130)] = ""
+
+
+class Blackout(Message):
+    """A window [starts_at, ends_at) in which no price in its scope may change."""
+
+    version: Literal[1] = 1
+    id: Name
+    scope: Scope
+    starts_at: Instant
+    ends_at: Instant
+    reason: Text
+
+
+# --- what Flipside decides -------------------------------------------------------------------------------------------
+
+ReasonCode = Literal["scheduled", "blackout", "exclusivity", "released"]
+
+
+class Reason(Message):
+    """Why a unit has the arm it has: a code for machines, a detail for people."""
+
+    code: ReasonCode
+    detail: Text = ""
+
+
+class Assignment(Message):
+    """The arm of a unit over [effective_at, expires_at); afterwards, with nothing newer, control."""
+
+    version: Literal[1] = 1
+    #: experiment.version/day/unit: the same decision has the same id, however often it is published
+    id: EventId
+    unit: UnitId
+    cluster: ClusterId
+    experiment: Name
+    experiment_version: int
+    design_hash: str
+    block: int
+    #: the local day for which this was decided
+    day: date
+    arm: Name
+    #: what the draw asked for; differs from ``arm`` where a rule kept the old one
+    planned_arm: Name
+    #: None where the list price is not known to Flipside
+    price_minor: MinorUnits | None
+    currency: Currency
+    effective_at: Instant
+    #: end of the lease: None for a release to control, which needs none
+    expires_at: Instant | None
+    decided_at: Instant
+    #: apply only what is newer: (epoch, sequence) greater than what you hold
+    epoch: Sequence
+    sequence: Sequence
+    reason: Reason
+
+
+class Registered(Message):
+    """An experiment was accepted: its definition and hash, published before its start."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Experiment
+    design_hash: str
+    registered_at: Instant
+
+
+class Refused(Message):
+    """A definition or a blackout was refused; every broken rule is named."""
+
+    version: Literal[1] = 1
+    id: EventId
+    subject: Text
+    problems: tuple[Text, ...]
+    refused_at: Instant
+
+
+class BlackoutSet(Message):
+    """A blackout window was stored (or removed): from here on it binds every flip."""
+
+    version: Literal[1] = 1
+    id: EventId
+    blackout: Name
+    removed: bool
+    recorded_at: Instant
+
+
+class Undelivered(Message):
+    """Days of a market for which no assignment went out in time: their cells are reported, never replayed late."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    market: Name
+    first_day: date
+    last_day: date
+    reason: Text
+    decided_at: Instant
+
+
+# --- the clock -------------------------------------------------------------------------------------------------------
+
+
+class Tick(Message):
+    """It is now ``at``: recorded, so that a recorded history replays to the same decisions."""
+
+    version: Literal[1] = 1
+    kind: Literal["tick"] = "tick"
+    at: Instant
+
+
+class Ownership(Message):
+    """A worker took over a shard: the OFFSET of this record is its epoch."""
+
+    version: Literal[1] = 1
+    kind: Literal["ownership"] = "ownership"
+    worker: Text
+    at: Instant
+
+
+# --- what is counted and learned -------------------------------------------------------------------------------------
+
+
+class UnitDay(Message):
+    """All accepted sales of a unit in a period. A later record of the same key with a higher revision replaces it."""
+
+    version: Literal[1] = 1
+    unit: UnitId
+    day: date
+    starts_at: Instant
+    ends_at: Instant
+    quantity: Count
+    revenue_minor: Annotated[int, Field(ge=0)]
+    #: None unless the cost of every sale of the day is known
+    cost_minor: Annotated[int, Field(ge=0)] | None
+    currency: Currency
+    #: number of sale events folded in
+    events: Count
+    revision: Count
+
+
+class PeriodClosed(Message):
+    """A market's day is closed up to ``watermark``: all its unit-days (or their revisions) are in this topic."""
+
+    version: Literal[1] = 1
+    market: Name
+    day: date
+    watermark: Instant
+    #: sale topic partition -> next offset: everything before it is counted
+    offsets: dict[str, int]
+    #: unit-days and sale events of this day
+    unit_days: Count
+    events: Count
+    #: rows of this or earlier days that were published again because sales came late
+    revised: Count
+    #: 0 at the first closing, then counting up
+    revision: Count
+
+
+class EffectEstimate(Message):
+    """One number with what it rests on; where it cannot be given, ``reason_absent`` says why."""
+
+    value: float
+    se: float
+    ci_low: float
+    ci_high: float
+
+
+class Estimate(Message):
+    """A running estimate of the effect of one arm against control on one metric."""
+
+    version: Literal[1] = 1
+    experiment: Name
+    experiment_version: int
+    design_hash: str
+    metric: Literal["units", "revenue", "margin"]
+    arm: Name
+    estimator: Name
+    #: in the metric's own unit per unit-day; absent with a reason where it cannot be computed
+    absolute: EffectEstimate | None
+    #: relative to control's mean
+    relative: EffectEstimate | None
+    reason_absent: Text | None
+    confidence: float
+    #: the last closed day that all markets of the experiment share
+    through: date | None
+    clusters: Count
+    days: Count
+    cells: Count
+    #: reason -> number of unit-days left out
+    left_out: dict[str, int]
+    #: cells whose flip a blackout blocked: "unit day", the first 1000
+    blocked_cells: tuple[str, ...]
+    watermark: Instant | None
+    offsets: dict[str, int]
+    revision: Count
+    computed_at_event_time: Instant | None
+    code_version: Text
+
+
+#: model -> CloudEvents type
+CE_TYPES: dict[type[Message], str] = {
+    CatalogEntry: "flipside.catalog-entry.v1",
+    Sale: "flipside.sale.v1",
+    CompetitorPrice: "flipside.competitor-price.v1",
+    Applied: "flipside.applied.v1",
+    Blackout: "flipside.blackout.v1",
+    Experiment: "flipside.experiment.v1",
+    Assignment: "flipside.assignment.v1",
+    Registered: "flipside.registered.v1",
+    Refused: "flipside.refused.v1",
+    BlackoutSet: "flipside.blackout-set.v1",
+    Undelivered: "flipside.undelivered.v1",
+    Tick: "flipside.tick.v1",
+    Ownership: "flipside.ownership.v1",
+    UnitDay: "flipside.unit-day.v1",
+    PeriodClosed: "flipside.period-closed.v1",
+    Estimate: "flipside.estimate.v1",
+}

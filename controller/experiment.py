@@ -1,0 +1,153 @@
+"""What an owner pre-registers: an experiment, frozen, with one canonical spelling and one hash."""
+
+from datetime import date, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, field_serializer, model_validator
+
+from controller.wire import ClusterId, Currency, Message, Name, Text, UnitId, canonical_json, market_of, sha256_hex
+
+Percent = Annotated[Decimal, Field(gt=-100, le=1000, max_digits=9, decimal_places=4)]
+MinorUnits = Annotated[int, Field(ge=0, le=10**12)]
+Seed = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
+
+
+class PriceRule(Message):
+    """What an arm charges: the list price, so many percent above or below it, or one absolute price."""
+
+    #: percent added to the list price: -10 sells at 90 % of it
+    percent: Percent | None = None
+    #: a price in minor units (cents) of the experiment's currency
+    absolute_minor: MinorUnits | None = None
+
+    @model_validator(mode="after")
+    def _one_rule(self) -> Self:
+        if self.percent is not None and self.absolute_minor is not None:
+            raise ValueError("a price rule has a percent or an absolute price, not both")
+        return self
+
+    @field_serializer("percent")
+    def _plain(self, percent: Decimal | None) -> str | None:
+        return None if percent is None else format(percent.normalize(), "f")
+
+    def price_minor(self, list_price_minor: int) -> int:
+        """The price in minor units for a list price, halves rounded up."""
+        if self.absolute_minor is not None:
+            return self.absolute_minor
+        factor = Decimal(1) if self.percent is None else 1 + self.percent / 100
+        return int((list_price_minor * factor).quantize(Decimal(1), rounding=ROUND_HALF_UP))
+
+
+class Arm(Message):
+    """One price level of an experiment. The first arm of an experiment is its control."""
+
+    name: Name
+    price: PriceRule = PriceRule()
+
+
+class RandomDays(Message):
+    """Each local day is a block of its own; exactly half of the clusters are treated on each."""
+
+    kind: Literal["random_days"] = "random_days"
+
+
+#: closed set: one member a design
+DesignParameters = RandomDays
+
+
+class CatalogFilter(Message):
+    """Which units of the catalog take part; an absent field admits all."""
+
+    markets: tuple[Name, ...] | None = None
+    products: tuple[Name, ...] | None = None
+    categories: tuple[Name, ...] | None = None
+
+
+class Market(Message):
+    """Where everyone sees the same price at any instant, and whose clock says when a day begins."""
+
+    name: Name
+    time_zone: Text
+
+
+class Experiment(Message):
+    """A price experiment as its owner writes it, and, once registered, with its units and markets spelled out."""
+
+    name: Name
+    version: Annotated[int, Field(ge=1)] = 1
+    owner: Text = ""
+    description: Text = ""
+    currency: Currency
+    #: the units, or ``select`` to take them from the catalog at registration
+    units: tuple[UnitId, ...] = ()
+    select: CatalogFilter | None = None
+    #: filled from the catalog at registration: markets and their time zones
+    markets: tuple[Market, ...] = ()
+    #: units assigned together: by market, by product, each unit alone, or by name
+    clusters: Literal["market", "product", "unit"] | dict[ClusterId, tuple[UnitId, ...]] = "unit"
+    #: control first
+    arms: Annotated[tuple[Arm, ...], Field(min_length=2, max_length=16)]
+    design: DesignParameters = RandomDays()
+    #: first local day, in every market
+    start: date
+    #: number of local days
+    days: Annotated[int, Field(ge=1, le=3660)]
+    seed: Seed
+    #: how long before the first instant of a day its assignments are published
+    lead_minutes: Annotated[int, Field(ge=1, le=1439)] = 60
+
+    @property
+    def end(self) -> date:
+        """The first local day after the experiment."""
+        return self.start + timedelta(days=self.days)
+
+    @property
+    def lead(self) -> timedelta:
+        return timedelta(minutes=self.lead_minutes)
+
+    @property
+    def control(self) -> Arm:
+        return self.arms[0]
+
+    def cluster_by_unit(self) -> dict[str, str]:
+        """Unit -> cluster, for every unit that has one. O(units): call it once, not once a unit."""
+        if isinstance(self.clusters, dict):
+            return {unit: cluster for cluster, units in self.clusters.items() for unit in units}
+        if self.clusters == "unit":
+            return {unit: unit for unit in self.units}
+        part = 0 if self.clusters == "market" else 2
+        return {unit: unit.partition("/")[part] for unit in self.units}
+
+    def cluster_names(self) -> tuple[str, ...]:
+        """All clusters, sorted: the order in which nothing depends on how the definition was written."""
+        return tuple(sorted(set(self.cluster_by_unit().values())))
+
+    def time_zones(self) -> dict[str, str]:
+        return {market.name: market.time_zone for market in self.markets}
+
+    def units_by_market(self) -> dict[str, tuple[str, ...]]:
+        """Units of each market, sorted."""
+        grouped: dict[str, list[str]] = {}
+        for unit in sorted(self.units):
+            grouped.setdefault(market_of(unit), []).append(unit)
+        return {market: tuple(units) for market, units in grouped.items()}
+
+
+def seed_commitment(seed: str) -> str:
+    """SHA-256 of the seed: what may be published while the seed itself stays secret."""
+    return sha256_hex(seed.encode())
+
+
+def canonical_definition(experiment: Experiment) -> bytes:
+    """The canonical JSON of parameters, units and seed commitment: what the design hash is taken of."""
+    body = experiment.model_dump(mode="json", exclude={"seed"})
+    body["units"] = sorted(body["units"])
+    body["markets"] = sorted(body["markets"], key=lambda market: market["name"])
+    body["seed_commitment"] = seed_commitment(experiment.seed)
+    return canonical_json(body)
+
+
+def design_hash(experiment: Experiment) -> str:
+    """SHA-256 of :func:`canonical_definition`: published before the start, recomputable by anyone."""
+    return sha256_hex(canonical_definition(experiment))

@@ -1,0 +1,32 @@
+"""Time as a port. Nothing else in the house reads the wall clock."""
+
+from datetime import UTC, datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Tells what time it is for the decisions: the wall's, or that of a recorded or simulated history."""
+
+    def now(self) -> datetime:
+        """The present instant, aware, in UTC."""
+        ...
+
+
+class WallClock:
+    """The machine's clock."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+class TickClock:
+    """The clock of a topic of ticks: it stands still until the next tick moves it forward, and never runs back."""
+
+    def __init__(self) -> None:
+        self._now = datetime(1970, 1, 1, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self._now
+
+    def advance(self, to: datetime) -> None:
+        self._now = max(self._now, to)

@@ -1,0 +1,49 @@
+"""Settings: every knob of the shell, read from FLIPSIDE_* and nowhere else."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, StringConstraints
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,40}$")]
+
+
+class Settings(BaseSettings):
+    """Where the parts are and how the worker behaves. ``flipside config`` prints them with secrets masked."""
+
+    model_config = SettingsConfigDict(env_prefix="FLIPSIDE_", frozen=True, extra="ignore")
+
+    #: host:port[,host:port...] of the Kafka brokers
+    kafka: str = "127.0.0.1:9092"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_username: str | None = None
+    kafka_password: SecretStr | None = None
+    #: PEM file of the authority that signed the brokers' certificates
+    kafka_ca_file: str | None = None
+    redis: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    #: prefixes topics, groups and Redis keys, so that two installations never meet
+    namespace: Namespace = ""
+    #: partitions of each topic at creation; the number of tick partitions is the number of shards, fixed for life
+    partitions: Annotated[int, Field(ge=1, le=1024)] = 4
+    replication_factor: Annotated[int, Field(ge=1, le=7)] = 1
+    #: acknowledged by so many replicas before a write counts
+    min_insync_replicas: Annotated[int, Field(ge=1, le=7)] = 1
+    #: the wall clock, or the tick topic (replays, demos, tests)
+    clock: Literal["wall", "ticks"] = "wall"
+    #: how long after the end of a day sales may still come before it is closed
+    lateness_seconds: Annotated[int, Field(ge=0, le=7 * 86400)] = 900
+    #: how often the reconciler asks what is due
+    reconcile_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
+    #: the same question under the tick clock, where a quarter may pass in a minute
+    poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
+    metrics_host: str = "127.0.0.1"
+    #: 0 switches the endpoint off
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: how long to go on trying when Kafka or Redis cannot be reached at the start
+    connect_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
+
+    def prefixed(self, name: str) -> str:
+        """The name of a topic, group or key in this installation's namespace."""
+        return f"{self.namespace}.{name}" if self.namespace else name

@@ -1,0 +1,72 @@
+"""The topics: names, keys, retention and who may find what in them. `flipside topics create` makes them so."""
+
+from dataclasses import dataclass, field
+
+DAY_MS = 86_400_000
+FOREVER = "-1"
+
+CATALOG = "pricing.catalog.v1"
+COMPETITOR_PRICE = "pricing.competitor-price.v1"
+SALE = "pricing.sale.v1"
+DEFINITION = "pricing.experiment.definition.v1"
+BLACKOUT = "pricing.experiment.blackout.v1"
+ASSIGNMENT = "pricing.experiment.assignment.v1"
+ASSIGNMENT_LOG = "pricing.experiment.assignment-log.v1"
+APPLIED = "pricing.experiment.applied.v1"
+PANEL = "pricing.experiment.panel.v1"
+TICK = "pricing.experiment.tick.v1"
+TRIGGER = "pricing.experiment.trigger.v1"
+ESTIMATE = "pricing.experiment.estimate.v1"
+HEALTH = "pricing.experiment.health.v1"
+DEAD_LETTER = "pricing.experiment.dead-letter.v1"
+
+#: the largest record that an input may carry, and what a dead letter of it needs on top
+MAX_INPUT_BYTES = 2 * 1024 * 1024
+MAX_RECORD_BYTES = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One topic of the contract."""
+
+    name: str
+    #: what the record key is; the partition is murmur2(key) modulo the number of partitions
+    key: str
+    #: who writes and who reads
+    writers: str
+    readers: str
+    config: dict[str, str] = field(default_factory=dict)
+
+
+def _compacted(**more: str) -> dict[str, str]:
+    return {"cleanup.policy": "compact", "max.message.bytes": str(MAX_RECORD_BYTES), **more}
+
+
+def _kept(days: int | None, max_bytes: int = MAX_INPUT_BYTES) -> dict[str, str]:
+    retention = FOREVER if days is None else str(days * DAY_MS)
+    return {"cleanup.policy": "delete", "retention.ms": retention, "max.message.bytes": str(max_bytes)}
+
+
+OWNER, WORKERS, ANALYSIS = "the owner's systems", "workers", "analysis"
+
+TOPICS: dict[str, Topic] = {
+    topic.name: topic
+    for topic in (
+        Topic(CATALOG, "unit", OWNER, WORKERS, _compacted()),
+        Topic(COMPETITOR_PRICE, "unit", OWNER, WORKERS, _kept(30)),
+        Topic(SALE, "unit", OWNER, WORKERS, _kept(90)),
+        Topic(DEFINITION, "experiment", "API, CLI", "workers, analysis", _compacted()),
+        Topic(BLACKOUT, "window id", "API, CLI", WORKERS, _compacted()),
+        Topic(ASSIGNMENT, "unit", WORKERS, "pricing systems", _compacted()),
+        Topic(
+            ASSIGNMENT_LOG, "unit, experiment or window id", WORKERS, "analysis, verify", _kept(None, MAX_RECORD_BYTES)
+        ),
+        Topic(APPLIED, "unit", "pricing systems", ANALYSIS, _kept(90)),
+        Topic(PANEL, "unit/day, or market/day for its closing", WORKERS, "analysis, analysts", _compacted()),
+        Topic(TICK, "none: written to every partition", "reconciler, or a simulated clock", WORKERS, _kept(30)),
+        Topic(TRIGGER, "market", WORKERS, "the market's owner", _kept(30)),
+        Topic(ESTIMATE, "experiment/metric/arm/estimator", ANALYSIS, "analysts", _compacted()),
+        Topic(HEALTH, "experiment/check", ANALYSIS, "on-call", _compacted()),
+        Topic(DEAD_LETTER, "original key", WORKERS, "on-call", _kept(90, MAX_RECORD_BYTES)),
+    )
+}
