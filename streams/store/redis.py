@@ -60,7 +60,7 @@ class RedisStore:
     def _input(self, topic: str, partition: int, name: str) -> str:
         return f"{{{self._namespace}:{topic}:{partition}}}:{name}"
 
-    async def _run(self, script: str, keys: Sequence[str], args: Sequence[object]) -> Any:
+    async def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
         try:
             return await self._scripts[script](keys=list(keys), args=list(args))
         except ResponseError as error:
