@@ -220,6 +220,10 @@ class Store(Protocol):
         """These totals are published; a cell that changed in the meantime stays dirty, with one revision more."""
         ...
 
+    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
+        """Number of unit-days and of sale events of a market's day (ordinal), over all sale partitions."""
+        ...
+
     # --- closings, by shard -------------------------------------------------------------------------------------------
 
     async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:

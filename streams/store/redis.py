@@ -205,6 +205,13 @@ class RedisStore:
             for start in range(0, len(rows), 500):
                 await self._run("cleaned", keys, [json.dumps(rows[start : start + 500])])
 
+    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in range(self._shards):
+            pipe.hvals(self._input("sale", partition, f"cells:{market}:{day}"))
+        texts = [text for found in await pipe.execute() for text in found]
+        return len(texts), sum(int(text.split()[4]) for text in texts)
+
     # --- closings -----------------------------------------------------------------------------------------------------
 
     async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:
