@@ -7,7 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package flipside-client
+# uv: trust what the machine trusts, as pip does (a company's proxy signs with its own authority).
+COMPILE := uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package flipside-client
 
 .PHONY: help
 help: ## this list
@@ -24,8 +25,8 @@ $(INSTALLED): requirements-uv.lock requirements-dev.lock pyproject.toml client/p
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Flipside needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make install PYTHON=python3.11")'
 	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e . -e client
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --no-build-isolation -e . -e client
 	@touch $@
 
 .PHONY: demo
