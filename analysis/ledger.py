@@ -7,10 +7,9 @@ something that touches it was read.
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from functools import singledispatchmethod
+from operator import attrgetter
 
 from analysis.study import Sold, State, Study
 from controller.events import Assignment, PeriodClosed, Registered, UnitDay
@@ -61,12 +60,21 @@ class Ledger:
         self._unmet: defaultdict[str, set[date]] = defaultdict(set)
         self._by_market: defaultdict[str, list[Study]] = defaultdict(list)
 
-    @singledispatchmethod
     def fold(self, message: Message) -> None:
         """Take a record in; kinds that say nothing about unit-days change nothing."""
+        match message:
+            case UnitDay():
+                self._sold(message)
+            case Assignment():
+                self._assigned(message)
+            case PeriodClosed():
+                self._closed(message)
+            case Registered():
+                self._registered(message)
+            case _:
+                pass
 
-    @fold.register
-    def _(self, message: Registered) -> None:
+    def _registered(self, message: Registered) -> None:
         experiment = message.experiment
         key = (experiment.name, experiment.version)
         if key in self.studies:
@@ -75,8 +83,7 @@ class Ledger:
         for market in study.roster.units:
             self._by_market[market].append(study)
 
-    @fold.register
-    def _(self, message: Assignment) -> None:
+    def _assigned(self, message: Assignment) -> None:
         hold = Hold(
             effective_at=message.effective_at,
             epoch=message.epoch,
@@ -100,8 +107,7 @@ class Ledger:
         for study in self._by_market.get(market, ()):
             study.unsettle_from(market, local_day(hold.effective_at, study.roster.time_zones[market]))
 
-    @fold.register
-    def _(self, message: UnitDay) -> None:
+    def _sold(self, message: UnitDay) -> None:
         unit, day = message.unit, message.day
         market = market_of(unit)
         tally = self._tallies[market, day]
@@ -119,8 +125,7 @@ class Ledger:
         for study in self._by_market.get(market, ()):
             study.unsettle(market, day)
 
-    @fold.register
-    def _(self, message: PeriodClosed) -> None:
+    def _closed(self, message: PeriodClosed) -> None:
         held = self.closings[message.market].get(message.day)
         if held is not None and held.revision >= message.revision:
             return
@@ -187,7 +192,7 @@ _BY_CODE: dict[str, State] = {
     "released": State.RELEASED,
 }
 
-_effective: Callable[[Hold], datetime] = lambda hold: hold.effective_at  # noqa: E731
+_effective = attrgetter("effective_at")
 
 
 def _state(holds: list[Hold], study: Study, start: datetime, end: datetime) -> int:

@@ -101,14 +101,10 @@ class Study:
 
     def unsettled(self, through: date) -> Iterator[tuple[str, date]]:
         """The market-days up to ``through`` that must be written (again)."""
-        days = self.row(through) + 1
+        wanted = {self.day(row) for row in range(self.row(through) + 1)}
         for market in self.roster.units:
-            settled = self._settled[market]
-            if len(settled) < days or max(settled) > through:
-                for k in range(days):
-                    day = self.day(k)
-                    if day not in settled:
-                        yield market, day
+            for day in sorted(wanted - self._settled[market]):
+                yield market, day
 
     def write(self, market: str, day: date, states: Sequence[int], sold: Sequence[Sold | None], revision: int) -> None:
         """Settle a market's day: the arm or State and the sales of its units, in the roster's order."""
@@ -157,7 +153,7 @@ class Study:
         return sum(count for day, count in self._revised.items() if day <= through)
 
     def unit_days(self, through: date) -> UnitDays:
-        """The settled unit-days up to a day."""
+        """The unit-days up to a day; settle them first."""
         upto = self._arrays[:, : self.row(through) + 1]
         state, observed, quantity, revenue, cost = upto
         return UnitDays(self.cluster, state, observed.astype(np.bool_), quantity, revenue, cost)

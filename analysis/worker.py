@@ -135,12 +135,12 @@ async def _follow(
                 ledger.fold(message)
         if closed:
             closings.hold(closed, await consumer.end_offsets(list(consumer.assignment())))
+        counted: list[PeriodClosed] = []
         if closings.held:
-            for closing in closings.release(
-                {partition: await consumer.position(partition) for partition in consumer.assignment()}
-            ):
-                ledger.fold(closing)
-        if not read:
+            counted = closings.release({p: await consumer.position(p) for p in consumer.assignment()})
+        for closing in counted:
+            ledger.fold(closing)
+        if not (read or counted):
             continue
         fresh = due(ledger, dict(published))
         while batch := list(islice(fresh, SENT_AT_ONCE)):
