@@ -102,8 +102,8 @@ def faust_credentials(settings: Settings) -> object | None:
 def _service(name: str, duty: Duty, stop: asyncio.Event) -> type[Service]:
     """A duty as a mode service: it ends when the worker stops, and a fault in it stops the worker."""
 
-    class DutyService(Service):  # type: ignore[misc]
-        @Service.task  # type: ignore[untyped-decorator]
+    class DutyService(Service):
+        @Service.task
         async def _run(self) -> None:
             try:
                 await duty(stop)

@@ -1,5 +1,7 @@
 """Settings: every knob of the shell, read from FLIPSIDE_* and nowhere else."""
 
+import os
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
@@ -67,3 +69,8 @@ class Settings(BaseSettings):
     def prefixed(self, name: str) -> str:
         """The name of a topic, group or key in this installation's namespace."""
         return f"{self.namespace}.{name}" if self.namespace else name
+
+
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that we start: ours without its FLIPSIDE_* settings, and ``more``."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("FLIPSIDE_")} | dict(more)
