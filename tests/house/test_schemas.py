@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -34,7 +35,7 @@ EXPERIMENT = Experiment(
     name="spring",
     currency="EUR",
     units=("north/tea", "south/tea"),
-    arms=(Arm(name="control"), Arm(name="low", price=PriceRule(percent=-10))),  # type: ignore[arg-type]
+    arms=(Arm(name="control"), Arm(name="low", price=PriceRule(percent=Decimal(-10)))),
     start=date(2026, 3, 2),
     days=14,
     seed="s",
@@ -150,7 +151,7 @@ def test_what_is_written_fits_its_schema(message: Message) -> None:
         ({"version": 1}, True),
         ({"cost_minor": None}, True),
         ({"version": 2}, False),
-        ({"quantity": 0}, False),
+        ({"quantity": -1}, False),
         ({"quantity": "2"}, False),
         ({"quantity": 2.5}, False),
         ({"price_minor": -1}, False),
