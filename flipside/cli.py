@@ -1,6 +1,7 @@
 """The command line: which verbs there are. What they do is imported when they are called, so that help is quick."""
 
 import sys
+from collections.abc import Callable, Mapping
 
 import typer
 
@@ -30,11 +31,12 @@ app.command("replay")(replay.replay)
 app.command("worker")(worker.worker)
 app.command("analysis")(worker.analysis)
 app.command("config")(config.config)
-for group, help_text, verbs in (
+GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),
     ("experiment", "Submit, stop and look at experiments.", experiment.VERBS),
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
-):
+)
+for group, help_text, verbs in GROUPS:
     sub = typer.Typer(no_args_is_help=True, help=help_text)
     for name, verb in verbs.items():
         sub.command(name)(verb)

@@ -46,14 +46,14 @@ from flipside.checks import Census, Violation, check, check_shown
 from flipside.history import CURRENCY, TIME_ZONE, History
 from flipside.shop import Shop, plain
 from flipside_client import Assignments
-from streams.kafka import connection
+from streams.kafka import connection, stop_client
 from streams.parts import partition_of
 from streams.settings import Settings
 
 #: data weeks become consecutive local days from here on: a spring with a change of clocks
 FIRST_DAY = date(1990, 3, 12)
 TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.01
 
 
@@ -74,6 +74,8 @@ class Progress:
     blocked: int
     estimate: Estimate | None
     seconds: float
+    #: from the start of the replay to the first assignment that a pricing system held
+    first_assignment_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ class Reader:
         self._consumer.assign(self._partitions)
 
     async def stop(self) -> None:
-        await self._consumer.stop()
+        await stop_client(self._consumer)
 
     async def poll(self, wait_ms: int = 10) -> list[Message]:
         """New messages, also kept."""
@@ -194,6 +196,8 @@ class Replayer:
         self._estimates = Reader(settings, [ESTIMATE])
         self._panel = Reader(settings, [PANEL])
         self._dead = Reader(settings, [DEAD_LETTER])
+        self._shown: list[Estimate] = []
+        self._arms: dict[str, str] = {}
         self.events_in = 0
         self._started = time.monotonic()
         self.first_assignment_seconds: float | None = None
@@ -286,10 +290,9 @@ class Replayer:
             await self._report(number, day)
 
     async def _report(self, number: int, day: date) -> None:
-        await self._estimates.poll(1)
-        await self._log.poll(1)
-        today = [m for m in self._log.messages if isinstance(m, Assignment) and m.day == day]
-        latest = self._latest(self._estimates.messages)
+        today = [m for m in await self._log.poll(1) if isinstance(m, Assignment) and m.day == day]
+        latest = self._latest(await self._estimates.poll(1)) or self._shown
+        self._shown = latest[-1:]
         if self.plan.on_progress is not None:
             self.plan.on_progress(
                 Progress(
@@ -297,12 +300,20 @@ class Replayer:
                     periods=len(self.plan.history.periods),
                     day=day,
                     events=self.events_in,
-                    flips=sum(m.arm == m.planned_arm for m in today),
+                    flips=self._flipped(today),
                     blocked=sum(m.arm != m.planned_arm for m in today),
                     estimate=latest[-1] if latest else None,
                     seconds=time.monotonic() - self._started,
+                    first_assignment_seconds=self.first_assignment_seconds,
                 )
             )
+
+    def _flipped(self, today: Sequence[Assignment]) -> int:
+        """How many units changed their arm."""
+        control = self.plan.experiment.control.name
+        changed = sum(self._arms.get(m.unit, control) != m.arm for m in today)
+        self._arms |= {m.unit: m.arm for m in today}
+        return changed
 
     @staticmethod
     def _latest(messages: Sequence[Message]) -> list[Estimate]:
@@ -392,4 +403,4 @@ async def replayer(settings: Settings, plan: Plan) -> AsyncIterator[Replayer]:
         async with Assignments(bootstrap, settings.namespace, **arguments) as client:
             yield Replayer(settings, plan, producer, client)
     finally:
-        await producer.stop()
+        await stop_client(producer)

@@ -18,7 +18,7 @@ from streams.agents import add_agents
 from streams.catalog import Catalog
 from streams.clock import Clock, TickClock, WallClock
 from streams.ingest import Ingest
-from streams.kafka import connection, reach_kafka
+from streams.kafka import connection, reach_kafka, stop_client
 from streams.metrics import Metrics
 from streams.owner import Owner
 from streams.parts import Parts
@@ -47,7 +47,7 @@ async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
             max_request_size=MAX_RECORD_BYTES,
         )
         await producer.start()
-        stack.push_async_callback(producer.stop)
+        stack.push_async_callback(stop_client, producer)
         clock: Clock = TickClock() if settings.clock == "ticks" else WallClock()
         log = structlog.get_logger().bind(worker=name)
         yield Parts(settings, clock, store, producer, Metrics(), log, name, arguments)
@@ -135,7 +135,7 @@ async def follow_ticks(parts: Parts, clock: TickClock, stop: asyncio.Event) -> N
                     if ce_type(record.headers) == CE_TYPES[Tick]:
                         clock.advance(read(Tick, record.value).at)
     finally:
-        await consumer.stop()
+        await stop_client(consumer)
 
 
 async def run_worker(

@@ -20,6 +20,7 @@ from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE
 from controller.wire import market_of, milliseconds
 from streams.catalog import Catalog
 from streams.dead_letters import Incoming, Rejected
+from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.store import Cell, RivalPrice
 
@@ -131,7 +132,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 if self._short == "sale":
                     await self._follow_clock()
         finally:
-            await self._consumer.stop()
+            await stop_client(self._consumer)
 
     async def _apply_sales(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
         if any((r.key or b"").decode(errors="replace") not in self._catalog.known for r in records):

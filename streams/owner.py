@@ -21,6 +21,7 @@ from controller.topics import TICK
 from streams.catalog import Catalog
 from streams.closing import Closing
 from streams.dead_letters import Incoming, Rejected
+from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.relay import Relay
 from streams.store import Fenced, Outcome, plan_key
@@ -149,7 +150,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             for number in list(self._shards):
                 await self._release(number)
-            await self._consumer.stop()
+            await stop_client(self._consumer)
 
     async def _hear(self, number: int, records: Sequence[Incoming]) -> None:
         for record in records:

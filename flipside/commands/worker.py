@@ -29,7 +29,6 @@ def worker(
 def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
     """Fold the panel and the log, and publish running estimates after each closed day."""
     from analysis.worker import run
-
     from flipside.serve import serve
     from streams.kafka import connection, reach_kafka
 
