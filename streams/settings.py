@@ -1,8 +1,8 @@
 """Settings: every knob of the shell, read from FLIPSIDE_* and nowhere else."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,40}$")]
@@ -43,6 +43,22 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: how long to go on trying when Kafka or Redis cannot be reached at the start
     connect_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and (
+            self.kafka_username is None or self.kafka_password is None
+        ):
+            raise ValueError(
+                f"kafka_security_protocol = {self.kafka_security_protocol} needs kafka_username and kafka_password: "
+                "set FLIPSIDE_KAFKA_USERNAME and FLIPSIDE_KAFKA_PASSWORD"
+            )
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError(
+                f"min_insync_replicas = {self.min_insync_replicas} exceeds replication_factor = "
+                f"{self.replication_factor}: no write could ever be acknowledged; lower the first or raise the second"
+            )
+        return self
 
     def prefixed(self, name: str) -> str:
         """The name of a topic, group or key in this installation's namespace."""
