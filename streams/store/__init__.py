@@ -26,6 +26,13 @@ class CannotReach(FlipsideError):
     """A part that Flipside needs does not answer; the message names its address and what to check."""
 
 
+class StoreRefuses(CannotReach):
+    """The store answers, but takes nothing in (memory or disk full, a replica, rights): nothing of the call is written.
+
+    The message says what to mend; then the same call may be repeated.
+    """
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of the proposals of one flip."""
@@ -139,7 +146,10 @@ def plan_key(experiment: str, version: int, market: str) -> str:
 
 
 class Store(Protocol):
-    """Every method is safe to repeat: a reply that was lost may be asked for again."""
+    """Every method is safe to repeat: a reply that was lost may be asked for again.
+
+    Every method raises CannotReach where the store does not answer, and StoreRefuses where it answers but cannot write.
+    """
 
     # --- shards -----------------------------------------------------------------------------------------------------
 
@@ -152,7 +162,7 @@ class Store(Protocol):
         ...
 
     async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
-        """Grant or keep, unit by unit: fence, repetition, definition, exclusivity, blackout; then state and outbox.
+        """Grant or keep, unit by unit: fence, definition, repetition, exclusivity, blackout; then state and outbox.
 
         One atomic call for each few hundred units. Raises Fenced.
         """
@@ -161,7 +171,10 @@ class Store(Protocol):
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
     ) -> None:
-        """Record that ticks before offset ``tick`` are decided, with the plans and log records they led to."""
+        """Record that ticks before offset ``tick`` are decided, with the plans and log records they led to.
+
+        All or nothing; nothing where that offset, or a later one, has been settled before. Raises Fenced.
+        """
         ...
 
     async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
@@ -195,7 +208,11 @@ class Store(Protocol):
         ...
 
     async def fold_sales(self, partition: int, start: int, end: int, cells: Sequence[Cell]) -> bool:
-        """Add the cells of records [start, end) if ``start`` is the stored position; False where it is not."""
+        """Add the cells of records [start, end) if ``start`` is the stored position, which then is ``end``.
+
+        False where the stored position is neither: a gap, or records that were folded long ago. A repetition of the
+        latest batch changes nothing and is True.
+        """
         ...
 
     async def fold_rival_prices(self, partition: int, start: int, end: int, prices: Sequence[RivalPrice]) -> bool:
