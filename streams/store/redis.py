@@ -1,5 +1,6 @@
 """The store on Redis: each decision and each fold is one Lua call. The only file that knows the Redis client."""
 
+import asyncio
 import json
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
@@ -11,6 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import (
+    AuthenticationError,
     ClusterDownError,
     MasterDownError,
     NoPermissionError,
@@ -40,23 +42,27 @@ from streams.store import (
 )
 
 SCRIPTS = Path(__file__).parent / "scripts"
-#: what a command may take, and how often it is asked again: at most half a minute, then CannotReach
+#: how long one answer may take
 ANSWER_SECONDS = 5.0
+#: how often a lost answer is asked for again; and after so many times ANSWER_SECONDS it is CannotReach in any case,
+#: because connecting anew has retries and timeouts of its own
 RETRIES = 3
+PATIENCE = 4
 
 #: the first word of a refusal -> what to do about it
 REMEDIES = {
-    "OOM": "its memory is full: raise maxmemory (keep maxmemory-policy noeviction); nothing is lost, work goes on then",
+    "OOM": "its memory is full: raise maxmemory, and keep maxmemory-policy noeviction; nothing is lost, work goes on then",
     "READONLY": "it is a replica: point FLIPSIDE_REDIS at the primary",
     "MISCONF": "it cannot write its files: free disk space there, see its log",
     "NOREPLICAS": "too few replicas answer it: bring them back, or lower min-replicas-to-write",
     "MASTERDOWN": "it is a replica that has lost its primary: point FLIPSIDE_REDIS at the primary",
     "CLUSTERDOWN": "its cluster is incomplete: see CLUSTER INFO there",
     "NOPERM": "the user of FLIPSIDE_REDIS may not do this: grant it the keys, and scripts",
-    "NOAUTH": "it wants a password: put it into FLIPSIDE_REDIS",
+    "NOAUTH": "user or password are missing or wrong: mend FLIPSIDE_REDIS",
 }
 #: errors whose first word redis-py takes away
 CODES: dict[type[Exception], str] = {
+    AuthenticationError: "NOAUTH",
     OutOfMemoryError: "OOM",
     ReadOnlyError: "READONLY",
     MasterDownError: "MASTERDOWN",
@@ -68,14 +74,14 @@ CODES: dict[type[Exception], str] = {
 class RedisStore:
     """See `streams.store.Store`. Keys: ``{ns:t3}:units`` for shard 3, ``{ns:sale:3}:position`` for an input."""
 
-    def __init__(self, url: str, namespace: str, shards: int) -> None:
+    def __init__(self, url: str, namespace: str, shards: int, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         """Raises CannotReach for an address that cannot be read; connects with the first call."""
         try:
             self._redis: Redis = Redis.from_url(
                 url,
                 decode_responses=True,
-                socket_timeout=ANSWER_SECONDS,
-                socket_connect_timeout=ANSWER_SECONDS,
+                socket_timeout=answer_seconds,
+                socket_connect_timeout=answer_seconds,
                 health_check_interval=15,
                 # Every call may be repeated, so a lost reply is asked for again.
                 retry=Retry(ExponentialBackoff(cap=1.0, base=0.05), RETRIES),
@@ -86,6 +92,7 @@ class RedisStore:
                 "FLIPSIDE_REDIS is no address of a Redis; write redis://[user:password@]host:port/0, "
                 "with the password percent-encoded"
             ) from None
+        self._patience = PATIENCE * answer_seconds
         self._namespace = namespace
         self._shards = shards
         where = self._redis.connection_pool.connection_kwargs
@@ -113,16 +120,22 @@ class RedisStore:
     async def _ask(self, reply: Awaitable[Any] | Any) -> Any:
         """A reply, or an error that says whose turn it is. (redis-py types replies as present or awaited.)"""
         try:
-            return await reply
+            async with asyncio.timeout(self._patience):
+                return await reply
+        except TimeoutError as error:
+            raise self._silent(f"nothing within {self._patience:g} s") from error
         except RedisError as error:
             code = CODES.get(type(error)) or str(error).partition(" ")[0]
             if code in REMEDIES:
                 raise StoreRefuses(f"Redis at {self._address} refuses: {REMEDIES[code]} ({error})") from error
             if isinstance(error, RedisConnectionError | RedisTimeoutError):
-                raise CannotReach(
-                    f"Redis at {self._address} does not answer ({error}); is it running, and is FLIPSIDE_REDIS right?"
-                ) from error
+                raise self._silent(error) from error
             raise
+
+    def _silent(self, what: object) -> CannotReach:
+        return CannotReach(
+            f"Redis at {self._address} does not answer ({what}); is it running, and is FLIPSIDE_REDIS right?"
+        )
 
     async def _run(self, script: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:
         try:

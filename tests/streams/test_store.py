@@ -74,9 +74,7 @@ async def test_a_batch_is_folded_once_however_often_it_comes(store: Store) -> No
 
 
 @pytest.mark.parametrize(("start", "end"), [(11, 20), (0, 5), (5, 15), (0, 20)], ids=["gap", "older", "across", "more"])
-async def test_a_batch_that_does_not_begin_at_the_position_is_refused_whole(
-    store: Store, start: int, end: int
-) -> None:
+async def test_a_batch_that_does_not_begin_at_the_position_is_refused_whole(store: Store, start: int, end: int) -> None:
     await store.fold_sales(0, 0, 10, [cell()])
     await store.fold_rival_prices(0, 0, 10, [RivalPrice("de/a", "rival", 1, 100)])
     assert not await store.fold_sales(0, start, end, [cell(quantity=7)])
