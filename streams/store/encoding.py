@@ -66,7 +66,7 @@ def granted(row: Sequence[Any]) -> Granted:
 
 
 def window(blackout: Blackout) -> str:
-    """A blackout as the flip script reads it; ``ends`` and ``id`` come first: windows bind in the order of this text."""
+    """A blackout as the flip script reads it; ``ends``, then ``id`` come first: this text's order is who binds."""
     return json.dumps(
         {
             "ends": ceil_milliseconds(blackout.ends_at),

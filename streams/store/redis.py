@@ -51,7 +51,7 @@ PATIENCE = 4
 
 #: the first word of a refusal -> what to do about it
 REMEDIES = {
-    "OOM": "its memory is full: raise maxmemory, and keep maxmemory-policy noeviction; nothing is lost, work goes on then",
+    "OOM": "its memory is full: raise maxmemory, and keep maxmemory-policy noeviction; until then nothing is lost",
     "READONLY": "it is a replica: point FLIPSIDE_REDIS at the primary",
     "MISCONF": "it cannot write its files: free disk space there, see its log",
     "NOREPLICAS": "too few replicas answer it: bring them back, or lower min-replicas-to-write",
@@ -125,8 +125,9 @@ class RedisStore:
         except TimeoutError as error:
             raise self._silent(f"nothing within {self._patience:g} s") from error
         except RedisError as error:
-            code = CODES.get(type(error)) or str(error).partition(" ")[0]
-            if code in REMEDIES:
+            # Inside a script, Redis before 7 puts words of its own before the code.
+            code = CODES.get(type(error)) or next((c for c in REMEDIES if f"-{c} " in f"-{error} "), None)
+            if code is not None:
                 raise StoreRefuses(f"Redis at {self._address} refuses: {REMEDIES[code]} ({error})") from error
             if isinstance(error, RedisConnectionError | RedisTimeoutError):
                 raise self._silent(error) from error

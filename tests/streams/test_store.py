@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date
+from itertools import pairwise
 
 import pytest
 
@@ -56,7 +57,7 @@ async def test_the_version_of_the_registrations_moves_only_on_a_change(store: St
     for registration in (first, first, replace(first, stopped=True), first, Registration(experiment("tea", 2), "h2")):
         await store.put_registration(registration)
         versions.append(await store.registrations_version(0))
-    assert [later - sooner for sooner, later in zip(versions, versions[1:], strict=False)] == [1, 0, 1, 1, 1]
+    assert [later - sooner for sooner, later in pairwise(versions)] == [1, 0, 1, 1, 1]
     version, found = await store.registrations(1)
     assert version == versions[-1], "the same in every shard"
     assert found["tea"] == Registration(experiment("tea", 2), "h2")

@@ -272,6 +272,16 @@ async def test_of_windows_that_end_together_the_greater_id_binds_whatever_the_se
     assert (await last(store)).detail == "ab"
 
 
+async def test_of_windows_of_different_scopes_the_one_that_ends_last_binds(store: Store) -> None:
+    for id, kind, name, ends in (("z", "global", "", 1), ("b", "market", "de", 3), ("y", "unit", A, 2)):
+        await store.put_blackout(window(id, kind, name, 0, ends))
+    await store.flip(0, 1, flip({A: 1}))
+    assert (await last(store)).detail == "b"
+    await store.put_blackout(window("c", "cluster", "all", 0, 3))
+    await store.flip(0, 1, flip({"de/b": 1}))
+    assert (await last(store)).detail == "c", "ends with b, and has the greater id"
+
+
 async def test_a_blackout_to_the_end_of_time_binds(store: Store) -> None:
     forever = window("w", "global", "", 0, 1)
     await store.put_blackout(forever.model_copy(update={"ends_at": forever.ends_at.replace(year=9999)}))
