@@ -1,5 +1,8 @@
 """What a decision and a fold cost on a real Redis: microseconds a unit, whole call path (JSON, loopback, Lua).
 
+Besides the time that passed, the processor time of this process and of the server: it hardly moves with the load of
+the machine.
+
 Run: python -m benchmarks.store [units] [--json]. Starts a redis-server of its own, with an append-only file.
 The peer in the same run is the least that Redis could be asked: HSET of ready-made states in batches, unguarded.
 """
@@ -51,14 +54,20 @@ def cells(units: int) -> list[Cell]:
     return [Cell("de", day, f"de/product-{k:06d}", 3, 5997, 3000, 3, 2) for k in range(units)]
 
 
-async def measure(url: str, units: int) -> dict[str, float]:
-    """Microseconds a unit, by what was done."""
-    taken: dict[str, float] = {}
+async def measure(url: str, units: int) -> dict[str, tuple[float, float, float]]:
+    """Microseconds a unit, by what was done: passed, our processor time, the server's."""
+    taken: dict[str, tuple[float, float, float]] = {}
+    bare: Redis = Redis.from_url(url)
+
+    async def clocks() -> tuple[float, float, float]:
+        cpu = await bare.info("cpu")
+        return time.perf_counter(), time.process_time(), cpu["used_cpu_user"] + cpu["used_cpu_sys"]
 
     async def timed(name: str, work: Awaitable[Any]) -> Any:
-        begin = time.perf_counter()
+        begin = await clocks()
         result = await work
-        taken[name] = (time.perf_counter() - begin) / units * 1e6
+        passed, ours, servers = (after - before for before, after in zip(begin, await clocks(), strict=True))
+        taken[name] = passed / units * 1e6, ours / units * 1e6, servers / units * 1e6
         return result
 
     store = RedisStore(url, "bench", 4)
@@ -86,7 +95,6 @@ async def measure(url: str, units: int) -> dict[str, float]:
     dirty = await timed("dirty", store.dirty({"de": date(2026, 3, 2).toordinal()}))
     await timed("cleaned", store.cleaned(dirty))
 
-    bare: Redis = Redis.from_url(url)
     state = json.dumps(["bench.1", 738000, "control", 1772409600000, 1772496000000, 1999, 100000, 1])
 
     async def unguarded() -> None:
@@ -106,12 +114,13 @@ def main() -> None:
     with RedisServer() as server:
         taken = asyncio.run(measure(server.url, units))
     if "--json" in sys.argv:
-        print(json.dumps({"units": units, "microseconds_per_unit": taken}))
+        named = {name: dict(zip(("passed", "cpu", "server_cpu"), three, strict=True)) for name, three in taken.items()}
+        print(json.dumps({"units": units, "microseconds_per_unit": named}))
         return
-    peer = taken["peer: unguarded HSET"]
-    print(f"{units} units\n{'':32}{'us/unit':>9}{'x peer':>9}")
-    for name, figure in taken.items():
-        print(f"{name:32}{figure:9.2f}{figure / peer:9.1f}")
+    peer = sum(taken["peer: unguarded HSET"][1:])
+    print(f"{units} units; us a unit\n{'':32}{'passed':>9}{'our CPU':>9}{'server':>9}{'CPU x peer':>12}")
+    for name, (passed, ours, servers) in taken.items():
+        print(f"{name:32}{passed:9.2f}{ours:9.2f}{servers:9.2f}{(ours + servers) / peer:12.1f}")
 
 
 if __name__ == "__main__":

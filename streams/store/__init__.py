@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from controller.decide import Flip
+from controller.errors import CannotReach as CannotReach
 from controller.errors import FlipsideError
 from controller.events import Blackout
 from controller.experiment import Experiment
@@ -20,10 +21,6 @@ from controller.schedule import MarketPlan
 
 class Fenced(FlipsideError):
     """A newer owner has taken the shard: whoever gets this stops deciding for it, at once."""
-
-
-class CannotReach(FlipsideError):
-    """A part that Flipside needs does not answer; the message names its address and what to check."""
 
 
 class StoreRefuses(CannotReach):

@@ -138,6 +138,8 @@ async def test_a_release_after_a_takeover_does_not_touch_the_new_owner(store: St
     assert await store.flip(0, 1, flip({A: 0}, day=2, release=True)) == Outcome()
     assert (await last(store)).arm == "high"
     assert await store.flip(0, 1, flip({A: 2}, day=2, name="milk")) == Outcome()
+    assert await store.flip(0, 1, flip({A: 0}, day=3, release=True)) == Outcome(), "not even once that lease has ended"
+    assert {entry.header["owner"] for entry in (await store.outbox(0, 9))[1:]} == {"milk.1"}
 
 
 @pytest.mark.parametrize("blackout", [False, True], ids=["", "in a blackout"])
