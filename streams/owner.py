@@ -217,7 +217,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             for decision in decisions:
                 outcome = await self._parts.store.flip(shard.number, shard.epoch, decision.flip)
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
-                plans[key] = settled(decision, outcome.kept)
+                # What a release could not write is as little let go as what it kept.
+                plans[key] = settled(decision, outcome.kept + len(outcome.withheld))
                 records += self._records(decision, outcome)
                 self._count(decision, outcome)
                 shard.relay.wake()
