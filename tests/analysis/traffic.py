@@ -16,7 +16,12 @@ START = date(2026, 3, 2)
 
 
 def experiment(
-    markets: int = 4, products: int = 2, days: int = 6, name: str = "test", time_zone: str = "Europe/Vienna", **more: object
+    markets: int = 4,
+    products: int = 2,
+    days: int = 6,
+    name: str = "test",
+    time_zone: str = "Europe/Vienna",
+    **more: object,
 ) -> Experiment:
     """Markets are clusters, and two arms."""
     fields: dict[str, object] = {
@@ -44,7 +49,9 @@ def registered(definition: Experiment) -> Registered:
     )
 
 
-def assignment(definition: Experiment, unit: str, day: date, arm: str, code: str = "scheduled", **more: object) -> Assignment:
+def assignment(
+    definition: Experiment, unit: str, day: date, arm: str, code: str = "scheduled", **more: object
+) -> Assignment:
     """One unit's arm on one local day."""
     span = period(day, definition.time_zones()[market_of(unit)])
     fields: dict[str, object] = {
