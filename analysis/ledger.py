@@ -193,7 +193,6 @@ def _order(closing: PeriodClosed) -> tuple[int, datetime]:
 #: where an assignment holds over the day but not by the design's draw
 _BY_CODE: dict[str, State] = {
     "blackout": State.BLACKOUT,
-    "exclusivity": State.EXCLUSIVITY,
     "released": State.RELEASED,
 }
 

@@ -118,7 +118,6 @@ def held(day: date = DAY, arm: str = "low", code: str = "scheduled", **more: obj
         ([held(expires_at=NOON)], State.PARTIAL),
         ([held(), held(arm="control", id="stop", effective_at=NOON, expires_at=None, sequence=9)], State.PARTIAL),
         ([held(code="blackout", planned_arm="control")], State.BLACKOUT),
-        ([held(code="exclusivity")], State.EXCLUSIVITY),
         ([held(arm="control", code="released", expires_at=None)], State.RELEASED),
         ([held(arm="unheard-of")], State.UNDELIVERED),
     ],
