@@ -41,6 +41,8 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
     #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
     stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
+    #: how long a broker may hold back a fetch that finds nothing: questions about offsets queue behind it
+    fetch_wait_ms: Annotated[int, Field(ge=1, le=500)] = 50
     metrics_host: str = "127.0.0.1"
     #: 0 switches the endpoint off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
