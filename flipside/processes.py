@@ -9,7 +9,7 @@ from controller.errors import CannotStart
 from streams.settings import child_environment
 
 STOP_SECONDS = 15.0
-LOG_TAIL_BYTES = 400_000
+LOG_TAIL_BYTES = 4000
 
 
 class Child:

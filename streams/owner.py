@@ -221,6 +221,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._count(decision, outcome)
                 shard.relay.wake()
             await self._parts.store.settle(shard.number, shard.epoch, plans, records, next_tick)
+        if plans:
+            self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(plans))
         shard.plans |= plans
         shard.tick = next_tick
         if records:
@@ -259,7 +261,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             flips.labels(name).inc(number)
         for message in decision.messages:
             self._parts.metrics.undelivered.inc((message.last_day - message.first_day).days + 1)
-        self._parts.log.info(
+        self._parts.log.debug(
             "decided",
             experiment=decision.flip.experiment,
             market=decision.market,
