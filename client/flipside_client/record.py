@@ -186,9 +186,8 @@ def read(key: bytes | None, value: bytes) -> Assignment:
 
 def _check_version(body: dict[str, Any]) -> None:
     if body.get("version") != VERSION:
-        raise Unreadable(
-            f"version {body.get('version')!r}: this client reads version {VERSION}; update flipside-client"
-        )
+        found = body.get("version")
+        raise Unreadable(f"version = {found!r:.80}: this client reads version {VERSION}; update flipside-client")
 
 
 def _first_wrong_type(picked: tuple[Any, ...]) -> str:
