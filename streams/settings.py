@@ -37,10 +37,14 @@ class Settings(BaseSettings):
     reconcile_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     #: the same question under the tick clock, where a quarter may pass in a minute
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
+    #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
+    stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
     metrics_host: str = "127.0.0.1"
     #: 0 switches the endpoint off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: a worker that is silent for so long loses its partitions to the others
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 10_000
     #: how long to go on trying when Kafka or Redis cannot be reached at the start
     connect_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
 

@@ -1,0 +1,115 @@
+"""Messages to records and back: CloudEvents 1.0 in Kafka's binary mode, keys and values as the contract says."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from controller.errors import UnreadableMessage
+from controller.events import (
+    CE_TYPES,
+    SOURCE,
+    Applied,
+    Assignment,
+    Blackout,
+    BlackoutSet,
+    CatalogEntry,
+    CompetitorPrice,
+    Estimate,
+    PeriodClosed,
+    Refused,
+    Registered,
+    Sale,
+    StopExperiment,
+    Stopped,
+    Undelivered,
+    UnitDay,
+    Withheld,
+)
+from controller.experiment import Experiment
+from controller.wire import Message
+
+M = TypeVar("M", bound=Message)
+Headers = list[tuple[str, bytes]]
+
+MODELS: dict[str, type[Message]] = {name: model for model, name in CE_TYPES.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What goes to Kafka. The partition is murmur2(key) modulo the number of partitions."""
+
+    key: bytes | None
+    value: bytes
+    headers: Headers
+
+
+def key_of(message: Message) -> str | None:
+    """The record key; None for ticks and ownership, which are written to a partition by number."""
+    match message:
+        case CatalogEntry() | Sale() | CompetitorPrice() | Applied() | Assignment():
+            return message.unit
+        case Experiment():
+            return message.name
+        case Blackout():
+            return message.id
+        case Registered():
+            return message.experiment.name
+        case Refused():
+            return message.subject
+        case BlackoutSet():
+            return message.blackout
+        case StopExperiment() | Stopped():
+            return message.experiment
+        case Undelivered() | Withheld():
+            return f"{message.experiment}/{message.market}"
+        case UnitDay():
+            return f"{message.unit}/{message.day}"
+        case PeriodClosed():
+            return f"{message.market}/{message.day}"
+        case Estimate():
+            return f"{message.experiment}/{message.metric}/{message.arm}/{message.estimator}"
+        case _:
+            return None
+
+
+def encode(message: Message, identity: str, at: datetime) -> Record:
+    """A record with CloudEvents headers; ``identity`` is the same whenever the same fact is published again."""
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", identity.encode()),
+        ("ce_source", SOURCE.encode()),
+        ("ce_type", CE_TYPES[type(message)].encode()),
+        ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),
+        ("content-type", b"application/json"),
+    ]
+    key = key_of(message)
+    return Record(None if key is None else key.encode(), message.model_dump_json().encode(), headers)
+
+
+def ce_type(headers: tuple[tuple[str, bytes], ...] | Headers) -> str | None:
+    """The CloudEvents type of a record; None where it has no such header."""
+    for name, value in headers:
+        if name == "ce_type":
+            return value.decode(errors="replace")
+    return None
+
+
+def decode(headers: tuple[tuple[str, bytes], ...] | Headers, value: bytes) -> Message:
+    """The message of a record that Flipside wrote; raises UnreadableMessage."""
+    kind = ce_type(headers)
+    model = MODELS.get(kind or "")
+    if model is None:
+        raise UnreadableMessage(f"ce_type is {kind!r}, which is none of the contract's")
+    return read(model, value)
+
+
+def read(model: type[M], value: bytes) -> M:
+    """A message of a known kind from its JSON; raises UnreadableMessage that names the first broken field."""
+    try:
+        return model.model_validate_json(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise UnreadableMessage(f"{CE_TYPES[model]}: {where or 'value'}: {first['msg']}") from error

@@ -1,0 +1,149 @@
+"""The front door: what to do about an experiment, given what time it is. Pure."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
+
+from controller.design import Block
+from controller.designs import design_of
+from controller.events import CatalogEntry, Undelivered
+from controller.periods import period
+from controller.roster import Roster
+from controller.schedule import Due, MarketPlan, due
+
+#: the block of a release: none of the design's
+RELEASE = Block(-1, date.max, date.max)
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """The arm that the draw asks for one unit. The store grants it, or keeps the old arm and says why."""
+
+    unit: str
+    cluster: str
+    arm: int
+    #: price of each arm in minor units, in the order of the arms; None where the list price is not known
+    prices_minor: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """All proposals of one experiment for one local day of one market: they take effect at the same instant."""
+
+    experiment: str
+    experiment_version: int
+    design_hash: str
+    market: str
+    block: int
+    day: date
+    arms: tuple[str, ...]
+    currency: str
+    effective_at: datetime
+    #: end of the lease of a granted arm; None when units are released to control
+    expires_at: datetime | None
+    #: end of the lease of an arm that is kept because a rule forbids the change: the next boundary
+    keep_until: datetime
+    decided_at: datetime
+    proposals: tuple[Proposal, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do in one market, what its plan is once that is done, and why."""
+
+    market: str
+    state: MarketPlan
+    flip: Flip
+    messages: tuple[Undelivered, ...]
+    reason: str
+
+
+def decide(
+    roster: Roster, plans: Mapping[str, MarketPlan], now: datetime, catalog: Mapping[str, CatalogEntry]
+) -> Iterator[Decision]:
+    """Decide the next local day of each market in ``plans``; a market where nothing is due yields nothing.
+
+    ``catalog`` only prices the arms, as far as the units are known. O(units of the due markets), and once for all
+    markets the draw of a block: O(clusters log clusters).
+    """
+    experiment, design = roster.experiment, design_of(roster.experiment)
+    drawn: dict[int, Mapping[str, int]] = {RELEASE.index: dict.fromkeys(roster.clusters, 0)}
+    for market, plan in sorted(plans.items()):
+        upcoming = due(experiment, roster.time_zones[market], plan, now, roster.stopped)
+        if upcoming is None:
+            continue
+        day = upcoming.period.day
+        block = RELEASE if upcoming.release else design.block_on(experiment, day)
+        if block is None:
+            raise AssertionError(f"day {day} of {experiment.name} is due but in no block")
+        if block.index not in drawn:
+            drawn[block.index] = design.arms(experiment, block)
+        yield Decision(
+            market=market,
+            # A release is done once every unit has let go: `settled` takes it back where a blackout held some.
+            state=MarketPlan(decided_through=day, released=upcoming.release),
+            flip=_flip(roster, market, upcoming, block, drawn[block.index], now, catalog),
+            messages=_undelivered(roster, market, upcoming, now),
+            reason="the experiment is over" if upcoming.release else f"block {block.index} begins or goes on on {day}",
+        )
+
+
+def settled(decision: Decision, kept: int) -> MarketPlan:
+    """The plan after the store's word: a release that left ``kept`` units on their arm is tried again the next day."""
+    return replace(decision.state, released=False) if kept else decision.state
+
+
+def _flip(
+    roster: Roster,
+    market: str,
+    upcoming: Due,
+    block: Block,
+    arms: Mapping[str, int],
+    now: datetime,
+    catalog: Mapping[str, CatalogEntry],
+) -> Flip:
+    experiment = roster.experiment
+    rules = tuple(arm.price for arm in experiment.arms)
+
+    def prices(unit: str) -> tuple[int | None, ...]:
+        entry = catalog.get(unit)
+        return tuple(None if entry is None else rule.price_minor(entry.list_price_minor) for rule in rules)
+
+    return Flip(
+        experiment=experiment.name,
+        experiment_version=experiment.version,
+        design_hash=roster.design_hash,
+        market=market,
+        block=block.index,
+        day=upcoming.period.day,
+        arms=tuple(arm.name for arm in experiment.arms),
+        currency=experiment.currency,
+        effective_at=upcoming.period.start,
+        expires_at=None if upcoming.release else period(block.end, roster.time_zones[market]).start,
+        keep_until=upcoming.period.end,
+        decided_at=now,
+        proposals=tuple(
+            Proposal(unit, cluster, arms[cluster], prices(unit))
+            for unit in roster.units[market]
+            for cluster in (roster.cluster_of[unit],)
+        ),
+    )
+
+
+def _undelivered(roster: Roster, market: str, upcoming: Due, now: datetime) -> tuple[Undelivered, ...]:
+    if upcoming.missed is None:
+        return ()
+    first, last = upcoming.missed
+    experiment = roster.experiment
+    return (
+        Undelivered(
+            id=f"{experiment.name}.{experiment.version}/{market}/{first}/undelivered",
+            experiment=experiment.name,
+            experiment_version=experiment.version,
+            market=market,
+            first_day=first,
+            last_day=last,
+            reason="no decision was made before these days began",
+            decided_at=now,
+        ),
+    )
