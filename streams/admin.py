@@ -10,9 +10,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import NoError, TopicAlreadyExistsError, for_code
 
 from controller.errors import CannotReach, InvalidSettings
+from controller.topics import TOPICS, Topic
 from streams.kafka import connection, reach_kafka
 from streams.settings import Settings
-from streams.topics import TOPICS, Topic
 
 #: how long a new topic may take until every partition has a leader
 LEADERS_SECONDS = 30.0

@@ -10,10 +10,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from pydantic import SecretStr, ValidationError
 
 from controller.errors import CannotReach, InvalidSettings
+from controller.topics import SALE, TOPICS
 from streams.admin import Difference, create_topics
 from streams.kafka import connection, reach_kafka
 from streams.settings import Settings
-from streams.topics import SALE, TOPICS
 from tests.parts.kafka import Kafka
 from tests.parts.ports import free_port
 
