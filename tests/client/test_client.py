@@ -2,28 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from client.tests.builders import UNIT, at, published
-from controller.codec import encode
-from controller.events import Applied, Assignment
-from controller.topics import APPLIED, ASSIGNMENT, TOPICS
+from controller.events import Applied
+from controller.topics import APPLIED, ASSIGNMENT
 from flipside_client import Assignments, Change, KafkaUnreachable, NotStarted, TopicMissing
 from flipside_client.record import instant_ms
 from flipside_client.sync import SyncAssignments
-from streams.admin import create_topics
-from streams.settings import Settings
+from tests.client.installation import installation
 from tests.parts.kafka import Kafka
 
 pytestmark = pytest.mark.broker
 
 NOBODY = "127.0.0.1:9"
-Publish = Callable[..., Awaitable[None]]
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = 60) -> None:
@@ -32,30 +28,6 @@ async def until(condition: Callable[[], bool], what: str, seconds: float = 60) -
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s: {what}"
         await asyncio.sleep(0.01)
-
-
-@asynccontextmanager
-async def installation(address: str, namespace: str) -> AsyncIterator[Publish]:
-    """The two topics of a pricing system, and a way to write to the first as a worker does."""
-    settings = Settings(kafka=address, namespace=namespace)
-    await create_topics(settings, [TOPICS[ASSIGNMENT], TOPICS[APPLIED]])
-    producer = AIOKafkaProducer(bootstrap_servers=address, enable_idempotence=True, linger_ms=5)
-    await producer.start()
-
-    async def publish(*messages: Assignment | tuple[bytes | None, bytes | None]) -> None:
-        for message in messages:
-            if isinstance(message, Assignment):
-                record = encode(message, message.id, message.decided_at)
-                await producer.send_and_wait(
-                    settings.prefixed(ASSIGNMENT), key=record.key, value=record.value, headers=record.headers
-                )
-            else:
-                await producer.send_and_wait(settings.prefixed(ASSIGNMENT), key=message[0], value=message[1])
-
-    try:
-        yield publish
-    finally:
-        await producer.stop()
 
 
 async def test_what_was_published_before_and_what_comes_later_is_known(kafka: Kafka, namespace: str) -> None:
