@@ -55,7 +55,7 @@ class Sale(Message):
     id: EventId
     unit: UnitId
     occurred_at: Instant
-    quantity: Annotated[int, Field(ge=1, le=10**9)]
+    quantity: Annotated[int, Field(ge=0, le=10**9)]
     #: price of one piece
     price_minor: MinorUnits
     #: cost of one piece, where the seller knows it

@@ -6,9 +6,9 @@ part that does not answer is waited for.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import faust
 
@@ -163,6 +163,6 @@ def _add_agent(app: Any, topic: Any, name: str, handler: Handler, parts: Parts, 
         async for event in events:
             message = event.message
             headers = message.headers or ()
-            pairs = tuple(headers.items() if isinstance(headers, dict) else headers)
+            pairs = tuple(cast(Mapping[str, bytes], headers).items() if isinstance(headers, Mapping) else headers)
             heard = Heard(message.topic, message.partition, message.offset, message.key, message.value, pairs)
             await handle(parts, catalog, heard, handler)

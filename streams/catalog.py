@@ -46,6 +46,7 @@ class Catalog:
         self._consumer = AIOKafkaConsumer(
             **self._parts.connection,
             enable_auto_commit=False,
+            fetch_max_wait_ms=self._parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=MAX_RECORD_BYTES,
         )

@@ -90,6 +90,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=parts.topic(f"flipside.{self._short}"),
             client_id=f"{parts.name}-{self._short}",
             enable_auto_commit=False,
+            fetch_max_wait_ms=parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             session_timeout_ms=parts.settings.session_timeout_ms,
             heartbeat_interval_ms=parts.settings.session_timeout_ms // 3,

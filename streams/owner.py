@@ -64,6 +64,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             group_id=parts.topic("flipside.owner"),
             client_id=f"{parts.name}-owner",
             enable_auto_commit=False,
+            fetch_max_wait_ms=parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             session_timeout_ms=parts.settings.session_timeout_ms,
             heartbeat_interval_ms=parts.settings.session_timeout_ms // 3,
@@ -220,6 +221,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._count(decision, outcome)
                 shard.relay.wake()
             await self._parts.store.settle(shard.number, shard.epoch, plans, records, next_tick)
+        if plans:
+            self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(plans))
         shard.plans |= plans
         shard.tick = next_tick
         if records:
@@ -258,7 +261,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             flips.labels(name).inc(number)
         for message in decision.messages:
             self._parts.metrics.undelivered.inc((message.last_day - message.first_day).days + 1)
-        self._parts.log.info(
+        self._parts.log.debug(
             "decided",
             experiment=decision.flip.experiment,
             market=decision.market,

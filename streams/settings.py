@@ -1,5 +1,7 @@
 """Settings: every knob of the shell, read from FLIPSIDE_* and nowhere else."""
 
+import os
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
@@ -39,6 +41,8 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
     #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
     stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
+    #: how long a broker may hold back a fetch that finds nothing: questions about offsets queue behind it
+    fetch_wait_ms: Annotated[int, Field(ge=1, le=500)] = 50
     metrics_host: str = "127.0.0.1"
     #: 0 switches the endpoint off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
@@ -67,3 +71,8 @@ class Settings(BaseSettings):
     def prefixed(self, name: str) -> str:
         """The name of a topic, group or key in this installation's namespace."""
         return f"{self.namespace}.{name}" if self.namespace else name
+
+
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that we start: ours without its FLIPSIDE_* settings, and ``more``."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("FLIPSIDE_")} | dict(more)

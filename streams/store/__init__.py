@@ -22,10 +22,6 @@ class Fenced(FlipsideError):
     """A newer owner has taken the shard: whoever gets this stops deciding for it, at once."""
 
 
-class CannotReach(FlipsideError):
-    """A part that Flipside needs does not answer; the message names its address and what to check."""
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of the proposals of one flip."""

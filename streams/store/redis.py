@@ -16,8 +16,8 @@ from controller.decide import Flip
 from controller.events import Blackout
 from controller.schedule import MarketPlan
 from controller.wire import from_milliseconds, milliseconds
+from streams.patience import patiently
 from streams.store import (
-    CannotReach,
     Cell,
     DirtyCell,
     Fenced,
@@ -45,14 +45,14 @@ class RedisStore:
             path.stem: self._redis.register_script(path.read_text()) for path in sorted(SCRIPTS.glob("*.lua"))
         }
 
-    async def ping(self) -> None:
-        """Raises CannotReach with the address."""
-        try:
+    async def reach(self, timeout_seconds: float) -> None:
+        """Return once the server answers; raises CannotReach with the address where it does not in time."""
+
+        async def ping() -> None:
             await cast(Awaitable[Any], self._redis.ping())
-        except (*UNREACHABLE, ResponseError) as error:
-            raise CannotReach(
-                f"Redis at {self._address} does not answer ({error}); is it running, and is FLIPSIDE_REDIS right?"
-            ) from error
+
+        way_out = "check FLIPSIDE_REDIS (--redis), and that the server runs and listens there"
+        await patiently(ping, "Redis", self._address, timeout_seconds, way_out, UNREACHABLE)
 
     def _shard(self, shard: int, name: str) -> str:
         return f"{{{self._namespace}:t{shard}}}:{name}"
