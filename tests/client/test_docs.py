@@ -42,7 +42,7 @@ def broker() -> Iterator[str]:
         producer = Producer({"bootstrap.servers": address, "partitioner": "murmur2_random", "log_level": 0})
         for message in today_and_tomorrow():
             record = encode(message, message.id, message.decided_at)
-            producer.produce(ASSIGNMENT, key=record.key, value=record.value, headers=record.headers)
+            producer.produce(ASSIGNMENT, key=record.key, value=record.value, headers=list(record.headers))
         assert producer.flush(30) == 0
         yield address
 
