@@ -59,6 +59,23 @@ lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose fil
 	@if command -v docker-compose >/dev/null; then echo docker-compose config -q; docker-compose config -q; \
 	else echo "docker-compose is not installed: docker-compose.yml is not checked" >&2; test -z "$$CI"; fi
 
+# A benchmark is a file of benchmarks/ that can be run; calibration takes long and has a verb of its own.
+BENCHES := $(patsubst benchmarks/%.py,bench-%,$(shell grep -ls __main__ benchmarks/*.py))
+
+$(VENV)/.peers: $(INSTALLED) requirements-bench.lock
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --require-hashes -r requirements-bench.lock
+	@touch $@
+
+.PHONY: bench
+bench: $(filter-out bench-calibration,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
+
+bench-%: benchmarks/%.py $(VENV)/.peers
+	$(BIN)/python -m benchmarks.$* $(ARGS)
+
+.PHONY: calibrate
+calibrate: bench-calibration ## coverage of every interval and size of every test, in simulation (long)
+
 .PHONY: schemas
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics
 	$(BIN)/python -m flipside.schemas

@@ -39,7 +39,7 @@ class Hold:
 
 @dataclass(slots=True)
 class Tally:
-    """What was read of a market's day, against what its closing promised."""
+    """What was read of a market's day, to be held against what its closing promises."""
 
     rows: dict[str, Sold] = field(default_factory=dict)
     events: int = 0
@@ -127,7 +127,7 @@ class Ledger:
 
     def _closed(self, message: PeriodClosed) -> None:
         held = self.closings[message.market].get(message.day)
-        if held is not None and held.revision >= message.revision:
+        if held is not None and _order(held) >= _order(message):
             return
         self.closings[message.market][message.day] = message
         self._closed_through[message.market] = max(self._closed_through.get(message.market, date.min), message.day)
@@ -185,10 +185,14 @@ class Ledger:
         return tuple(found)
 
 
+def _order(closing: PeriodClosed) -> tuple[int, datetime]:
+    """Which of two closings of a day stands: one published again after a crash has the same revision."""
+    return closing.revision, closing.watermark
+
+
 #: where an assignment holds over the day but not by the design's draw
 _BY_CODE: dict[str, State] = {
     "blackout": State.BLACKOUT,
-    "exclusivity": State.EXCLUSIVITY,
     "released": State.RELEASED,
 }
 

@@ -34,10 +34,9 @@ class State(IntEnum):
     UNDELIVERED = -1
     PARTIAL = -2
     BLACKOUT = -3
-    EXCLUSIVITY = -4
-    RELEASED = -5
-    WASHOUT = -6
-    UNSETTLED = -7
+    RELEASED = -4
+    WASHOUT = -5
+    UNSETTLED = -6
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,6 @@ from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import UnknownTopicOrPartitionError
 
 from analysis.analyse import Mark, due, key, mark_of
 from analysis.ledger import Ledger
@@ -100,18 +99,18 @@ async def run(
         aiokafka.errors.KafkaError: the broker cannot be reached, or does not acknowledge; start again to go on.
     """
     tally = Tally()
-    published = await _published(connection, _topic(namespace, ESTIMATE), tally)
-    consumer = _consumer(connection, _topic(namespace, ASSIGNMENT_LOG), _topic(namespace, PANEL))
+    sources, sink = (_topic(namespace, ASSIGNMENT_LOG), _topic(namespace, PANEL)), _topic(namespace, ESTIMATE)
+    await _must_exist(connection, *sources, sink)
+    published = await _published(connection, sink, tally)
+    consumer = _consumer(connection, *sources)
     producer = AIOKafkaProducer(**connection, enable_idempotence=True, acks="all", linger_ms=5)
-    await _start(consumer, connection)
     try:
+        await consumer.start()
         await producer.start()
-        try:
-            log.info("analysis reads", topics=sorted(consumer.subscription()), series_published=len(published))
-            await _follow(consumer, producer, _topic(namespace, ESTIMATE), published, stop, on_estimate, tally)
-        finally:
-            await producer.stop()
+        log.info("analysis reads", topics=sources, series_published=len(published))
+        await _follow(consumer, producer, sink, published, stop, on_estimate, tally)
     finally:
+        await producer.stop()
         await consumer.stop()
     log.info("analysis stops", records=tally.records, unreadable=tally.unreadable, estimates=tally.estimates)
     return tally
@@ -171,8 +170,8 @@ async def _published(connection: Mapping[str, Any], topic: str, tally: Tally) ->
     """The newest mark of each series in the estimate topic."""
     marks: dict[str, Mark] = {}
     consumer = _consumer(connection, topic)
-    await _start(consumer, connection)
     try:
+        await consumer.start()
         ends = await consumer.end_offsets(list(consumer.assignment()))
         while not all([await consumer.position(partition) >= end for partition, end in ends.items()]):
             for estimate in _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), tally):
@@ -219,18 +218,17 @@ def _consumer(connection: Mapping[str, Any], *topics: str) -> AIOKafkaConsumer:
     )
 
 
-async def _start(consumer: AIOKafkaConsumer, connection: Mapping[str, Any]) -> None:
+async def _must_exist(connection: Mapping[str, Any], *topics: str) -> None:
+    """Raise FlipsideError where a topic does not exist: to subscribe to it would be to wait in silence."""
+    probe = AIOKafkaConsumer(**connection, group_id=None)
     try:
-        await consumer.start()
-    except UnknownTopicOrPartitionError as error:
-        await consumer.stop()
-        topics, where = ", ".join(sorted(consumer.subscription())), connection["bootstrap_servers"]
-        raise FlipsideError(
-            f"{topics}: not all of these topics exist at {where}; run `flipside topics create`"
-        ) from error
-    except BaseException:
-        await consumer.stop()
-        raise
+        await probe.start()
+        missing = sorted(set(topics) - await probe.topics())
+    finally:
+        await probe.stop()
+    if missing:
+        where = connection["bootstrap_servers"]
+        raise FlipsideError(f"{', '.join(missing)}: no such topic at {where}; run `flipside topics create`")
 
 
 def _topic(namespace: str, name: str) -> str:

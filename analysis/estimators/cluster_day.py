@@ -9,7 +9,7 @@ mean, each centred on its day's mean over units); a cluster-day is the mean of i
 mean over treated clusters minus the mean over control clusters; then the mean over days, weighted by clusters. The
 forecast knows nothing of the day's own draw and draws of different days are independent, hence no bias, whatever the
 effects (`tests/analysis/test_cluster_day.py` enumerates every path), while the clusters' levels and the days' shocks
-drop out. Leaving the own day out is what makes this exact: plain two-way centring divides by a random number.
+drop out. (Two-way least squares is unbiased too on a complete panel of exact halves, but not once cells are missing.)
 
 Variance: the draw is what is random (Neyman 1923, as in Ham, Bojinov, Lindon, Tingley, arXiv 2210.08639):
 ``s_T^2/n_T + s_C^2/n_C`` for each day, summed over days, which is conservative under heterogeneous effects; Student's t
