@@ -174,6 +174,8 @@ async def test_who_does_not_wait_is_on_control_until_ready() -> None:
         assert client.price(UNIT, at(1)).why == "loading"
         assert client.arm(UNIT, at(1)) is None
         assert client.status().staleness_seconds is None
+        with pytest.raises(KafkaUnreachable, match=f"{NOBODY} takes no acknowledgement"):
+            await client.applied(UNIT, at(1))
     finally:
         await client.close()
 
