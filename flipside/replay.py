@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -20,12 +21,13 @@ from controller.events import (
     Blackout,
     BlackoutSet,
     Estimate,
+    PeriodClosed,
     Refused,
     Registered,
     Tick,
     UnitDay,
 )
-from controller.experiment import Arm, Experiment, PriceRule, RandomDays
+from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays
 from controller.periods import period
 from controller.topics import (
     APPLIED,
@@ -55,6 +57,9 @@ FIRST_DAY = date(1990, 3, 12)
 TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.01
+ONE_DAY = timedelta(days=1)
+#: periods that may be open at once: the shop waits for the system as a real day would
+PERIODS_AHEAD = 4
 
 
 class ReplayFailed(FlipsideError):
@@ -199,6 +204,9 @@ class Replayer:
         self._shown: list[Estimate] = []
         self._arms: dict[str, str] = {}
         self.events_in = 0
+        self.markets: tuple[Market, ...] = ()
+        #: market -> last closed day
+        self._closed: dict[str, date] = {}
         self._started = time.monotonic()
         self.first_assignment_seconds: float | None = None
 
@@ -209,6 +217,7 @@ class Replayer:
                 await reader.start()
                 stack.push_async_callback(reader.stop)
             registered = await self._open()
+            self.markets = registered.experiment.markets
             shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed)
             for number, sold in enumerate(self.plan.history.periods):
                 await self._period(registered, shop, number, sold)
@@ -249,7 +258,7 @@ class Replayer:
     async def _open(self) -> Registered:
         """Catalog, blackouts, definition; returns once the log says that they bind."""
         plan = self.plan
-        await self.tick(period(FIRST_DAY - timedelta(days=2), TIME_ZONE).start)
+        await self.tick(period(FIRST_DAY - 2 * ONE_DAY, TIME_ZONE).start)
         await self.send(CATALOG, [plain(entry) for entry in plan.history.catalog])
         await self.send(BLACKOUT, [plain(blackout) for blackout in plan.blackouts])
         await self.send(DEFINITION, [plain(plan.experiment)])
@@ -286,8 +295,18 @@ class Replayer:
         traded = shop.trade(number, local.start, local.end, plan.history.periods[number])
         await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
         self.events_in += len(traded["sale"])
-        if plan.on_progress is not None:
-            await self._report(number, day)
+        await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
+        await self._report(number, day)
+
+    async def _closed_up_to(self, number: int, day: date) -> bool:
+        """Whether every market has closed the period that lies PERIODS_AHEAD back."""
+        for message in await self._panel.poll(1):
+            if isinstance(message, PeriodClosed):
+                self._closed[message.market] = max(message.day, self._closed.get(message.market, message.day))
+        await self._dead.poll(0)
+        markets = {market.name for market in self.markets}
+        wanted = day - PERIODS_AHEAD * ONE_DAY
+        return number < PERIODS_AHEAD or all(self._closed.get(m, date.min) >= wanted for m in markets)
 
     async def _report(self, number: int, day: date) -> None:
         today = [m for m in await self._log.poll(1) if isinstance(m, Assignment) and m.day == day]
@@ -328,6 +347,11 @@ class Replayer:
         await self.tick(last.end - experiment.lead)
         await self.tick(last.end + timedelta(seconds=self.settings.lateness_seconds + 60))
 
+        async def released() -> bool:
+            await self._log.poll()
+            gone = {m.unit for m in self._log.messages if isinstance(m, Assignment) and m.day == experiment.end}
+            return gone.issuperset(experiment.units)
+
         async def estimated() -> bool:
             await self._estimates.poll()
             return {
@@ -338,6 +362,7 @@ class Replayer:
                 "margin",
             }
 
+        await self._until("the release of all units to control", released)
         await self._until(f"the estimates through {last.day}", estimated)
         for reader in (self._log, self._panel, self._dead, self._estimates):
             await reader.drain()

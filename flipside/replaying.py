@@ -15,6 +15,7 @@ from streams.admin import create_topics
 from streams.embedded import embedded_broker, embedded_redis
 from streams.settings import Settings
 
+#: shards of a replay
 PARTITIONS = 4
 
 
