@@ -347,10 +347,13 @@ class Replayer:
         await self.tick(last.end - experiment.lead)
         await self.tick(last.end + timedelta(seconds=self.settings.lateness_seconds + 60))
 
+        held = set(experiment.units)
+
         async def released() -> bool:
-            await self._log.poll()
-            gone = {m.unit for m in self._log.messages if isinstance(m, Assignment) and m.day == experiment.end}
-            return gone.issuperset(experiment.units)
+            held.difference_update(
+                m.unit for m in await self._log.poll() if isinstance(m, Assignment) and m.day == experiment.end
+            )
+            return not held
 
         async def estimated() -> bool:
             await self._estimates.poll()
