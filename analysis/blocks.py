@@ -80,9 +80,7 @@ def block_differences(
     )
 
 
-def _arm_in_block(
-    arm: NDArray[Any], usable: BoolArray, starts: NDArray[np.int64], which: int
-) -> BoolArray:
+def _arm_in_block(arm: NDArray[Any], usable: BoolArray, starts: NDArray[np.int64], which: int) -> BoolArray:
     """(N, K) clusters whose usable cells of the block were all under ``which``."""
     inside = np.add.reduceat((usable & (arm == which)).astype(np.int64), starts, axis=1)
     outside = np.add.reduceat((usable & (arm != which)).astype(np.int64), starts, axis=1)

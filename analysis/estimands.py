@@ -8,7 +8,7 @@ Scale = Literal["absolute", "relative"]
 
 @dataclass(frozen=True, slots=True)
 class Estimand:
-    """The average, over units and days, of treatment held for ``carryover_order`` + 1 days against control held as long.
+    """The average over units and days of treatment held for ``carryover_order`` + 1 days against control as long.
 
     With Y_it(1) the outcome of unit i on day t had it been treated on the days t - m .. t, and Y_it(0) had it been
     under control on all of them: absolute ``mean(Y(1) - Y(0))``, relative ``mean Y(1) / mean Y(0) - 1``. The mean runs

@@ -51,9 +51,7 @@ class Forecast:
         )
 
 
-def fit_forecast(
-    pre_outcome: FloatArray, weekday: NDArray[Any], category: NDArray[Any] | None = None
-) -> Forecast:
+def fit_forecast(pre_outcome: FloatArray, weekday: NDArray[Any], category: NDArray[Any] | None = None) -> Forecast:
     """Level, slope and weekdays from the pre-period only.
 
     ``pre_outcome`` (N, T0), NaN where missing; ``weekday`` (T0,), 0 is Monday; ``category`` (N,) any labels.
@@ -127,7 +125,7 @@ def _shrink(raw: FloatArray, sampling: FloatArray, labels: NDArray[np.int64]) ->
 
 def _ratio(over: FloatArray, under: Any, otherwise: float) -> FloatArray:
     under = np.asarray(under, dtype=np.float64)
-    return np.divide(over, under, out=np.full(np.shape(over), otherwise), where=under > 0.0)
+    return np.asarray(np.divide(over, under, out=np.full(np.shape(over), otherwise), where=under > 0.0))
 
 
 def theta_from_history(covariates: FloatArray, history: FloatArray) -> FloatArray:
@@ -168,4 +166,4 @@ def adjust(outcome: FloatArray, covariates: FloatArray, theta: FloatArray) -> Fl
         row = int(np.argwhere(~np.isfinite(x))[0][0])
         raise NotEstimable(f"row {row} has no covariate: fill it from its category, or leave the covariate out")
     shift = (x - x.mean(axis=0)) @ theta
-    return outcome - (shift if outcome.ndim == 1 else shift[:, None])
+    return np.asarray(outcome - (shift if outcome.ndim == 1 else shift[:, None]))

@@ -58,7 +58,7 @@ def standard_error(
 
 
 def multipliers(alpha: float, power: float) -> tuple[float, float]:
-    """Standard errors that make up the smallest effect: ``z_{1-a/2} + z_{1-b}`` fixed, ``sqrt(1 + x) + z_{1-b}`` anytime.
+    """Standard errors in the smallest effect: ``z_{1-a/2} + z_{1-b}`` fixed, ``sqrt(1 + x) + z_{1-b}`` anytime.
 
     ``sqrt(1 + x)`` is the anytime radius at the planned horizon (``controller.sequence.tuning_ratio``): 1.549 z at
     alpha .05.

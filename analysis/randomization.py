@@ -85,9 +85,7 @@ def randomization_test(
     extreme = int((np.abs(redrawn) >= abs(effect) * (1.0 - TIE)).sum())
     lower, upper = _invert(effect, redrawn, np.where(undefined, 0.0, share), alpha)
     p = (1.0 + extreme) / (1.0 + count)
-    return RandomizationTest(
-        effect * scale, p, lower * scale, upper * scale, alpha, count, int(undefined.sum())
-    )
+    return RandomizationTest(effect * scale, p, lower * scale, upper * scale, alpha, count, int(undefined.sum()))
 
 
 def _invert(effect: float, redrawn: FloatArray, share: FloatArray, alpha: float) -> tuple[float, float]:
@@ -123,9 +121,7 @@ def _columns(
     return np.stack([(weight * part).ravel() for part in (value, exposure, np.ones(value.shape))], axis=1)
 
 
-def _statistics(
-    arms: ArmArray, columns: tuple[FloatArray, ...], carryover_order: int
-) -> tuple[FloatArray, FloatArray]:
+def _statistics(arms: ArmArray, columns: tuple[FloatArray, ...], carryover_order: int) -> tuple[FloatArray, FloatArray]:
     """(r,) differences of the outcomes, and of the exposures, under each of r schedules; NaN with an empty arm."""
     means = []
     for which, column in zip((1, 0), columns, strict=True):

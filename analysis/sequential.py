@@ -38,16 +38,14 @@ class Sequence:
     upper: FloatArray
     #: (K,) summed variance S of the differences
     variance: FloatArray
-    #: (K,) p-value valid at every look: it never rises
-    p: FloatArray
-    #: rho, fixed before the start
-    mixing: float
+    #: (K,) p-value valid at every look, never rising; None for a difference of two sequences, which has none of its own
+    p: FloatArray | None
+    #: rho, fixed before the start; None for a difference of two sequences, which have one each
+    mixing: float | None
     alpha: float
 
 
-def expected_variance(
-    pre_outcome: FloatArray, block_days: int, blocks: int, *, washout: int = 0
-) -> float:
+def expected_variance(pre_outcome: FloatArray, block_days: int, blocks: int, *, washout: int = 0) -> float:
     """S*: the sum of s_k after ``blocks`` blocks, foretold from the pre-period, to fix the mixing before the start.
 
     Cuts ``pre_outcome`` (N, T0; less its forecast) into blocks from its end backwards, and averages ``4 s^2 / N`` over
@@ -71,9 +69,7 @@ def expected_variance(
     return float(per_block.mean() * blocks)
 
 
-def confidence_sequence(
-    blocks: BlockDifferences, *, planned_variance: float, alpha: float = 0.05
-) -> Sequence:
+def confidence_sequence(blocks: BlockDifferences, *, planned_variance: float, alpha: float = 0.05) -> Sequence:
     """The design-based sequence (Ham, Bojinov, Lindon and Tingley, arXiv 2210.08639).
 
     ``(1/n) sum D_k +- (1/n) sqrt((S + rho) ln((S + rho) / (rho alpha^2)))``, ``S = sum s_k``, ``rho = S* / x``. It
@@ -84,7 +80,11 @@ def confidence_sequence(
     _must_vary(blocks.variance)
     mixing = mixing_for(planned_variance, alpha)
     return _two_sided(
-        np.arange(1, len(blocks.difference) + 1), np.cumsum(blocks.difference), np.cumsum(blocks.variance), mixing, alpha
+        np.arange(1, len(blocks.difference) + 1),
+        np.cumsum(blocks.difference),
+        np.cumsum(blocks.variance),
+        mixing,
+        alpha,
     )
 
 
@@ -105,7 +105,9 @@ def guardrail_sequence(
     total, variance = np.cumsum(blocks.difference), np.cumsum(blocks.variance)
     radius = np.array([one_sided_bound(float(s), mixing, alpha) for s in variance])
     open_side = np.full(len(count), np.inf)
-    lower, upper = (-open_side, (total + radius) / count) if harm == "decrease" else ((total - radius) / count, open_side)
+    lower, upper = (
+        (-open_side, (total + radius) / count) if harm == "decrease" else ((total - radius) / count, open_side)
+    )
     toward_harm = -total if harm == "decrease" else total
     inside = np.exp(-(np.maximum(toward_harm, 0.0) ** 2) / (2.0 * (variance + mixing)))
     # the alpha at which the bound would just be reached: 2 a (e^{z^2/2} - 1/2) = sqrt((S + rho) / rho)
@@ -132,14 +134,19 @@ def per_arm_sequence(treated: Sequence, control: Sequence) -> Sequence:
         lower,
         upper,
         treated.variance + control.variance,
-        np.full(len(effect), np.nan),
-        np.nan,
+        None,
+        None,
         alpha,
     )
 
 
 def sequence_of_entries(
-    outcome: FloatArray, look: NDArray[np.int64], looks: int, *, planned_entries: int, planned_sd: float,
+    outcome: FloatArray,
+    look: NDArray[np.int64],
+    looks: int,
+    *,
+    planned_entries: int,
+    planned_sd: float,
     alpha: float = 0.025,
 ) -> Sequence:
     """One arm's sequence over ripe outcomes, for :func:`per_arm_sequence`.
@@ -148,9 +155,8 @@ def sequence_of_entries(
     closed block), in the order in which they ripened; ``look`` (n,): the look at which each was ripe, 0-based and not
     falling. ``planned_entries`` and ``planned_sd`` fix the mixing before the start.
 
-    The entries' errors add up to a martingale whose variance is judged as ``n max(s_n^2, ...)``: with s_n^2 the sample
-    variance so far, ``S_n = (n + 1) s_n^2``. A look with fewer than two ripe entries has an infinite interval: one
-    entry says nothing about its own error.
+    The entries' errors add up to a martingale of variance ``S_n = (n + 1) s_n^2``, s_n^2 the sample variance so
+    far. A look with fewer than two ripe entries has an infinite interval: one entry says nothing about its own error.
     """
     if len(outcome) != len(look) or (np.diff(look) < 0).any():
         raise ValueError("entries are given in the order in which they ripened: `look` has one value each, not falling")
@@ -163,14 +169,14 @@ def sequence_of_entries(
     shifted = total - count * (outcome[0] if len(outcome) else 0.0)
     several = count > 1
     spread = np.divide(
-        np.maximum(squares - shifted**2 / np.maximum(count, 1), 0.0), count - 1, out=np.full(looks, np.nan), where=several
+        np.maximum(squares - shifted**2 / np.maximum(count, 1), 0.0),
+        count - 1,
+        out=np.full(looks, np.nan),
+        where=several,
     )
     if several.any() and not (spread[several] > 0.0).any():
         raise NotEstimable("the outcomes do not vary, so their error cannot be judged")
-    with_variance = _two_sided(
-        count, total, np.where(several, (count + 1) * spread, np.inf), mixing, alpha
-    )
-    return with_variance
+    return _two_sided(count, total, np.where(several, (count + 1) * spread, np.inf), mixing, alpha)
 
 
 def _two_sided(
@@ -184,8 +190,14 @@ def _two_sided(
     spread = np.where(known, variance, 1.0) + mixing
     p = np.where(known, np.sqrt(spread / mixing) * np.exp(-(total**2) / (2.0 * spread)), 1.0)
     return Sequence(
-        count, effect, effect - radius, effect + radius, variance,
-        np.minimum.accumulate(np.minimum(1.0, p)), mixing, alpha,
+        count,
+        effect,
+        np.where(np.isfinite(radius), effect - radius, -np.inf),
+        np.where(np.isfinite(radius), effect + radius, np.inf),
+        variance,
+        np.minimum.accumulate(np.minimum(1.0, p)),
+        mixing,
+        alpha,
     )
 
 

@@ -90,19 +90,21 @@ def variance_any_schedule(
 ) -> FloatArray:
     """(N,) variance bound of each cluster's Horvitz-Thompson estimate under any schedule of independent coins.
 
-    With A_t = 1{window t treated} / p1_t, B_t the same for control, and O_ts = 1{windows t and s share a coin}:
-    ``Var = E[a'Oa + b'Ob] - correction``, a = A Y, b = B Y. The covariance of a treated with a control window is
-    never observed; ``2 y1'O y0 <= y1'(O + 2 l I) y1 + y0'(O + 2 l I) y0``, where ``-l`` is the least eigenvalue of O if that
-    is negative, bounds it. So ``U = [a'Oa + b'Ob + 2 l sum Y^2 (A + B)] / (periods used)^2`` and ``E[U] >= Var``.
-    (Aronow and Samii 2017 bound it cell by cell, which is wider; this form is ours.) Fair coins only tell half the
-    story at other probabilities, which are allowed. Missing cells are left out.
+    With A_t = 1{window t treated} / p1_t, B_t the same for control, a = A Y, b = B Y, and O_ts = 1{windows t and s
+    share a coin}: ``Var = E[a'Oa + b'Ob] - (y1 - y0)'O(y1 - y0)`` over the squared number of periods, y1 and y0 the
+    potential outcomes. The last term is never observed. Where O has no negative eigenvalue it may be dropped; where
+    its least eigenvalue is -l, ``2 l sum Y^2 (A + B)`` makes up for it. So
+    ``U = [a'Oa + b'Ob + 2 l sum Y^2 (A + B)] / (periods used)^2`` has ``E[U] >= Var``. (Aronow and Samii 2017 bound
+    cell by cell, which is wider; this form is ours.) Missing cells are left out.
     """
     periods = outcome.shape[1]
     coins = coins_in_windows(points, periods, carryover_order).astype(np.float64)
     first = np.searchsorted(np.asarray(points), np.arange(periods) - carryover_order, side="right") - 1
     last = np.searchsorted(np.asarray(points), np.arange(periods), side="right") - 1
     inside = coins > 0
-    shared = (np.maximum(first[:, None], first[None]) <= np.minimum(last[:, None], last[None])) & np.outer(inside, inside)
+    shared = (np.maximum(first[:, None], first[None]) <= np.minimum(last[:, None], last[None])) & np.outer(
+        inside, inside
+    )
     least = float(np.linalg.eigvalsh(shared[np.ix_(inside, inside)].astype(np.float64))[0])
     shift = max(0.0, -least)
     observed = np.isfinite(outcome)
@@ -113,7 +115,7 @@ def variance_any_schedule(
         weighted = value * weight
         result += ((weighted @ shared) * weighted).sum(axis=1) + 2.0 * shift * (value**2 * weight).sum(axis=1)
     used = (observed & inside).sum(axis=1)
-    return np.divide(result, used**2, out=np.full(len(outcome), np.nan), where=used > 0)
+    return np.asarray(np.divide(result, used**2, out=np.full(len(outcome), np.nan), where=used > 0))
 
 
 def mean_of_clusters(variance: FloatArray) -> float:

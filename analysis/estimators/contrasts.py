@@ -59,10 +59,8 @@ def arm_contrast(
     total = sums.sum(axis=0)
     influence_1 = (sums[:, 0] - treated * sums[:, 1]) / total[1]
     influence_0 = (sums[:, 2] - control * sums[:, 3]) / total[3]
-    if relative:
-        influence = influence_1 / control - treated / control**2 * influence_0
-    else:
-        influence = influence_1 - influence_0
+    per_treated, per_control = (1.0 / control, treated / control**2) if relative else (1.0, 1.0)
+    influence = per_treated * influence_1 - per_control * influence_0
     return Contrast(float(effect), float(treated), float(control), influence, sums, relative, cells[0], cells[1])
 
 
@@ -74,7 +72,9 @@ def contrast_of_sums(sums: FloatArray, *, relative: bool) -> tuple[FloatArray, F
     if not relative:
         return treated - control, treated, control
     if (control == 0.0).any():
-        raise NotEstimable("the control mean is zero: an effect relative to it does not exist; ask for the absolute one")
+        raise NotEstimable(
+            "the control mean is zero: an effect relative to it does not exist; ask for the absolute one"
+        )
     return treated / control - 1.0, treated, control
 
 
@@ -115,7 +115,9 @@ def stratified_difference(
             continue
         alone = min(len(ones), len(zeros)) < 2
         own = np.nan if alone else ones.var(ddof=1) / len(ones) + zeros.var(ddof=1) / len(zeros)
-        rows.append((float(ones.mean() - zeros.mean()), float(own), float(len(ones) + len(zeros)), len(ones), len(zeros)))
+        rows.append(
+            (float(ones.mean() - zeros.mean()), float(own), float(len(ones) + len(zeros)), len(ones), len(zeros))
+        )
     if not rows:
         raise NotEstimable("no stratum has both arms with a usable outcome: nothing can be compared")
     difference, own, size = (np.array(column) for column in list(zip(*rows, strict=True))[:3])
@@ -158,12 +160,12 @@ def _mean_over(outcome: FloatArray, cells: NDArray[np.bool_]) -> FloatArray:
     cells = cells & np.isfinite(outcome)
     count = cells.sum(axis=1)
     total = np.where(cells, outcome, 0.0).sum(axis=1)
-    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
 
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """``log(quantity at price p / quantity at the control price) = slope x + curvature x^2``, ``x = log(p / control)``."""
+    """``log(quantity at p / quantity at the control price) = slope x + curvature x^2``, ``x = log(p / control price)``."""
 
     #: elasticity of demand at the control price
     slope: float

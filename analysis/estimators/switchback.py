@@ -86,9 +86,7 @@ def hajek(
     )
 
 
-def _held_cells(
-    outcome: FloatArray, arm: ArmArray, carryover_order: int
-) -> tuple[BoolArray, BoolArray, BoolArray]:
+def _held_cells(outcome: FloatArray, arm: ArmArray, carryover_order: int) -> tuple[BoolArray, BoolArray, BoolArray]:
     if outcome.shape != arm.shape or outcome.ndim != 2:
         raise ValueError(f"outcome {outcome.shape} and arm {arm.shape} must be clusters x periods alike")
     observed = np.isfinite(outcome)
@@ -138,7 +136,7 @@ def _mean_by_block(outcome: FloatArray, starts: NDArray[np.int64], days: BoolArr
     cells = np.isfinite(outcome) & days
     total = np.add.reduceat(np.where(cells, outcome, 0.0), starts, axis=1)
     count = np.add.reduceat(cells.astype(np.int64), starts, axis=1)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return np.asarray(np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0))
 
 
 def burn_in_effect(blocks: BlockMeans, kept: BoolArray | None = None) -> FloatArray:
@@ -169,7 +167,7 @@ def bias_corrected_effect(blocks: BlockMeans, kept: BoolArray | None = None) -> 
     if kept is not None:
         settled &= kept
     share = blocks.days_burnt / float(blocks.length[0])
-    return share * _difference(blocks.burn_in, blocks.arm, settled) + (1.0 - share) * after
+    return np.asarray(share * _difference(blocks.burn_in, blocks.arm, settled) + (1.0 - share) * after)
 
 
 def _difference(value: FloatArray, arm: ArmArray, kept: BoolArray) -> FloatArray:

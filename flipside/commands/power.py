@@ -29,8 +29,15 @@ def power(
     from analysis.power import days_to_decide, power_of, standard_error
 
     try:
-        size = {"clusters": clusters, "observations": observations, "cv": cv, "macro_share": macro_share, "sd": sd}
-        se = standard_error(**size, blocks=blocks, inflate=inflate)  # type: ignore[arg-type]
+        se = standard_error(
+            clusters=clusters,
+            blocks=blocks,
+            observations=observations,
+            cv=cv,
+            macro_share=macro_share,
+            sd=sd,
+            inflate=inflate,
+        )
         result = power_of(se, alpha=alpha, power=target_power)
         days = (
             None
@@ -57,4 +64,6 @@ def power(
     typer.echo(f"  smallest effect found, looking any time {result.mde_anytime:.2f}")
     if days is not None:
         typer.echo(f"  days to find {days.effect:g}, one planned look     {days.days} ({days.blocks} blocks)")
-        typer.echo(f"  days to find {days.effect:g}, looking any time     {days.days_anytime} ({days.blocks_anytime} blocks)")
+        typer.echo(
+            f"  days to find {days.effect:g}, looking any time     {days.days_anytime} ({days.blocks_anytime} blocks)"
+        )
