@@ -21,6 +21,7 @@ __all__ = [
     "guardrail_sequence",
     "per_arm_sequence",
     "sequence_of_entries",
+    "sequence_of_pairs",
     "tuning_ratio",
 ]
 
@@ -177,6 +178,31 @@ def sequence_of_entries(
     if several.any() and not (spread[several] > 0.0).any():
         raise NotEstimable("the outcomes do not vary, so their error cannot be judged")
     return _two_sided(count, total, np.where(several, (count + 1) * spread, np.inf), mixing, alpha)
+
+
+def sequence_of_pairs(
+    treated: tuple[FloatArray, NDArray[np.int64]],
+    control: tuple[FloatArray, NDArray[np.int64]],
+    looks: int,
+    *,
+    planned_pairs: int,
+    planned_sd: float,
+    alpha: float = 0.05,
+) -> Sequence:
+    """The narrower choice for staggered entry: the i-th ripe treated outcome less the i-th ripe control outcome.
+
+    Each arm is given as (outcomes, looks) like in :func:`sequence_of_entries`. Every pair estimates the effect, so
+    their errors are one martingale, whatever the two arms' delays; the surplus of the arm that is ahead waits.
+    1.55 times the fixed interval where the arms are equally long, against 2.4 for :func:`per_arm_sequence`; it asks
+    the same of the data, that within an arm the order of ripening says nothing about the outcome. (Ours.)
+    ``planned_sd``: standard deviation of a pair's difference.
+    """
+    count = min(len(treated[0]), len(control[0]))
+    difference = np.asarray(treated[0][:count] - control[0][:count])
+    ripe = np.maximum(treated[1][:count], control[1][:count])
+    return sequence_of_entries(
+        difference, ripe, looks, planned_entries=planned_pairs, planned_sd=planned_sd, alpha=alpha
+    )
 
 
 def _two_sided(

@@ -165,7 +165,7 @@ def _mean_over(outcome: FloatArray, cells: NDArray[np.bool_]) -> FloatArray:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """``log(quantity at p / quantity at the control price) = slope x + curvature x^2``, ``x = log(p / control price)``."""
+    """``log(quantity at p / quantity at control) = slope x + curvature x^2`` with ``x = log(p / control price)``."""
 
     #: elasticity of demand at the control price
     slope: float

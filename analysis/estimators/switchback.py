@@ -177,4 +177,4 @@ def _difference(value: FloatArray, arm: ArmArray, kept: BoolArray) -> FloatArray
         total = np.where(cells, value, 0.0).sum(axis=1)
         count = cells.sum(axis=1)
         means.append(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
-    return means[0] - means[1]
+    return np.asarray(means[0] - means[1])
