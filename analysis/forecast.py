@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from analysis.windows import BoolArray, FloatArray
 from controller.errors import NotEstimable
 
-#: Backfitting of weekdays and unit levels: converged to 1e-6 of a standard deviation after a few rounds.
-ROUNDS = 8
+#: Backfitting of weekdays and units' lines: over two weeks of history or more, 1e-6 of a standard deviation is reached.
+ROUNDS = 25
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,22 +88,32 @@ def fit_forecast(pre_outcome: FloatArray, weekday: NDArray[Any], category: NDArr
 def _weekdays(
     outcome: FloatArray, observed: BoolArray, weekday: NDArray[np.int64], labels: NDArray[np.int64]
 ) -> FloatArray:
-    """(N, 7), centred per category over the weekdays seen; 0 for a weekday that the history never saw."""
+    """(N, 7), centred per category over the weekdays seen; 0 for a weekday that the history never saw.
+
+    Backfits each unit's line and each category's weekdays in turn, on sums by unit and weekday.
+    """
     present = np.zeros((len(weekday), 7))
     present[np.arange(len(weekday)), weekday] = 1.0
+    day = np.arange(len(weekday), dtype=np.float64)
     filled = np.where(observed, outcome, 0.0)
-    cells = observed.astype(np.float64) @ present
-    sums = filled @ present
-    count = cells.sum(axis=1)
-    effect = np.zeros((labels.max() + 1, 7))
+    cells, days = observed @ present, (observed * day) @ present
+    sums, moments = filled @ present, filled @ day
+    count, middle = cells.sum(axis=1), _ratio(days.sum(axis=1), cells.sum(axis=1), 0.0)
+    spread = observed @ day**2 - count * middle**2
+    cells_of_category = np.zeros((labels.max() + 1, 7))
+    np.add.at(cells_of_category, labels, cells)
+    seen = cells_of_category > 0.0
+    effect = np.zeros_like(cells_of_category)
     for _ in range(ROUNDS):
-        level = _ratio(sums.sum(axis=1) - (cells * effect[labels]).sum(axis=1), count, 0.0)
-        over = np.zeros_like(effect)
-        under = np.zeros_like(effect)
-        np.add.at(over, labels, sums - cells * level[:, None])
-        np.add.at(under, labels, cells)
-        effect = _ratio(over, under, 0.0)
-        seen = under > 0.0
+        own = effect[labels]
+        total = (sums - cells * own).sum(axis=1)
+        level = _ratio(total, count, 0.0)
+        moment = moments - (days * own).sum(axis=1) - middle * total
+        slope = np.where(count > 2, _ratio(moment, spread, 0.0), 0.0)
+        residual = sums - cells * (level - slope * middle)[:, None] - days * slope[:, None]
+        effect = np.zeros_like(effect)
+        np.add.at(effect, labels, residual)
+        effect = _ratio(effect, cells_of_category, 0.0)
         effect -= np.where(seen, _ratio((effect * seen).sum(axis=1), seen.sum(axis=1), 0.0)[:, None], 0.0)
     return np.asarray(effect[labels])
 
