@@ -83,7 +83,7 @@ def test_cells_of_neither_arm_are_left_out() -> None:
 
 def test_too_few_redraws_name_how_many_are_needed() -> None:
     outcome, arm, draws = experiment(redraws=18)
-    with pytest.raises(NotEstimable, match="18 redraws: p cannot fall to 0.05 with fewer than 19"):
+    with pytest.raises(NotEstimable, match=r"18 redraws: .* fewer than 19"):
         randomization_test(outcome, arm, draws)
 
 
