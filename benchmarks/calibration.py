@@ -169,7 +169,7 @@ def _looks(sequence: Sequence, differences: np.ndarray, truth: float) -> Looks:
 
 
 def looks_with_late_sales(rng: np.random.Generator) -> Looks:
-    """Each day's sales arrive over the four days that follow, treated buyers' later than control's; a look every day.
+    """Each day's sales arrive over the four days that follow, treated buyers' later than control's; a look per block.
 
     The sequence waits for the watermark, the naive interval takes what has arrived.
     """
@@ -184,16 +184,15 @@ def looks_with_late_sales(rng: np.random.Generator) -> Looks:
     ripe = block_differences(value - level, arm, block)
     sequence = confidence_sequence(ripe, planned_variance=planned)
     naive = False
-    for today in range(2 * days - 1, blocks * days):
+    for today in range(2 * days - 1, blocks * days, days):
         age = np.minimum(today - np.arange(today + 1), 3)
         in_hand = value[:, : today + 1] * arrived[arm[:, : today + 1], age[None]]
         seen = block_differences(in_hand - level, arm[:, : today + 1], block[: today + 1]).difference
         count = len(seen)
         se = seen.std(ddof=1) / np.sqrt(count)
         naive |= bool(abs(seen.mean() - EFFECT) > stats.t.ppf(0.975, count - 1) * se)
-    return Looks(
-        _looks(sequence, ripe.difference, EFFECT).missed, naive, _looks(sequence, ripe.difference, EFFECT).width
-    )
+    watched = _looks(sequence, ripe.difference, EFFECT)
+    return Looks(watched.missed, naive, watched.width)
 
 
 def looks_at_entries(rng: np.random.Generator, *, paired: bool) -> Looks:
