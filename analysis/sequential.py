@@ -76,9 +76,14 @@ def confidence_sequence(blocks: BlockDifferences, *, planned_variance: float, al
     ``(1/n) sum D_k +- (1/n) sqrt((S + rho) ln((S + rho) / (rho alpha^2)))``, ``S = sum s_k``, ``rho = S* / x``. It
     covers the mean over the blocks so far of their average effects: a target that may itself move. Valid from the
     first block on, if every block's halves were drawn on their own. ``planned_variance``: S*, see
-    :func:`expected_variance`; it decides where the interval is narrow, not whether it is valid.
+    :func:`expected_variance`; with ten clusters or more it decides where the interval is narrow, not whether it is
+    valid. With six, a plan ten times too small lets it miss about as often as alpha (benchmarks/calibration.py).
+
+    Raises:
+        NotEstimable: outcomes that do not vary; never three clusters in each arm (two are too few to know s_k: with
+            four clusters a wrong plan let 12 % of intervals miss).
     """
-    _must_vary(blocks.variance)
+    _must_vary(blocks)
     mixing = mixing_for(planned_variance, alpha)
     return _two_sided(
         np.arange(1, len(blocks.difference) + 1),
@@ -100,7 +105,7 @@ def guardrail_sequence(
     """
     if harm not in ("decrease", "increase"):
         raise ValueError(f"harm = {harm!r}: it is 'decrease' or 'increase'")
-    _must_vary(blocks.variance)
+    _must_vary(blocks)
     mixing = mixing_for(planned_variance, alpha, sides=1)
     count = np.arange(1, len(blocks.difference) + 1)
     total, variance = np.cumsum(blocks.difference), np.cumsum(blocks.variance)
@@ -227,8 +232,14 @@ def _two_sided(
     )
 
 
-def _must_vary(variance: FloatArray) -> None:
-    if not (variance > 0.0).any():
+def _must_vary(blocks: BlockDifferences) -> None:
+    smaller = np.minimum(blocks.clusters_treated, blocks.clusters_control)
+    if smaller.max() < 3:
+        raise NotEstimable(
+            f"at most {smaller.max()} clusters in an arm: an interval for any time of looking needs 3 in each;"
+            " wait for the planned day, or randomise more clusters"
+        )
+    if not (blocks.variance > 0.0).any():
         raise NotEstimable(
             "the outcomes do not vary within either arm, so their error cannot be judged;"
             " look for a feed that repeats one value"

@@ -10,7 +10,8 @@ from analysis.diagnostics.carryover import carryover_test
 from analysis.diagnostics.counts import sequential_ratio_p
 from analysis.estimators.switchback import bias_corrected_effect, block_means, burn_in_effect
 from analysis.variance import bias_corrected_jackknife, burn_in_jackknife
-from benchmarks.calibration import EVER_MISS, cover_exact, cover_switchback, cover_time_bound
+from benchmarks.calibration import cover_exact, cover_switchback, cover_time_bound
+from benchmarks.looks import EVER_MISS
 from benchmarks.worlds import balanced_blocks, white, with_effect
 
 

@@ -60,6 +60,12 @@ REASONS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: confidence_sequence(block_differences(CONSTANT, ARM, DAYS // 3), planned_variance=1.0),
         "do not vary",
     ),
+    "four clusters, sequence": (
+        lambda: confidence_sequence(
+            block_differences(NOISE[[0, 1, 3, 4]], ARM[[0, 1, 3, 4]], DAYS // 3), planned_variance=1
+        ),
+        "at most 2 clusters in an arm",
+    ),
     "constant, exact test": (lambda: randomization_test(CONSTANT, ARM, DRAWS), "do not vary"),
     "constant, U1 of centred outcomes": (
         lambda: z_interval(0.0, float(u1(CONSTANT[:1] * 0.0, ARM[:1], 0)[0]), clusters=1, method="U1"),
