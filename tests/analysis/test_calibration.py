@@ -3,6 +3,11 @@
 The long form, with thousands of repetitions, is ``python -m benchmarks.calibration``.
 """
 
+import json
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -86,3 +91,14 @@ def test_jackknives_over_blocks_match_the_scatter_of_their_estimates(effect, jac
     estimates, variances = effect(blocks), jackknife(blocks)
     assert np.mean(estimates) == pytest.approx(1.0, abs=4 * np.std(estimates) / 20)
     assert np.nanmean(variances) == pytest.approx(np.var(estimates), rel=0.3)  # 400 experiments: +- 7 %
+
+
+@pytest.mark.slow
+def test_the_calibration_command_writes_its_figures(tmp_path: Path) -> None:
+    target = tmp_path / "figures.json"
+    command = [sys.executable, "-m", "benchmarks.calibration", "--scale", "0.005", "--json", str(target)]
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).resolve().parents[2])
+    figures = json.loads(target.read_text())
+    assert {row["study"] for row in figures["rates"]} >= {"coverage", "ever-miss", "guardrail", "assumptions"}
+    assert all(row["error"] >= 0.0 for row in figures["rates"])
+    assert figures["power"]["se"] == pytest.approx(12.91, abs=0.005)
