@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.inference import Inference, t_interval
+from analysis.inference import Inference, must_vary, t_interval
 from analysis.windows import BoolArray, FloatArray
 from controller.errors import NotEstimable
 
@@ -51,9 +51,10 @@ def block_differences(
     is taken off first and must have been known before the block began.
 
     Raises:
-        NotEstimable: no block has two usable clusters in each arm.
+        NotEstimable: no block has two usable clusters in each arm; the usable outcomes are all the same number.
     """
     usable = np.isfinite(outcome) if clean is None else np.isfinite(outcome) & clean
+    must_vary(outcome[usable])
     value = outcome if forecast is None else outcome - forecast
     usable = usable & np.isfinite(value)
     starts = np.flatnonzero(np.r_[True, block[1:] != block[:-1]])

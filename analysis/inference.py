@@ -3,9 +3,21 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from controller.errors import NotEstimable
+
+CONSTANT = (
+    "the outcomes do not vary, so their error cannot be judged; look for a feed that repeats one value, or an empty one"
+)
+
+
+def must_vary(values: NDArray[np.float64]) -> None:
+    """Refuse outcomes that are all the same number: rounding would pass for an error, and a tiny one at that."""
+    if values.size and values.min() == values.max():
+        raise NotEstimable(CONSTANT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +60,7 @@ def t_interval(
     if not (math.isfinite(effect) and math.isfinite(se)):
         raise NotEstimable(f"effect = {effect}, standard error = {se}: not every arm has usable cells")
     if se <= 1e-12 * max(1.0, abs(effect)):
-        raise NotEstimable(
-            "the outcomes do not vary, so their error cannot be judged; look for a feed that repeats one value"
-        )
+        raise NotEstimable(CONSTANT)
     quantile = -float(special.stdtrit(degrees, alpha / 2.0))
     p = 2.0 * float(special.stdtr(degrees, -abs(effect / se)))
     return Inference(effect, se, effect - quantile * se, effect + quantile * se, p, degrees, alpha, clusters, method)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.blocks import BlockDifferences
+from analysis.inference import CONSTANT, must_vary
 from analysis.windows import FloatArray
 from controller.errors import NotEstimable
 from controller.sequence import mixing_for, one_sided_bound, tuning_ratio, two_sided_bound
@@ -168,6 +169,8 @@ def sequence_of_entries(
         raise ValueError("entries are given in the order in which they ripened: `look` has one value each, not falling")
     if not np.isfinite(outcome).all():
         raise ValueError("an entry without an outcome has not ripened: leave it out")
+    if len(outcome) > 1:
+        must_vary(outcome)
     mixing = mixing_for(planned_entries * planned_sd**2, alpha)
     count = np.searchsorted(look, np.arange(looks), side="right")
     total = np.r_[0.0, np.cumsum(outcome)][count]
@@ -180,8 +183,6 @@ def sequence_of_entries(
         out=np.full(looks, np.nan),
         where=several,
     )
-    if several.any() and not (spread[several] > 0.0).any():
-        raise NotEstimable("the outcomes do not vary, so their error cannot be judged")
     return _two_sided(count, total, np.where(several, (count + 1) * spread, np.inf), mixing, alpha)
 
 
@@ -240,7 +241,4 @@ def _must_vary(blocks: BlockDifferences) -> None:
             " wait for the planned day, or randomise more clusters"
         )
     if not (blocks.variance > 0.0).any():
-        raise NotEstimable(
-            "the outcomes do not vary within either arm, so their error cannot be judged;"
-            " look for a feed that repeats one value"
-        )
+        raise NotEstimable(CONSTANT)

@@ -96,7 +96,12 @@ def variance_any_schedule(
     its least eigenvalue is -l, ``2 l sum Y^2 (A + B)`` makes up for it. So
     ``U = [a'Oa + b'Ob + 2 l sum Y^2 (A + B)] / (periods used)^2`` has ``E[U] >= Var``. (Aronow and Samii 2017 bound
     cell by cell, which is wider; this form is ours.) Missing cells are left out.
+
+    Raises:
+        NotEstimable: a single randomisation point: one draw has nothing to compare itself with.
     """
+    if len(points) < 2:
+        raise NotEstimable("one block: a single draw per cluster; compare clusters, or run more blocks")
     periods = outcome.shape[1]
     coins = coins_in_windows(points, periods, carryover_order).astype(np.float64)
     first = np.searchsorted(np.asarray(points), np.arange(periods) - carryover_order, side="right") - 1
@@ -165,7 +170,7 @@ def _leave_out(
 def cluster_linearised(contrast: Contrast) -> float:
     """``G / (G - 1) sum psi_c^2``: the delta method over clusters, for each cluster in both arms over time."""
     clusters = _clusters(contrast)
-    return float(clusters / (clusters - 1.0) * (contrast.influence**2).sum())
+    return _above_rounding(clusters / (clusters - 1.0) * (contrast.influence**2).sum(), contrast)
 
 
 def cluster_jackknife(contrast: Contrast) -> float:
@@ -179,7 +184,13 @@ def cluster_jackknife(contrast: Contrast) -> float:
     clusters = _clusters(contrast)
     without = contrast.sums.sum(axis=0) - contrast.sums
     effect, _, _ = contrast_of_sums(without, relative=contrast.relative)
-    return float((clusters - 1.0) / clusters * ((effect - contrast.effect) ** 2).sum())
+    return _above_rounding((clusters - 1.0) / clusters * ((effect - contrast.effect) ** 2).sum(), contrast)
+
+
+def _above_rounding(variance: float, contrast: Contrast) -> float:
+    """0 for a variance that is nothing but the rounding of means of this size (constant outcomes)."""
+    scale = 1.0 if contrast.relative else max(abs(contrast.mean_treated), abs(contrast.mean_control))
+    return float(variance) if variance > (1e-13 * scale) ** 2 else 0.0
 
 
 def _clusters(contrast: Contrast) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.inference import must_vary
 from analysis.windows import FloatArray
 from controller.errors import NotEstimable
 
@@ -101,9 +102,11 @@ def stratified_difference(
     conservative (Athey and Imbens 2017, section 6.2).
 
     Raises:
-        NotEstimable: no stratum has both arms, or one lone pair is all there is.
+        NotEstimable: no stratum has both arms, one lone pair is all there is, or the outcomes are all the same number.
     """
     usable = np.isfinite(outcome)
+    if usable.sum() > 1:
+        must_vary(outcome[usable])
     labels = np.zeros(len(outcome), dtype=np.int64) if stratum is None else np.unique(stratum, return_inverse=True)[1]
     rows: list[tuple[float, float, float, int, int]] = []  # difference, variance (NaN in pairs), clusters by arm
     left_out = 0

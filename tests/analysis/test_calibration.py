@@ -69,6 +69,20 @@ def test_the_carryover_test_has_its_size_and_its_power() -> None:
     assert np.mean(rejected[0.4]) > 0.8
 
 
+def test_centring_on_a_clusters_own_mean_breaks_the_carryover_test() -> None:
+    """That mean contains the effect: hence forecasts from the pre-period only."""
+    rng = np.random.default_rng(4)
+    rejected = []
+    for _ in range(150):
+        arm = balanced_blocks(rng, 40, 6, 7)
+        value = with_effect(white(rng, 40, 42), arm, 1.0)
+        value -= value.mean(axis=1, keepdims=True)
+        points = tuple(range(0, 42, 7))
+        check = carryover_test(value, arm, points, assumed_order=0, longer_order=1, rng=rng, bootstraps=200)
+        rejected.append(check.verdict == "fail")
+    assert np.mean(rejected) > 0.1
+
+
 def test_a_healthy_split_looked_at_a_thousand_times_raises_no_alarm() -> None:
     rng = np.random.default_rng(5)
     alarms = []

@@ -11,8 +11,15 @@ from analysis.estimators.switchback import bias_corrected_effect, block_means, h
 from analysis.forecast import adjust, fit_forecast
 from analysis.inference import t_interval, z_interval
 from analysis.randomization import randomization_test
-from analysis.sequential import confidence_sequence, expected_variance
-from analysis.variance import between_clusters, cluster_jackknife, optimal_points, u1
+from analysis.sequential import confidence_sequence, expected_variance, sequence_of_entries
+from analysis.variance import (
+    between_clusters,
+    cluster_jackknife,
+    cluster_linearised,
+    optimal_points,
+    u1,
+    variance_any_schedule,
+)
 from analysis.windows import propensities
 from controller.errors import NotEstimable
 
@@ -22,7 +29,7 @@ NOISE = RNG.normal(size=(6, 12))
 ARM = np.repeat(np.array([[1, 0, 1, 0], [0, 1, 1, 0], [1, 1, 0, 0]] * 2), 3, axis=1)
 ARM[3:] = 1 - ARM[3:]
 DRAWS = np.stack([np.roll(ARM, shift, axis=0) for shift in range(6)] * 20)
-CONSTANT = np.full((6, 12), 7.0)
+CONSTANT = np.full((6, 12), 1e6 + 0.1)  # no double: its mean is rounded
 GONE = np.full((6, 12), np.nan)
 
 REASONS: dict[str, tuple[Callable[[], object], str]] = {
@@ -36,6 +43,10 @@ REASONS: dict[str, tuple[Callable[[], object], str]] = {
     "one block, fixed horizon": (
         lambda: mean_of_blocks(block_differences(NOISE[:, :3], ARM[:, :3], DAYS[:3] // 3)),
         "one closed block",
+    ),
+    "one block, one cluster's coins": (
+        lambda: variance_any_schedule(NOISE[:, :3], ARM[:, :3], (0,), 1),
+        "a single draw per cluster",
     ),
     "one block, one cluster's arms": (lambda: hajek(NOISE[:1, :3], ARM[:1, :3], 0), "no usable cell under control"),
     "all washed out, Hajek": (lambda: hajek(NOISE, ARM, 11), "no usable cell under treatment"),
@@ -53,6 +64,15 @@ REASONS: dict[str, tuple[Callable[[], object], str]] = {
     "all missing, exact test": (lambda: randomization_test(GONE, ARM, DRAWS), "do not vary"),
     "constant, jackknife": (
         lambda: t_interval(0.0, cluster_jackknife(hajek(CONSTANT, ARM, 0)) ** 0.5, clusters=6, method="t"),
+        "do not vary",
+    ),
+    "constant, linearised": (
+        lambda: t_interval(0.0, cluster_linearised(hajek(CONSTANT, ARM, 0)) ** 0.5, clusters=6, method="t"),
+        "do not vary",
+    ),
+    "constant, difference": (lambda: stratified_difference(CONSTANT[:, 0], ARM[:, 0] == 1), "do not vary"),
+    "constant, entries": (
+        lambda: sequence_of_entries(CONSTANT[0], np.arange(12), 12, planned_entries=12, planned_sd=1.0),
         "do not vary",
     ),
     "constant, blocks": (lambda: mean_of_blocks(block_differences(CONSTANT, ARM, DAYS // 3)), "do not vary"),

@@ -42,7 +42,7 @@ def test_a_block_with_a_lone_cluster_in_an_arm_is_left_out_by_name() -> None:
 
 
 def test_an_arm_that_changes_inside_a_block_is_refused_with_the_way_out() -> None:
-    outcome, arm = np.ones((4, 2)), np.array([[1, 0], [1, 1], [0, 0], [0, 0]])
+    outcome, arm = np.arange(8.0).reshape(4, 2), np.array([[1, 0], [1, 1], [0, 0], [0, 0]])
     with pytest.raises(ValueError, match=r"cluster 0 changes arm inside block 0.*`clean`"):
         block_differences(outcome, arm, np.array([0, 0]))
 
