@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from analysis.windows import BoolArray, FloatArray
 from controller.errors import NotEstimable
 
-#: Backfitting of weekdays and units' lines: over two weeks of history or more, 1e-6 of a standard deviation is reached.
-ROUNDS = 25
+#: Backfitting of weekdays and units' lines stops when no weekday moves by more than this share of the largest one.
+CONVERGED = 1e-9
+ROUNDS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,9 @@ def _weekdays(
     sums, moments = filled @ present, filled @ day
     count, middle = cells.sum(axis=1), _ratio(days.sum(axis=1), cells.sum(axis=1), 0.0)
     spread = observed @ day**2 - count * middle**2
-    cells_of_category = np.zeros((labels.max() + 1, 7))
-    np.add.at(cells_of_category, labels, cells)
+    order = np.argsort(labels, kind="stable")
+    starts = np.searchsorted(labels[order], np.arange(labels.max() + 1))
+    cells_of_category = np.add.reduceat(cells[order], starts, axis=0)
     seen = cells_of_category > 0.0
     effect = np.zeros_like(cells_of_category)
     for _ in range(ROUNDS):
@@ -111,26 +113,28 @@ def _weekdays(
         moment = moments - (days * own).sum(axis=1) - middle * total
         slope = np.where(count > 2, _ratio(moment, spread, 0.0), 0.0)
         residual = sums - cells * (level - slope * middle)[:, None] - days * slope[:, None]
-        effect = np.zeros_like(effect)
-        np.add.at(effect, labels, residual)
-        effect = _ratio(effect, cells_of_category, 0.0)
+        before = effect
+        effect = _ratio(np.add.reduceat(residual[order], starts, axis=0), cells_of_category, 0.0)
         effect -= np.where(seen, _ratio((effect * seen).sum(axis=1), seen.sum(axis=1), 0.0)[:, None], 0.0)
+        if np.abs(effect - before).max() <= CONVERGED * np.abs(effect).max():
+            break
     return np.asarray(effect[labels])
 
 
 def _shrink(raw: FloatArray, sampling: FloatArray, labels: NDArray[np.int64]) -> FloatArray:
-    slope = np.zeros_like(raw)
-    for label in range(int(labels.max()) + 1):
-        rows = np.flatnonzero((labels == label) & np.isfinite(sampling))
-        everyone = labels == label
-        if len(rows) == 0:
-            continue
-        centre = raw[rows].mean()
-        between = max(0.0, raw[rows].var(ddof=1) - sampling[rows].mean()) if len(rows) > 1 else 0.0
-        slope[everyone] = centre
-        total = between + sampling[rows]
-        slope[rows] = centre + _ratio(np.full(len(rows), between), total, 0.0) * (raw[rows] - centre)
-    return slope
+    """Empirical Bayes within each category; a unit whose slope is unknown takes its category's mean."""
+    known = np.isfinite(sampling)
+
+    def by_category(values: FloatArray) -> FloatArray:
+        return np.asarray(np.bincount(labels, np.where(known, values, 0.0), minlength=labels.max() + 1))
+
+    count = by_category(np.ones(len(raw)))
+    centre = _ratio(by_category(raw), count, 0.0)
+    deviation = raw - centre[labels]
+    spread = _ratio(by_category(deviation**2), count - 1.0, 0.0)
+    between = np.maximum(0.0, spread - _ratio(by_category(sampling), count, 0.0))[labels]
+    share = _ratio(between, between + np.where(known, sampling, 0.0), 0.0)
+    return np.asarray(np.where(known, centre[labels] + share * deviation, centre[labels]))
 
 
 def _ratio(over: FloatArray, under: Any, otherwise: float) -> FloatArray:
