@@ -1,7 +1,7 @@
 """Conservative variances: of inverse propensity weighting (U1, U2), of blocks and of clusters (jackknives).
 
-Each function answers a variance or a standard error and nothing else; ``inference.t_interval`` turns it into an
-interval.
+Each function answers a variance; ``inference.t_interval`` turns its root into an interval, and :func:`cluster_interval`
+does both for a contrast.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from analysis.estimators.contrasts import Contrast, contrast_of_sums
 from analysis.estimators.switchback import BlockMeans, bias_corrected_effect, burn_in_effect
+from analysis.inference import Inference, t_interval
 from analysis.windows import BoolArray, FloatArray, coins_in_windows, held
 from controller.errors import NotEstimable
 
@@ -185,6 +186,19 @@ def cluster_jackknife(contrast: Contrast) -> float:
     without = contrast.sums.sum(axis=0) - contrast.sums
     effect, _, _ = contrast_of_sums(without, relative=contrast.relative)
     return _above_rounding((clusters - 1.0) / clusters * ((effect - contrast.effect) ** 2).sum(), contrast)
+
+
+def cluster_interval(contrast: Contrast, *, alpha: float = 0.05) -> Inference:
+    """``effect +- t sqrt(cluster jackknife)``: G - 1 degrees of freedom where every cluster was under both arms, as in
+    a switchback (one effect per cluster); else G - 2 (one mean per arm).
+    """
+    clusters = _clusters(contrast)
+    used = contrast.sums[:, [1, 3]] != 0.0
+    within = bool(used[used.any(axis=1)].all())
+    degrees = clusters - 1.0 if within else clusters - 2.0
+    se = cluster_jackknife(contrast) ** 0.5
+    method = f"cluster jackknife, t({'G - 1' if within else 'G - 2'})"
+    return t_interval(contrast.effect, se, clusters=clusters, method=method, alpha=alpha, degrees=degrees)
 
 
 def _above_rounding(variance: float, contrast: Contrast) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from analysis.estimators.contrasts import arm_contrast, demand_curve, event_time_outcomes, stratified_difference
-from analysis.variance import cluster_jackknife, cluster_linearised
+from analysis.variance import cluster_interval, cluster_jackknife, cluster_linearised
 from controller.errors import NotEstimable
 
 
@@ -45,6 +45,14 @@ def test_the_closed_form_jackknife_is_the_one_that_leaves_each_cluster_out() -> 
         by_hand = 7 / 8 * ((np.array(left) - found.effect) ** 2).sum()
         assert cluster_jackknife(found) == pytest.approx(by_hand)
         assert cluster_linearised(found) == pytest.approx(by_hand, rel=0.5)
+
+
+def test_clusters_in_both_arms_lose_one_degree_of_freedom_and_clusters_in_one_arm_lose_two() -> None:
+    outcome = np.random.default_rng(1).normal(size=(8, 10))
+    flipping = np.tile([1, 0], (8, 5))
+    for_good = np.repeat([[1], [0]] * 4, 10, axis=1)
+    for arm, degrees in ((flipping, 7.0), (for_good, 6.0)):
+        assert cluster_interval(arm_contrast(outcome, np.ones((8, 10)), *masks(arm))).degrees == degrees
 
 
 def test_the_influence_is_the_derivative_of_the_effect_in_the_weight_of_a_cluster() -> None:
