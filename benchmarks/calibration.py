@@ -205,7 +205,7 @@ def closed_forms(rng: np.random.Generator, scale: float) -> dict[str, float]:
 
 
 def exact_test_speed(rng: np.random.Generator) -> dict[str, float]:
-    """10,000 redraws on 100 clusters x 60 days, with and without carryover, schedules already drawn."""
+    """10,000 redraws on 100 clusters x 60 days, schedules already drawn; and what a loop over them would take."""
     arm = balanced_blocks(rng, 100, 15, 4)
     value = white(rng, 100, 60)
     draws = np.stack([balanced_blocks(rng, 100, 15, 4) for _ in range(10_000)]).astype(np.int8)
@@ -214,6 +214,11 @@ def exact_test_speed(rng: np.random.Generator) -> dict[str, float]:
         before = time.perf_counter()
         randomization_test(value, arm, draws, carryover_order=order)
         seconds[f"carryover order {order}"] = time.perf_counter() - before
+        before = time.perf_counter()
+        for draw in draws[:200]:
+            hajek(value, draw, order)
+        loop = (time.perf_counter() - before) * len(draws) / 200
+        seconds[f"carryover order {order}, loop over fast, ratio"] = loop / seconds[f"carryover order {order}"]
     return seconds
 
 

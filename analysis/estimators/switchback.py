@@ -44,7 +44,7 @@ def horvitz_thompson(
     Missing cells leave numerator and denominator: harmless only where missingness does not depend on the arm.
 
     Raises:
-        NotEstimable: no observed period lies behind the first ``carryover_order`` ones.
+        NotEstimable: no observed period lies behind the first ``carryover_order`` ones, or no window was held.
     """
     observed, cells_1, cells_0 = _held_cells(outcome, arm, carryover_order)
     weight = inverse_weights(cells_1, treated_propensity) - inverse_weights(cells_0, control_propensity)
@@ -59,6 +59,8 @@ def horvitz_thompson(
     total = (np.where(observed, outcome, 0.0) * weight).sum(axis=1)
     by_cluster = np.divide(total, periods, out=np.full(len(total), np.nan), where=periods > 0)
     used = int(cells_1.sum() + cells_0.sum())
+    if used == 0:
+        raise NotEstimable(f"no arm was held for {carryover_order + 1} observed days: all cells are washed out")
     return ClusterEffects(float(np.nanmean(by_cluster)), by_cluster, used, int(observed.sum()) - used)
 
 

@@ -59,6 +59,10 @@ REASONS: dict[str, tuple[Callable[[], object], str]] = {
         lambda: horvitz_thompson(NOISE, ARM, *propensities((0, 3, 6, 9), 12, 12), 12),
         "no observed period is left",
     ),
+    "never held long enough, Horvitz-Thompson": (
+        lambda: horvitz_thompson(NOISE, np.tile([1, 0], (6, 6)), *propensities(tuple(range(12)), 12, 1), 1),
+        "no arm was held for 2 observed days",
+    ),
     "all washed out, exact test": (lambda: randomization_test(NOISE, ARM, DRAWS, carryover_order=11), "no usable cell"),
     "all missing": (lambda: hajek(GONE, ARM, 0), "no usable cell under treatment"),
     "all missing, exact test": (lambda: randomization_test(GONE, ARM, DRAWS), "do not vary"),
