@@ -1,0 +1,1 @@
+"""The subcommands of ``flipside``, one file each; each imports what it needs when it runs."""
