@@ -2,8 +2,8 @@
 
 Each placebo hides a block among the never-treated units that looks like the real one: as many units, treated for as
 many periods in the same pattern, chosen by an assignment model fitted to who was really treated, at the real start or
-an earlier one. Every method is run on it with every kind of standard error; its effect is known to be zero. A second run
-adds an effect that differs over time and units and averages zero: a method that assumes one effect for all shows there.
+an earlier one. Every method is run on it with every kind of standard error; its effect is known to be zero. A second
+run adds an effect that differs over time and units and averages zero, which shows a method that assumes one effect.
 """
 
 from dataclasses import dataclass, replace

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky
 
-from analysis.estimators.simplex import SimplexFit, certify, nnls_on_simplex, ridge_weights
+from analysis.estimators.simplex import SimplexFit, certify, nnls_on_simplex
+from analysis.estimators.simplex_newton import ridge_weights
 from analysis.estimators.weighted import WeightedFit, noise_level, weighted_fit
 from analysis.panel import FloatArray, IntArray
 
@@ -40,9 +41,11 @@ def fit_synthetic_did(outcome: FloatArray, n_control: int, n_pre: int) -> Weight
     zeta = (n_treated * n_post) ** 0.25 * noise
     paths = control_pre - control_pre.mean(axis=1, keepdims=True)
     target = outcome[n_control:, :n_pre].mean(axis=0)
-    units = ridge_weights(paths, (target - target.mean())[None], zeta**2 * n_pre)[0]
+    problem = _TimeProblem.of(control_pre, outcome[:n_control, n_pre:].mean(axis=1), TIME_RIDGE * noise)
+    times = problem.solve()
+    target -= target.mean()
+    units = ridge_weights(paths, target[None], zeta**2 * n_pre, gram=problem.gram_of_paths())[0]
     del paths
-    times = _TimeProblem.of(control_pre, outcome[:n_control, n_pre:].mean(axis=1), TIME_RIDGE * noise).solve()
     return weighted_fit(
         outcome,
         units.weights,
@@ -62,7 +65,7 @@ def placebo_synthetic_did(control: FloatArray, n_pre: int, subsets: IntArray, fi
     n_control = control.shape[0]
     paths = control[:, :n_pre] - control[:, :n_pre].mean(axis=1, keepdims=True)
     problem = _TimeProblem.of(control[:, :n_pre], control[:, n_pre:].mean(axis=1), TIME_RIDGE * settings["noise sd"])
-    post = control[:, n_pre:].mean(axis=1)
+    gram, post = problem.gram_of_paths(), problem.post
     effects = np.empty(len(subsets))
     at_once = max(1, 2_000_000 // max(n_control * n_pre, 1))
     for start in range(0, len(subsets), at_once):
@@ -71,7 +74,7 @@ def placebo_synthetic_did(control: FloatArray, n_pre: int, subsets: IntArray, fi
         np.put_along_axis(allowed, batch, False, axis=1)
         targets = paths[batch].mean(axis=1)
         ridge = settings["zeta"] ** 2 * n_pre
-        for k, units in enumerate(ridge_weights(paths, targets, ridge, allowed)):
+        for k, units in enumerate(ridge_weights(paths, targets, ridge, allowed, gram)):
             signs = -units.weights
             signs[batch[k]] = 1.0 / batch.shape[1]
             times = problem.without(batch[k]).solve()
@@ -110,6 +113,14 @@ class _TimeProblem:
             total += rows.sum(axis=0)
         return cls(pre, post, centre, gram, total, np.empty(0, dtype=np.int64), ridge_sd)
 
+    def gram_of_paths(self) -> FloatArray:
+        """The Gram matrix of all units' pre-period paths, each less its own mean, about the mean path.
+
+        A unit's post-period mean is the same number in all its differences, so taking row means removes it.
+        """
+        rows: FloatArray = self.gram - self.gram.mean(axis=0)
+        return rows - rows.mean(axis=1, keepdims=True)
+
     def without(self, rows: IntArray) -> "_TimeProblem":
         """The same problem with some rows left out, from the Gram matrix at hand."""
         differences = self._rows(rows)
@@ -130,6 +141,7 @@ class _TimeProblem:
         mean = self.total / n_kept
         gram = self.gram - n_kept * np.outer(mean, mean)
         ridge = self.ridge_sd**2 * n_kept
+        spread = float(np.diag(gram).max())
         if n_kept > n_pre + 1:
             gram[range(n_pre), range(n_pre)] += ridge
             try:
@@ -139,16 +151,13 @@ class _TimeProblem:
             else:
                 weights = nnls_on_simplex(factor.T, 0.0)
                 gradient = gram @ weights
-                return certify(weights, float(weights @ gradient), gradient, self._target_square(n_kept))
+                return certify(weights, float(weights @ gradient), gradient, spread)
         kept = np.setdiff1d(np.arange(self.pre.shape[0]), self.left_out)
         rows = self._rows(kept) - mean
         weights = nnls_on_simplex(rows.T, ridge)
         gradient = rows.T @ (rows @ weights) + ridge * weights
-        return certify(weights, float(weights @ gradient), gradient, self._target_square(n_kept))
+        return certify(weights, float(weights @ gradient), gradient, spread)
 
     def _rows(self, rows: IntArray) -> FloatArray:
         differences: FloatArray = self.pre[rows] - self.post[rows, None] - self.centre
         return differences
-
-    def _target_square(self, n_kept: int) -> float:
-        return float(n_kept * self.post.var())

@@ -43,8 +43,8 @@ def bakeoff(
     """Rank all estimators and standard errors on placebo blocks of your own panel.
 
     Blocks that look like the real one (as many units, as long, chosen as the treated seem to have been) are hidden
-    among the never-treated units, where the effect is known to be zero. Methods are ranked by root mean square error, with
-    bias, coverage and width of their intervals, and Monte-Carlo errors; the last line recommends one.
+    among the never-treated units, where the effect is known to be zero. Methods are ranked by root mean square error,
+    with bias, coverage and width of their intervals, and Monte-Carlo errors; the last line recommends one.
 
     Example: flipside bakeoff prop99.csv --outcome packs_per_capita --treatment treated
     """
