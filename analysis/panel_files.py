@@ -90,7 +90,7 @@ def panel_from_table(
 
     """
     if not isinstance(table, pa.Table):
-        table = pa.Table.from_pandas(table, preserve_index=False)
+        table = pa.table({str(name): _column(table[name]) for name in table.columns})
     wanted = [name for name in (unit, time, outcome, treatment, *covariates, cluster, leave_out) if name]
     _refuse_missing_columns(wanted, table.column_names)
     if table.num_rows == 0:
@@ -124,6 +124,15 @@ def _refuse_missing_columns(wanted: Sequence[str], found: Sequence[str]) -> None
             raise InvalidPanel(f"there is no column {name}: the table has {', '.join(found)}")
 
 
+def _column(series: Any) -> pa.Array:
+    """A pandas column; one of mixed types as text, so that the rule of the column can name the row that breaks it."""
+    try:
+        return pa.array(series, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        missing = series.isna()
+        return pa.array([None if gone else str(v) for v, gone in zip(series, missing, strict=True)], pa.string())
+
+
 def _labels(table: pa.Table, name: str) -> tuple[tuple[str, ...], IntArray]:
     column = _no_nulls(table, name)
     labels, codes = np.unique(np.asarray(column.cast(pa.string()).to_pylist(), dtype=object), return_inverse=True)
@@ -135,7 +144,7 @@ def _periods(table: pa.Table, name: str) -> tuple[tuple[str, ...], IntArray]:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         values = np.asarray(column.to_pylist(), dtype=object)
     else:
-        values = column.to_numpy()
+        values = column.to_numpy(zero_copy_only=False)
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             row = int(np.flatnonzero(~np.isfinite(values))[0])
             raise InvalidPanel(f"row {row + 1}: {name} is {values[row]}: every row needs a period")

@@ -70,7 +70,7 @@ def noise_level(control_pre: FloatArray) -> float:
     """Standard deviation (ddof 1) of the first differences of control outcomes before the treatment.
 
     Raises:
-        NotEstimable: fewer than two differences.
+        NotEstimable: fewer than two differences, or differences without spread.
 
     """
     n_units, n_pre = control_pre.shape
@@ -80,12 +80,19 @@ def noise_level(control_pre: FloatArray) -> float:
             f"the noise level is the spread of first differences before the treatment, and {n_units} control unit(s) "
             f"over {n_pre} pre-period(s) give {count}: two at least are needed"
         )
-    total = squares = 0.0
+    total = squares = largest = 0.0
     for start in range(0, n_units, 4096):
         steps = np.diff(control_pre[start : start + 4096], axis=1)
         total += float(steps.sum())
         squares += float(np.einsum("ij,ij->", steps, steps))
-    return float(np.sqrt(max(squares - total * total / count, 0.0) / (count - 1)))
+        largest = max(largest, float(np.abs(control_pre[start : start + 4096]).max()))
+    spread = float(np.sqrt(max(squares - total * total / count, 0.0) / (count - 1)))
+    if spread <= 1e-12 * largest:
+        raise NotEstimable(
+            "control outcomes do not change before the treatment, or all by the same: there is no noise level to weigh by; "
+            "use did, sc or difp"
+        )
+    return spread
 
 
 def _weighted_rows(weights: FloatArray, outcome: FloatArray) -> FloatArray:
