@@ -134,8 +134,7 @@ def _stacked_steps(donors: FloatArray, weights: FloatArray, off: FloatArray, rid
     count = support.sum(axis=1)
     sums = support @ donors
     jacobian: FloatArray = np.matmul((support[:, :, None] * donors).swapaxes(1, 2), donors)
-    jacobian -= sums[:, :, None] * (sums / count[:, None])[:, None, :]
-    jacobian /= ridges[:, None, None]
+    jacobian = (jacobian - sums[:, :, None] * (sums / count[:, None])[:, None, :]) / ridges[:, None, None]
     jacobian[:, diagonal, diagonal] += 1.0
     steps: FloatArray = -np.linalg.solve(jacobian, off[:, :, None])[:, :, 0]
     return steps

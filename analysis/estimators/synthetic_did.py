@@ -118,8 +118,9 @@ class _TimeProblem:
 
         A unit's post-period mean is the same number in all its differences, so taking row means removes it.
         """
-        rows: FloatArray = self.gram - self.gram.mean(axis=0)
-        return rows - rows.mean(axis=1, keepdims=True)
+        rows = self.gram - self.gram.mean(axis=0)
+        demeaned: FloatArray = rows - rows.mean(axis=1, keepdims=True)
+        return demeaned
 
     def without(self, rows: IntArray) -> "_TimeProblem":
         """The same problem with some rows left out, from the Gram matrix at hand."""

@@ -89,8 +89,8 @@ def noise_level(control_pre: FloatArray) -> float:
     spread = float(np.sqrt(max(squares - total * total / count, 0.0) / (count - 1)))
     if spread <= 1e-12 * largest:
         raise NotEstimable(
-            "control outcomes do not change before the treatment, or all by the same: there is no noise level to weigh by; "
-            "use did, sc or difp"
+            "control outcomes do not change before the treatment, or all by the same: there is no noise level to "
+            "weigh by; use did, sc or difp"
         )
     return spread
 
