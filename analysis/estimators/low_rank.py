@@ -14,7 +14,7 @@ makes the problem non-convex: so the answer is not believed but certified, by th
 and directions that the dual still asks for are added to the factors.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +24,10 @@ from controller.errors import NotEstimable
 
 #: relative duality gap at which a fit is called solved
 GAP_TOLERANCE = 1e-7
-#: turns over rows and columns before the first look at the duality gap; they double from look to look, because a hard
-#: problem gains more from a long memory than from an early look
+#: turns over rows and columns between two looks at the duality gap; later looks are rarer
 SWEEPS_PER_LOOK = 8
-MOST_SWEEPS_PER_LOOK = 64
+#: share of the factors' columns that must be alive for the extrapolation to keep its memory
+MOSTLY_ALIVE = 0.7
 #: steps that Anderson's extrapolation remembers
 MEMORY = 10
 #: singular values of L below this share of the largest are zeros that have not finished shrinking
@@ -187,60 +187,61 @@ def solve(
     _, b = two_way_effects(panel, panel.outcome)
     if right.shape[1]:
         _, left = ridge_lines(panel.outcome - panel.loadings[:, None] * b, *_by_row(panel), right, penalty / 2)
-    sweeps, turns = 0, SWEEPS_PER_LOOK
-    best: LowRankFit | None = None
-    while True:
-        fit, asked_for = _certify(panel, penalty, left, right, sweeps)
-        if fit.relative_gap <= tolerance:
-            return fit
-        if sweeps >= max_sweeps:
+        left, right = _rotate(left, right)
+    fit, asked_for = _certify(panel, penalty, left, right, 0)
+    best, turns, plain = fit, SWEEPS_PER_LOOK, False
+    history: list[tuple[FloatArray, FloatArray]] = []
+    point = _pack(fit.time_effects, np.column_stack([fit.right, asked_for]), fit.shared_effect)
+    while fit.relative_gap > tolerance:
+        if fit.sweeps >= max_sweeps:
             raise NotEstimable(
-                f"after {sweeps} sweeps the relative duality gap is {fit.relative_gap:.1e}, above {tolerance:.1e}: "
+                f"after {fit.sweeps} sweeps the relative duality gap is {fit.relative_gap:.1e}, above {tolerance:.1e}: "
                 f"penalty = {penalty:.3g} is too small for these data"
             )
+        for _ in range(turns):
+            image, left, right = _turn(panel, penalty / 2, point)
+            history = [*history, (point, image)][-MEMORY:]
+            point = image if plain else _extrapolate(history)
+        fit, asked_for = _certify(panel, penalty, *_rotate(left, right), fit.sweeps + turns)
         # extrapolation can land on a saddle, plain turns cannot climb: after a rise, go back and take plain turns
-        memory = MEMORY
-        if best is not None and fit.objective > best.objective:
-            fit, memory = best, 1
-        best = fit
-        left, right = _sweep(panel, penalty / 2, fit, asked_for, turns, memory)
-        left, right = _rotate(left, right)
-        sweeps += turns
-        turns = min(2 * turns, MOST_SWEEPS_PER_LOOK)
+        risen = fit.objective > best.objective
+        if risen or plain or asked_for.shape[1] or fit.rank < MOSTLY_ALIVE * left.shape[1]:
+            fit = replace(best, sweeps=fit.sweeps) if risen else fit
+            new = np.zeros((t, 0)) if risen else asked_for
+            point, history = _pack(fit.time_effects, np.column_stack([fit.right, new]), fit.shared_effect), []
+        best, plain = fit, risen
+        turns = max(SWEEPS_PER_LOOK, fit.sweeps // 4)
+    return fit
 
 
-def _sweep(
-    panel: WeightedPanel, ridge: float, fit: LowRankFit, new_directions: FloatArray, turns: int, memory: int
-) -> tuple[FloatArray, FloatArray]:
-    """Turn over rows and columns ``turns`` times, with Anderson's extrapolation (type II); returns the factors."""
-    rows, columns = _by_row(panel), _by_column(panel)
-    start = np.column_stack([fit.time_effects, fit.right, new_directions])
-    point = np.append(start.ravel(), fit.shared_effect)
-    points: list[FloatArray] = []
-    images: list[FloatArray] = []
-    left, right = fit.left, fit.right
-    for _ in range(turns):
-        tau, factors = float(point[-1]), point[:-1].reshape(start.shape)
-        outcome = panel.outcome if panel.shared is None else panel.outcome - tau * panel.shared
-        a, left = ridge_lines(outcome - panel.loadings[:, None] * factors[:, 0], *rows, factors[:, 1:], ridge)
-        b, right = ridge_lines((outcome - a[:, None]).T, *columns, left, ridge)
-        if panel.shared is not None:
-            weighted = panel.weights * panel.shared
-            residual = panel.outcome - a[:, None] - panel.loadings[:, None] * b - left @ right.T
-            tau = float((weighted * residual).sum() / weighted.sum())
-        image = np.append(np.column_stack([b, right]).ravel(), tau)
-        points, images = [*points, point][-memory:], [*images, image][-memory:]
-        point = _extrapolate(np.array(points), np.array(images))
-    return left, right
+def _pack(b: FloatArray, right: FloatArray, tau: float) -> FloatArray:
+    """What a turn maps to itself: period effects, right factor, shared effect; in one matrix (T + 1, 1 + rank)."""
+    return np.vstack([np.column_stack([b, right]), np.append(tau, np.zeros(right.shape[1]))])
 
 
-def _extrapolate(points: FloatArray, images: FloatArray) -> FloatArray:
-    """The affine combination of ``images`` whose steps from ``points`` come closest to cancelling."""
-    if len(points) == 1:
-        return np.asarray(images[-1])
+def _turn(panel: WeightedPanel, ridge: float, point: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """One turn over rows, then columns, then the shared effect; returns the new point and the factors."""
+    b, right, tau = point[:-1, 0], point[:-1, 1:], float(point[-1, 0])
+    outcome = panel.outcome if panel.shared is None else panel.outcome - tau * panel.shared
+    a, left = ridge_lines(outcome - panel.loadings[:, None] * b, *_by_row(panel), right, ridge)
+    b, right = ridge_lines((outcome - a[:, None]).T, *_by_column(panel), left, ridge)
+    if panel.shared is not None:
+        weighted = panel.weights * panel.shared
+        residual = panel.outcome - a[:, None] - panel.loadings[:, None] * b - left @ right.T
+        tau = float((weighted * residual).sum() / weighted.sum())
+    return _pack(b, right, tau), left, right
+
+
+def _extrapolate(history: list[tuple[FloatArray, FloatArray]]) -> FloatArray:
+    """Anderson's extrapolation: the affine combination of images whose steps come closest to cancelling."""
+    points = np.array([point.ravel() for point, _ in history])
+    images = np.array([image.ravel() for _, image in history])
+    last = history[-1][1]
+    if len(history) == 1:
+        return last
     steps = images - points
-    mix = np.linalg.lstsq(np.diff(steps, axis=0).T, steps[-1], rcond=1e-10)[0]
-    return np.asarray(images[-1] - mix @ np.diff(images, axis=0))
+    mix = np.linalg.lstsq((steps[1:] - steps[:-1]).T, steps[-1], rcond=1e-10)[0]
+    return np.asarray(last - (mix @ (images[1:] - images[:-1])).reshape(last.shape))
 
 
 _Side = tuple[FloatArray, FloatArray, FloatArray, Groups]
@@ -266,8 +267,8 @@ def ridge_lines(
     """Ridge regression of each line of ``target`` on ``loadings`` (unpenalised) and the columns of ``factor``.
 
     Returns the coefficients on the loadings (lines,) and on the factor (lines, rank). Lines that share a mask share
-    one eigen-decomposition, whatever their weights; where nearly every line has a mask of its own, each has its own
-    normal equations.
+    one small system of equations, or one eigen-decomposition where their weights differ; where nearly every line has
+    a mask of its own, each has its own system.
     """
     if 4 * len(groups.members) > len(target) and len(target) > 8:
         return _ridge_each(target, line_weights, cell_weights, loadings, groups, factor, ridge)
@@ -278,12 +279,19 @@ def ridge_lines(
         scale = loaded @ loadings
         centre = loaded @ factor / scale
         centred = factor - loadings[:, None] * centre
-        values, vectors = np.linalg.eigh(centred.T @ (weights[:, None] * centred))
-        lines = target[members]
-        own = line_weights[members][:, None]
-        # eigh may return -1e-17 for a zero
-        shrink = own / (own * np.maximum(values, 0.0) + ridge)
-        slope[members] = ((lines @ (weights[:, None] * centred) @ vectors) * shrink) @ vectors.T
+        weighted = weights[:, None] * centred
+        gram = centred.T @ weighted
+        lines = target if len(groups.members) == 1 else target[members]
+        moments = lines @ weighted
+        own = line_weights[members]
+        if own.min() == own.max():
+            system = gram + ridge / own[0] * np.eye(len(gram))
+            slope[members] = np.linalg.solve(system, moments.T).T
+        else:
+            values, vectors = np.linalg.eigh(gram)
+            # eigh may return -1e-17 for a zero
+            shrink = own[:, None] / (own[:, None] * np.maximum(values, 0.0) + ridge)
+            slope[members] = ((moments @ vectors) * shrink) @ vectors.T
         intercept[members] = lines @ loaded / scale - slope[members] @ centre
     return intercept, slope
 
@@ -322,12 +330,6 @@ def _rotate(left: FloatArray, right: FloatArray) -> tuple[FloatArray, FloatArray
     return left_basis @ u[:, alive] * root, right_basis @ vt[alive].T * root
 
 
-def nuclear_norm(left: FloatArray, right: FloatArray) -> float:
-    """|A B'|_*, from two thin QR decompositions."""
-    triangles = np.linalg.qr(left)[1] @ np.linalg.qr(right)[1].T
-    return float(np.linalg.svd(triangles, compute_uv=False).sum())
-
-
 def _certify(
     panel: WeightedPanel, penalty: float, left: FloatArray, right: FloatArray, sweeps: int
 ) -> tuple[LowRankFit, FloatArray]:
@@ -355,18 +357,20 @@ def _certify(
     # <Z, Y> without the cancellation of large levels: Z is orthogonal to the effects, so only R and L are left of Y
     inner = 2 * loss + float(((z @ right) * left).sum())
     scale = min(penalty / singular[-1], inner / (2 * loss)) if loss > 0 else 1.0
-    fit = LowRankFit(
-        a, b, left, right, tau, loss + penalty * nuclear_norm(left, right), scale * inner - scale**2 * loss, sweeps
-    )
+    # the factors come balanced from _rotate: singular vectors times the roots of the singular values
+    nuclear_norm = float((right**2).sum())
+    fit = LowRankFit(a, b, left, right, tau, loss + penalty * nuclear_norm, scale * inner - scale**2 * loss, sweeps)
     asked = singular > penalty
-    steps = (singular[asked] - penalty) / (2 * panel.weights.max())
-    return fit, _missing_directions(vectors[:, asked], steps, right)
+    candidates = vectors[:, asked]
+    # the best multiple of u v', u = Z v / s, by itself: where weights are small it is large
+    curvature = np.einsum("tk,tk->k", panel.weights.T @ ((z @ candidates) / singular[asked]) ** 2, candidates**2)
+    return fit, _missing_directions(candidates, (singular[asked] - penalty) / (2 * curvature), right)
 
 
 def _missing_directions(vectors: FloatArray, steps: FloatArray, right: FloatArray) -> FloatArray:
     """Of the directions that violate the dual's bound, those that the factors do not hold with any strength yet.
 
-    ``steps`` are the singular values that a gradient step would give them.
+    ``steps`` are the singular values that each of them would take.
     """
     strong = (right**2).sum(axis=0) > 0.1 * steps.max(initial=0.0)
     basis = np.linalg.qr(right[:, strong])[0]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.estimators import low_rank
+from analysis.estimators.estimable import require_estimable, require_variation
 from analysis.estimators.low_rank import Groups, LowRankFit
 from analysis.estimators.placebo_folds import Folds, latin_cells, placebo_blocks
 from analysis.estimators.row_pooling import BLOCK_UNITS, PooledPanel, pool_rows
@@ -25,8 +26,8 @@ from controller.errors import NotEstimable
 N_PENALTIES, DECADES = 19, 3.0
 #: relative duality gap inside cross-validation, where only the ranking of penalties counts
 CV_TOLERANCE = 1e-4
-#: cross-validation leaves the path after so many penalties in a row without a new best
-PATIENCE = 3
+#: cross-validation leaves the path after so many penalties in a row that gain less than this share on the best
+PATIENCE, NO_GAIN = 2, 1e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,56 +118,6 @@ def matrix_completion(
     return MatrixCompletionEffect(total / cells, cells, fit)
 
 
-def require_estimable(Y: FloatArray, treated: BoolArray, control: BoolArray) -> None:
-    """Refuse, with the reason, a panel where some treated cell has no counterfactual.
-
-    A cell has one when its unit has control cells, its period has control cells, and a chain of control cells links
-    the two. Raises NotEstimable.
-    """
-    if not treated.any():
-        raise NotEstimable("no treated cell with an outcome: there is no effect to estimate")
-    units = treated.any(axis=1)
-    from_start = units & ~control.any(axis=1)
-    if from_start.any():
-        raise NotEstimable(
-            f"unit in row {int(np.argmax(from_start))} has no control cell with an outcome (treated from its first "
-            "period, or never observed before): leave it out, or add earlier periods"
-        )
-    alone = treated.any(axis=0) & ~control.any(axis=0)
-    if alone.any():
-        raise NotEstimable(f"period in column {int(np.argmax(alone))} has no control unit: every unit is treated then")
-    _require_variation(Y, control)
-    _require_linked(treated, control)
-
-
-def _require_variation(Y: FloatArray, used: BoolArray) -> None:
-    lowest = float(np.min(Y, where=used, initial=np.inf))
-    if lowest == float(np.max(Y, where=used, initial=-np.inf)):
-        raise NotEstimable(f"all outcomes in use are {lowest:g}: there is nothing to learn from a constant")
-
-
-def _require_linked(treated: BoolArray, control: BoolArray) -> None:
-    groups = Groups.of(control)
-    reach = groups.masks > 0
-    component = np.arange(len(reach))
-    # periods and patterns are few: spread the smallest label until nothing changes
-    for _ in range(len(reach)):
-        by_period = np.where(reach, component[:, None], len(reach)).min(axis=0)
-        spread = np.where(reach, by_period, len(reach)).min(axis=1)
-        spread = np.where(reach.any(axis=1), spread, component)
-        if (spread == component).all():
-            break
-        component = spread
-    by_period = np.where(reach, component[:, None], -1).max(axis=0)
-    for group, members in enumerate(groups.members):
-        cut_off = treated[members].any(axis=0) & (by_period != component[group])
-        if cut_off.any():
-            raise NotEstimable(
-                f"treated cells in column {int(np.argmax(cut_off))} share no chain of control cells with their unit "
-                f"(row {int(members[0])}): unit and period effects cannot be told apart there"
-            )
-
-
 def fit_matrix_completion(
     Y: FloatArray, observed: BoolArray, penalty: float | None = None, folds: Folds | None = None
 ) -> MatrixCompletionFit:
@@ -184,7 +135,7 @@ def fit_matrix_completion(
         empty = ~observed.any(axis=axis)
         if empty.any():
             raise NotEstimable(f"{name} {int(np.argmax(empty))} has no cell to learn from: leave it out")
-    _require_variation(Y, observed)
+    require_variation(Y, observed)
     chosen = None
     if penalty is None:
         folds = latin_cells(Y.shape) if folds is None else folds
@@ -237,7 +188,7 @@ def cross_validate(pooled: PooledPanel, folds: Folds) -> CrossValidation:
             predicted = fit.unit_effects[:, None] + panel.loadings[:, None] * fit.time_effects + fit.left @ fit.right.T
             squares += float((hidden_cells * (outcome - predicted) ** 2).sum())
         errors.append(float(np.sqrt(squares / counted)))
-        if len(errors) - 1 - int(np.argmin(errors)) >= PATIENCE:
+        if min(errors[-PATIENCE:]) > (1 - NO_GAIN) * min(errors[:-PATIENCE], default=np.inf):
             break
     tried = penalties[: len(errors)]
     return CrossValidation(tried, np.array(errors), float(tried[int(np.argmin(errors))]))
