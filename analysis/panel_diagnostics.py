@@ -62,10 +62,11 @@ class Diagnostics:
     time_weights: tuple[Weight, ...]
     #: 1 / sum omega^2: as many equally weighted controls would average noise as well
     effective_controls: float | None
-    #: root mean square of the gaps before the treatment, in units of the outcome
-    pre_fit: float
+    #: root mean square of the gaps before the treatment, in units of the outcome; None where the method imputes the
+    #: treated cells only
+    pre_fit: float | None
     #: the same over the spread of the treated mean before the treatment: near or above one, the control does not follow
-    relative_pre_fit: float
+    relative_pre_fit: float | None
     #: largest change first
     unit_influence: tuple[Influence, ...]
     period_influence: tuple[Influence, ...]
@@ -161,10 +162,14 @@ def _masked(fit: MaskFit, placebos: Placebos | None) -> Diagnostics:
     before = panel.usable[rows] & ~panel.treated[rows]
     gaps = np.where(before, panel.outcome[rows] - fit.fit.counterfactual[rows], np.nan)
     seen = np.isfinite(gaps)
-    gap = np.nansum(gaps, axis=0)[seen.any(axis=0)] / seen.sum(axis=0)[seen.any(axis=0)]
-    outcomes = np.where(before, panel.outcome[rows], 0.0).sum(axis=0)[seen.any(axis=0)]
-    spread = float((outcomes / seen.sum(axis=0)[seen.any(axis=0)]).std())
-    fit_size = float(np.sqrt(np.mean(gap**2))) if gap.size else float("nan")
+    number = seen.sum(axis=0)[seen.any(axis=0)]
+    fit_size: float | None = None
+    relative: float | None = None
+    if number.size:
+        gap = np.where(seen, gaps, 0.0).sum(axis=0)[seen.any(axis=0)] / number
+        outcomes = np.where(seen, panel.outcome[rows], 0.0).sum(axis=0)[seen.any(axis=0)] / number
+        fit_size = float(np.sqrt(np.mean(gap**2)))
+        relative = fit_size / float(outcomes.std()) if outcomes.std() > 0 else float("inf")
     counts = target.sum(axis=0)
     by_period = np.where(target, panel.outcome - fit.fit.counterfactual, 0.0).sum(axis=0)
     left = counts.sum() - counts
@@ -175,7 +180,7 @@ def _masked(fit: MaskFit, placebos: Placebos | None) -> Diagnostics:
         time_weights=(),
         effective_controls=None,
         pre_fit=fit_size,
-        relative_pre_fit=fit_size / spread if spread > 0 else float("inf"),
+        relative_pre_fit=relative,
         unit_influence=(),
         period_influence=_influence(panel.periods, without, fit.effect),
         pre_trend=None,

@@ -112,7 +112,7 @@ def estimate_panel(
     fit = fit_panel(panel, method, None if adjusted else cohorts)
     if not np.isfinite(fit.effect):
         raise NotEstimable(f"{method} gave no finite effect")
-    notes = [*fit.cohorts.notes] if isinstance(fit, CohortFit) else []
+    notes = [*fit.cohorts.notes] if isinstance(fit, CohortFit) else [fit.estimator.note] if fit.estimator.note else []
     uncertainty: Uncertainty | None = None
     try:
         uncertainty = uncertainty_of(fit, panel, se, rng, level=level, draws=draws, jobs=jobs, progress=progress)

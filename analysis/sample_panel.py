@@ -2,7 +2,7 @@
 
 Weekly units sold of products in stores, in logarithms: product level, shared season, two tastes that drift (hot
 weather, a fashion) and that products follow to different degrees, a promotion covariate, and noise. Prices were lowered
-from one week on, preferably for products that were growing: the comparison with everyone else is unfair, as roll-outs are.
+from one week on, preferably for products that were growing: comparing them with everyone else is unfair, as usual.
 """
 
 from dataclasses import dataclass

@@ -133,11 +133,11 @@ def _stacked_steps(donors: FloatArray, weights: FloatArray, off: FloatArray, rid
     support = weights > 0
     count = support.sum(axis=1)
     sums = support @ donors
-    jacobian: FloatArray = np.matmul((support[:, :, None] * donors).swapaxes(1, 2), donors)
-    jacobian = (jacobian - sums[:, :, None] * (sums / count[:, None])[:, None, :]) / ridges[:, None, None]
+    gram = np.matmul((support[:, :, None] * donors).swapaxes(1, 2), donors)
+    outer = sums[:, :, None] * (sums / count[:, None])[:, None, :]
+    jacobian: FloatArray = np.asarray((gram - outer) / ridges[:, None, None], dtype=np.float64)
     jacobian[:, diagonal, diagonal] += 1.0
-    steps: FloatArray = -np.linalg.solve(jacobian, off[:, :, None])[:, :, 0]
-    return steps
+    return np.asarray(-np.linalg.solve(jacobian, off[:, :, None])[:, :, 0], dtype=np.float64)
 
 
 def _single_step(gram: "_SupportGram", weights: FloatArray, off: FloatArray, ridge: float) -> FloatArray:

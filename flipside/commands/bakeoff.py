@@ -35,6 +35,10 @@ def bakeoff(
     sort: Sort = False,
     drop_incomplete: DropIncomplete = False,
     placebos: Annotated[int, typer.Option("--placebos", min=20, help="Placebo blocks to hide.")] = 200,
+    method: Annotated[
+        list[str] | None,
+        typer.Option("--method", help="Only this method; may be repeated. Default: all that `estimate` calls all."),
+    ] = None,
     level: Level = 0.95,
     seed: Seed = 0,
     jobs: Annotated[int, typer.Option("--jobs", help="Processes; -1 for all cores.")] = -1,
@@ -51,6 +55,7 @@ def bakeoff(
     import numpy as np
 
     from analysis.bakeoff import bakeoff as run
+    from analysis.estimators import METHODS
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import bakeoff_table, fail, progress_bar
 
@@ -69,7 +74,13 @@ def bakeoff(
         )
         with progress_bar("placebos", placebos) as (progress, _):
             report = run(
-                loaded, rng=np.random.default_rng(seed), n_placebos=placebos, level=level, jobs=jobs, progress=progress
+                loaded,
+                rng=np.random.default_rng(seed),
+                methods=tuple(method or METHODS),
+                n_placebos=placebos,
+                level=level,
+                jobs=jobs,
+                progress=progress,
             )
     except FlipsideError as error:
         fail(str(error))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from analysis.panel import Panel
     from analysis.panel_estimate import PanelEstimate
 
-Method = Literal["sdid", "sc", "did", "difp", "mc", "twfe", "trop", "all"]
+Method = Literal["sdid", "sc", "did", "difp", "mc", "twfe", "trop", "trop-block", "homogeneous-effect", "all"]
 SeKind = Literal["auto", "placebo", "jackknife", "bootstrap", "conditional"]
 
 PanelFile = Annotated[
@@ -61,7 +61,9 @@ def estimate(
             "--method",
             help="sdid: synthetic difference in differences. sc: synthetic control. did: difference in differences. "
             "difp: demeaned synthetic control. mc: matrix completion. twfe: two-way fixed effects by imputation. "
-            "trop: doubly weighted, masked. all: every one of them.",
+            "trop: doubly weighted, one fit for each treated cell; trop-block: one fit for all of them; "
+            "homogeneous-effect: its joint form, only where the effect is the same everywhere. "
+            "all: the seven that let effects differ.",
         ),
     ] = "sdid",
     se: Annotated[
@@ -95,7 +97,7 @@ def estimate(
     """
     import numpy as np
 
-    from analysis.estimators import ESTIMATORS
+    from analysis.estimators import METHODS
     from analysis.panel_estimate import estimate_all
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import diagnostics_tables, estimates_table, fail, progress_bar
@@ -113,7 +115,7 @@ def estimate(
             leave_out=leave_out,
             sort=sort,
         )
-        methods = tuple(ESTIMATORS) if method == "all" else (method,)
+        methods = METHODS if method == "all" else (method,)
         with progress_bar("refits") as (progress, _):
             answers = estimate_all(
                 loaded,

@@ -77,7 +77,10 @@ def diagnostics_tables(answers: tuple[PanelEstimate, ...]) -> None:
 
 def _diagnostics_table(answer: PanelEstimate, found: Diagnostics) -> Table:
     table = Table(title=f"{answer.method}, treated from {found.cohort}", show_header=False)
-    table.add_row("pre-period fit", f"{_number(found.pre_fit)} ({found.relative_pre_fit:.2f} of the treated spread)")
+    if found.pre_fit is not None:
+        table.add_row(
+            "pre-period fit", f"{_number(found.pre_fit)} ({found.relative_pre_fit:.2f} of the treated spread)"
+        )
     if found.effective_controls is not None:
         table.add_row("effective controls", f"{found.effective_controls:.1f}")
     for name, weights in (("controls", found.unit_weights), ("pre-periods", found.time_weights)):
