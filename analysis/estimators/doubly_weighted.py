@@ -89,7 +89,8 @@ def doubly_weighted(
     require_estimable(Y, treated, control)
     scaled, scale = _scaled(Y, control, scale)
     fit = _masked if form == "masked" else _block_masked
-    counterfactual, unit_weights, period_weights, gap = fit(scaled, treated, control, penalties)
+    with low_rank.blas_threads(Y.size):
+        counterfactual, unit_weights, period_weights, gap = fit(scaled, treated, control, penalties)
     effects = scale * (scaled[treated] - counterfactual)
     return DoublyWeightedEffect(
         float(effects.mean()), form, penalties, scale, effects, unit_weights, period_weights, gap
@@ -121,7 +122,8 @@ def homogeneous_effect(
         period_weights[columns],
         shared=treated[inside].astype(np.float64),
     )
-    fit = low_rank.solve(panel, penalties.nuclear, tolerance=GAP_TOLERANCE)
+    with low_rank.blas_threads(Y.size):
+        fit = low_rank.solve(panel, penalties.nuclear, tolerance=GAP_TOLERANCE)
     effect = scale * fit.shared_effect
     effects = np.full(int(treated.sum()), effect)
     return DoublyWeightedEffect(

@@ -80,7 +80,8 @@ def cross_validate(
         delayed(_placebo_effects)(controls, usable, block, patterns, unit_grid, time_grid, nuclear_grid)
         for block in blocks
     )
-    effects = np.array(Parallel(n_jobs=n_jobs)(tasks))
+    with low_rank.blas_threads(controls.size):
+        effects = np.array(Parallel(n_jobs=n_jobs)(tasks))
     estimable = np.isfinite(effects).all(axis=1)
     if not estimable.any():
         raise NotEstimable("no placebo block of control units can be estimated: too few cells are observed")
@@ -120,8 +121,8 @@ def _placebo_effects(
     control = usable & ~treated
     effects = np.full((len(unit_grid), len(time_grid), len(nuclear_grid)), np.nan)
     downwards = np.argsort(nuclear_grid)[::-1]
-    for (u, unit), (t, time) in product(enumerate(unit_grid), enumerate(time_grid)):
-        try:
+    try:
+        for (u, unit), (t, time) in product(enumerate(unit_grid), enumerate(time_grid)):
             weights = block_weights(Y, treated, control, Penalties(unit, time, np.inf))
             problem = imputation_problem(Y, control, treated, *weights)
             start: FloatArray | None = None
@@ -129,6 +130,6 @@ def _placebo_effects(
                 fit = low_rank.solve(problem.panel, nuclear_grid[k], start, CV_TOLERANCE)
                 start = fit.right
                 effects[u, t, k] = (Y[treated] - problem.counterfactual(fit)).mean()
-        except NotEstimable:
-            break
+    except NotEstimable:
+        return np.full(effects.size, np.nan)
     return effects.ravel()

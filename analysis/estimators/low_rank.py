@@ -14,10 +14,12 @@ makes the problem non-convex: so the answer is not believed but certified, by th
 and directions that the dual still asks for are added to the factors.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from analysis.panel import BoolArray, FloatArray
 from controller.errors import NotEstimable
@@ -32,6 +34,8 @@ MOSTLY_ALIVE = 0.7
 MEMORY = 10
 #: singular values of L below this share of the largest are zeros that have not finished shrinking
 DEAD_FACTOR = 1e-9
+#: smaller panels are fitted on one BLAS thread: two would spend their time waiting for each other
+CELLS_FOR_THREADS = 2_000_000
 #: numbers that a block of normal equations may hold at once (0.5 GB)
 BLOCK_NUMBERS = 6e7
 
@@ -160,6 +164,11 @@ def two_way_effects(panel: WeightedPanel, outcome: FloatArray) -> tuple[FloatArr
     return a, b
 
 
+def blas_threads(cells: int) -> AbstractContextManager[object]:
+    """One BLAS thread for a panel of so many cells where a second would cost more than it brings."""
+    return threadpool_limits(1, "blas") if cells < CELLS_FOR_THREADS else nullcontext()
+
+
 def solve(
     panel: WeightedPanel,
     penalty: float,
@@ -189,7 +198,7 @@ def solve(
         _, left = ridge_lines(panel.outcome - panel.loadings[:, None] * b, *_by_row(panel), right, penalty / 2)
         left, right = _rotate(left, right)
     fit, asked_for = _certify(panel, penalty, left, right, 0)
-    best, turns, plain = fit, SWEEPS_PER_LOOK, False
+    best, turns, plain, asked_before = fit, SWEEPS_PER_LOOK, False, False
     history: list[tuple[FloatArray, FloatArray]] = []
     point = _pack(fit.time_effects, np.column_stack([fit.right, asked_for]), fit.shared_effect)
     while fit.relative_gap > tolerance:
@@ -203,13 +212,14 @@ def solve(
             history = [*history, (point, image)][-MEMORY:]
             point = image if plain else _extrapolate(history)
         fit, asked_for = _certify(panel, penalty, *_rotate(left, right), fit.sweeps + turns)
-        # extrapolation can land on a saddle, plain turns cannot climb: after a rise, go back and take plain turns
-        risen = fit.objective > best.objective
-        if risen or plain or asked_for.shape[1] or fit.rank < MOSTLY_ALIVE * left.shape[1]:
+        # extrapolation finds saddles as well as minima, plain turns leave them: take some after a rise of the
+        # objective, and where the dual keeps asking for directions that die again
+        risen, asking = fit.objective > best.objective, asked_for.shape[1] > 0
+        if risen or plain or asking or fit.rank < MOSTLY_ALIVE * left.shape[1]:
             fit = replace(best, sweeps=fit.sweeps) if risen else fit
             new = np.zeros((t, 0)) if risen else asked_for
             point, history = _pack(fit.time_effects, np.column_stack([fit.right, new]), fit.shared_effect), []
-        best, plain = fit, risen
+        best, plain, asked_before = fit, risen or (asking and asked_before), asking
         turns = max(SWEEPS_PER_LOOK, fit.sweeps // 4)
     return fit
 

@@ -136,6 +136,11 @@ def fit_matrix_completion(
         if empty.any():
             raise NotEstimable(f"{name} {int(np.argmax(empty))} has no cell to learn from: leave it out")
     require_variation(Y, observed)
+    with low_rank.blas_threads(Y.size):
+        return _fit(Y, observed, penalty, folds)
+
+
+def _fit(Y: FloatArray, observed: BoolArray, penalty: float | None, folds: Folds | None) -> MatrixCompletionFit:
     chosen = None
     if penalty is None:
         folds = latin_cells(Y.shape) if folds is None else folds
