@@ -5,6 +5,7 @@ weather, a fashion) and that products follow to different degrees, a promotion c
 from one week on, preferably for products that were growing: comparing them with everyone else is unfair, as usual.
 """
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,9 @@ import pyarrow.parquet
 
 from analysis.panel import FloatArray, Panel
 from controller.errors import InvalidPanel
+
+#: of the sample that docs/panel.md works through
+SAMPLE_SEED = 2025
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +122,22 @@ def write_panel(panel: Panel, path: Path) -> None:
 def _flat(values: FloatArray) -> pa.Array:
     """Row by row, NaN as missing."""
     return pa.array(values.ravel(), from_pandas=True)
+
+
+def main(arguments: list[str]) -> None:
+    """Write the sample of docs/panel.md to the file that is named."""
+    if len(arguments) != 1:
+        raise SystemExit("usage: python -m analysis.sample_panel FILE.csv|FILE.parquet")
+    drawn = sample_panel(np.random.default_rng(SAMPLE_SEED))
+    write_panel(drawn.panel, Path(arguments[0]))
+    panel = drawn.panel
+    treated = panel.treated.any(axis=1)
+    first = panel.periods[int(panel.treated.any(axis=0).argmax())]
+    print(
+        f"{len(panel.units)} products, {len(panel.periods)} weeks, "
+        f"{int(treated.sum())} with a lower price from {first}: log units sold, true effect {drawn.true_effect:.2g}"
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
