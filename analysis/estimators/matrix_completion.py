@@ -11,13 +11,14 @@ all run on that small panel and are exact for the large one; only the last step 
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
 from analysis.estimators import low_rank
 from analysis.estimators.estimable import require_estimable, require_variation
 from analysis.estimators.low_rank import Groups, LowRankFit
-from analysis.estimators.placebo_folds import Folds, latin_cells, placebo_blocks
+from analysis.estimators.placebo_folds import N_FOLDS, Folds, latin_cells, placebo_blocks
 from analysis.estimators.row_pooling import BLOCK_UNITS, PooledPanel, pool_rows
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
@@ -93,12 +94,16 @@ def matrix_completion(
     observed: BoolArray,
     penalty: float | None = None,
     rng: np.random.Generator | None = None,
+    hide: Literal["blocks", "cells"] = "blocks",
+    n_folds: int | None = None,
 ) -> MatrixCompletionEffect:
     """Average effect on the treated cells by matrix completion.
 
     ``Y`` (N, T) outcomes, ``W`` (N, T) treated cells, ``observed`` (N, T) cells that may be used: missing, blackout
-    and washout cells are False and take no part. ``penalty`` as in `fit_matrix_completion`; None chooses it on placebo
-    blocks of whole control units (`placebo_blocks`), which ``rng`` deals to folds where there are many.
+    and washout cells are False and take no part. ``penalty`` as in `fit_matrix_completion`; None chooses it by
+    cross-validation that hides placebo blocks of whole control units (`placebo_blocks`) or, with ``hide`` "cells",
+    every control cell once (`latin_cells`, as the paper does up to the shape of its folds). ``rng`` deals units and
+    cells to ``n_folds`` folds; by default up to 50 control units are left out one by one, without chance, else 5 folds.
 
     Raises NotEstimable with the reason where some treated cell has no counterfactual.
     """
@@ -108,7 +113,9 @@ def matrix_completion(
     if not (keep.all() and periods.all()):
         inside = np.ix_(keep, periods)
         Y, W, treated, control = Y[inside], W[inside], treated[inside], control[inside]
-    folds = placebo_blocks(W, rng) if penalty is None else None
+    folds = None
+    if penalty is None:
+        folds = placebo_blocks(W, rng, n_folds) if hide == "blocks" else latin_cells(Y.shape, rng, n_folds or N_FOLDS)
     fit = fit_matrix_completion(Y, control, penalty, folds)
     total, rows = 0.0, np.flatnonzero(treated.any(axis=1))
     for begin in range(0, len(rows), BLOCK_UNITS):
