@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import typer
 
 from controller.errors import CannotReach, CannotStart, FlipsideError, InvalidExperiment, InvalidSettings
-from flipside.commands import blackout, config, demo, experiment, replay, topics, worker
+from flipside.commands import bakeoff, blackout, config, demo, estimate, experiment, power, replay, topics, worker
 
 #: exit codes, documented in docs/commands.md
 EXIT_CODES: tuple[tuple[type[FlipsideError], int], ...] = (
@@ -31,6 +31,9 @@ app.command("replay")(replay.replay)
 app.command("worker")(worker.worker)
 app.command("analysis")(worker.analysis)
 app.command("config")(config.config)
+app.command("power")(power.power)
+app.command("estimate")(estimate.estimate)
+app.command("bakeoff")(bakeoff.bakeoff)
 GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),
     ("experiment", "Submit, stop and look at experiments.", experiment.VERBS),
