@@ -24,7 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # rich takes half a second to import: help answers at once without it
 )
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
@@ -40,7 +40,7 @@ GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
 )
 for group, help_text, verbs in GROUPS:
-    sub = typer.Typer(no_args_is_help=True, help=help_text)
+    sub = typer.Typer(no_args_is_help=True, help=help_text, rich_markup_mode=None)
     for name, verb in verbs.items():
         sub.command(name)(verb)
     app.add_typer(sub, name=group)

@@ -66,6 +66,7 @@ def build_app(
         broker=[f"aiokafka://{address}" for address in settings.kafka.split(",")],
         broker_credentials=faust_credentials(settings),
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.worker_id or None,
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
         broker_commit_interval=1,

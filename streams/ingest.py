@@ -90,6 +90,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             **parts.connection,
             group_id=parts.topic(f"flipside.{self._short}"),
             client_id=f"{parts.name}-{self._short}",
+            group_instance_id=parts.settings.worker_id or None,
             enable_auto_commit=False,
             fetch_max_wait_ms=parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",

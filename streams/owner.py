@@ -64,6 +64,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             **parts.connection,
             group_id=parts.topic("flipside.owner"),
             client_id=f"{parts.name}-owner",
+            group_instance_id=parts.settings.worker_id or None,
             enable_auto_commit=False,
             fetch_max_wait_ms=parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     #: 0 switches the endpoint off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: a name that this worker keeps over restarts: it gets its partitions back at once instead of after the timeout
+    worker_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,80}$")] = ""
     #: a worker that is silent for so long loses its partitions to the others
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 10_000
     #: how long to go on trying when Kafka or Redis cannot be reached at the start
