@@ -24,6 +24,10 @@ class Proposal:
     arm: int
     #: price of each arm in minor units, in the order of the arms; None where the list price is not known
     prices_minor: tuple[int | None, ...]
+    #: what the draw asked for, where a limit has put control in its place
+    planned_arm: int | None = None
+    #: why ``arm`` differs from ``planned_arm``
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

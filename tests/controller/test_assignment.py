@@ -88,14 +88,18 @@ def test_expected_counts_are_exact_where_the_clusters_do_not_divide() -> None:
 
 def test_blocks_are_independent() -> None:
     clusters = ["a", "b", "c", "d"]
-    drawn = [(deal(str(s), "x", 0, clusters, HALF)["a"], deal(str(s), "x", 1, clusters, HALF)["a"]) for s in range(SEEDS)]
+    drawn = [
+        (deal(str(s), "x", 0, clusters, HALF)["a"], deal(str(s), "x", 1, clusters, HALF)["a"]) for s in range(SEEDS)
+    ]
     for cell in ((0, 0), (0, 1), (1, 0), (1, 1)):
         assert _within_four_errors(drawn.count(cell), 0.25)
 
 
 def test_two_experiments_with_one_seed_are_independent() -> None:
     clusters = ["a", "b", "c", "d"]
-    same = sum(deal(str(s), "x", 0, clusters, HALF)["a"] == deal(str(s), "y", 0, clusters, HALF)["a"] for s in range(SEEDS))
+    same = sum(
+        deal(str(s), "x", 0, clusters, HALF)["a"] == deal(str(s), "y", 0, clusters, HALF)["a"] for s in range(SEEDS)
+    )
     assert _within_four_errors(same, 0.5)
 
 

@@ -1,5 +1,6 @@
 """Records on the wire: CloudEvents as the official SDK reads and writes them, and round trips of every message."""
 
+import json
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -35,7 +36,7 @@ from controller.events import (
 from controller.experiment import Experiment
 from controller.topics import TOPICS
 from controller.wire import Message, from_milliseconds, milliseconds
-from tests.controller.builders import START, an_entry, an_experiment
+from tests.controller.builders import START, an_entry, an_experiment, instants
 
 AT = datetime(2026, 3, 1, 5, 0, 0, 250000, tzinfo=UTC)
 
@@ -47,7 +48,10 @@ EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
         "m0/p1",
     ),
     Applied: (Applied(id="a1", unit="m0/p1", arm="cheap", price_minor=270, applied_at=AT, assignment=None), "m0/p1"),
-    Blackout: (Blackout(id="b1", scope=Scope(kind="global"), starts_at=AT, ends_at=AT.replace(hour=6), reason="x"), "b1"),
+    Blackout: (
+        Blackout(id="b1", scope=Scope(kind="global"), starts_at=AT, ends_at=AT.replace(hour=6), reason="x"),
+        "b1",
+    ),
     Experiment: (an_experiment(), "oj-2026"),
     Assignment: (
         Assignment(
@@ -75,7 +79,8 @@ EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
         "m0/p1/2026-03-02",
     ),
     PeriodClosed: (
-        PeriodClosed(market="m0", day=START, watermark=AT, offsets={"0": 17}, unit_days=3, events=5, revised=0, revision=0),
+        PeriodClosed(market="m0", day=START, watermark=AT, offsets={"0": 17}, unit_days=3, events=5, revised=0,
+                     revision=0),
         "m0/2026-03-02",
     ),
     Estimate: (
@@ -155,12 +160,19 @@ def test_bytes_that_are_no_event_of_the_contract_are_refused_by_name(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("quantity", "2"), ("quantity", 2.5), ("price_minor", -1), ("currency", "usd"), ("unit", "m0"), ("unit", "m0/p\u0430")],
+    [
+        ("quantity", "2"),
+        ("quantity", 2.5),
+        ("price_minor", -1),
+        ("currency", "usd"),
+        ("unit", "m0"),
+        ("unit", "m0/p\u0430"),
+    ],
 )
 def test_a_sale_is_not_guessed_at(field: str, value: object) -> None:
     sale = EXAMPLES[Sale][0].model_dump(mode="json") | {field: value}
     with pytest.raises(UnreadableMessage, match=field):
-        read(Sale, __import__("json").dumps(sale).encode())
+        read(Sale, json.dumps(sale).encode())
 
 
 @given(st.binary(max_size=60))
@@ -170,7 +182,7 @@ def test_any_bytes_are_read_or_refused_and_never_raise_anything_else(value: byte
             decode([("ce_type", kind.encode())], value)
 
 
-@given(st.datetimes(datetime(1990, 1, 1), datetime(2090, 1, 1)).map(lambda d: d.replace(tzinfo=UTC)))
+@given(instants(1990, 2090))
 def test_an_instant_survives_as_milliseconds(instant: datetime) -> None:
     back = from_milliseconds(milliseconds(instant))
     assert abs((back - instant).total_seconds()) <= 0.000_501
