@@ -1,2 +1,76 @@
-help:
-	@echo later
+# The one list of verbs, for people and for CI. Each sets up what it needs: any of them may be the first.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# uv: trust what the machine trusts, as pip does (a company's proxy signs with its own authority).
+COMPILE := uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package flipside-client
+
+.PHONY: help
+help: ## this list
+	@echo "Flipside: price experiments on streams. First: make demo"
+	@echo
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 22
+	@echo
+	@echo "Options:  make test ARGS='-k topics'   one set of tests;   make install PYTHON=python3.12   another Python"
+
+.PHONY: install
+install: $(INSTALLED) ## everything into .venv: pinned, checked against hashes (nothing else is touched)
+
+$(INSTALLED): requirements-uv.lock requirements-dev.lock pyproject.toml client/pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Flipside needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make install PYTHON=python3.11")'
+	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --no-build-isolation -e . -e client
+	@touch $@
+
+.PHONY: demo
+demo: $(INSTALLED) ## a simulated market for a month, in a minute: no Docker, no Java
+	$(BIN)/flipside demo $(ARGS)
+
+.PHONY: broker
+broker: $(INSTALLED) ## fetch the jars of the real Kafka that the tests run on (needs Java and Maven; once)
+	$(BIN)/python -m tests.parts.jars
+
+# Ahead of the tests, so that a slow network is no test that timed out; without Java the tests say what they leave out.
+.PHONY: parts
+parts: $(INSTALLED)
+	@$(BIN)/python -m tests.parts.jars >/dev/null || test -z "$$CI"
+
+.PHONY: test
+test: parts ## the tests (minutes), on a real Kafka and a real Redis that they start themselves
+	@$(BIN)/pytest -m "not slow" $(ARGS)
+
+.PHONY: test-all
+test-all: parts ## the tests and the slow ones
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: lint
+lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose file
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@if command -v docker-compose >/dev/null; then echo docker-compose config -q; docker-compose config -q; \
+	else echo "docker-compose is not installed: docker-compose.yml is not checked" >&2; test -z "$$CI"; fi
+
+.PHONY: schemas
+schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics
+	$(BIN)/python -m flipside.schemas
+
+.PHONY: lock
+lock: $(INSTALLED) ## the lock files anew from pyproject.toml; what is pinned stays (ARGS=--upgrade moves it)
+	$(BIN)/$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock
+	$(BIN)/$(COMPILE) $(ARGS) pyproject.toml --group dev -c requirements.lock -o requirements-dev.lock
+	$(BIN)/$(COMPILE) $(ARGS) --group bench -c requirements-dev.lock -o requirements-bench.lock
+	$(BIN)/$(COMPILE) $(ARGS) --group install -c requirements-dev.lock -o requirements-uv.lock
+
+.PHONY: clean
+clean: ## remove .venv and all caches of this folder (not the broker's jars: those serve all checkouts)
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,8 +21,11 @@ from controller.events import (
     Refused,
     Registered,
     Sale,
+    StopExperiment,
+    Stopped,
     Undelivered,
     UnitDay,
+    Withheld,
 )
 from controller.experiment import Experiment
 from controller.wire import Message
@@ -57,7 +60,9 @@ def key_of(message: Message) -> str | None:
             return message.subject
         case BlackoutSet():
             return message.blackout
-        case Undelivered():
+        case StopExperiment() | Stopped():
+            return message.experiment
+        case Undelivered() | Withheld():
             return f"{message.experiment}/{message.market}"
         case UnitDay():
             return f"{message.unit}/{message.day}"

@@ -73,7 +73,7 @@ def decide(
     experiment, design = roster.experiment, design_of(roster.experiment)
     drawn: dict[int, Mapping[str, int]] = {RELEASE.index: dict.fromkeys(roster.clusters, 0)}
     for market, plan in sorted(plans.items()):
-        upcoming = due(experiment, roster.time_zones[market], plan, now)
+        upcoming = due(experiment, roster.time_zones[market], plan, now, roster.stopped)
         if upcoming is None:
             continue
         day = upcoming.period.day

@@ -46,3 +46,15 @@ class IllegalTransition(FlipsideError):
 
 class NotEstimable(FlipsideError):
     """The data's fault: no number can be given; the message is the reason that is published in its place."""
+
+
+class InvalidSettings(FlipsideError):
+    """The operator's: settings that the brokers refuse; the message names setting, value and their answer."""
+
+
+class CannotReach(FlipsideError):
+    """The network's or the operator's: a part does not answer at its address; the message says what to check."""
+
+
+class CannotStart(FlipsideError):
+    """The machine's: a server that we start ourselves did not come up; the message ends with the tail of its log."""

@@ -59,7 +59,7 @@ class Sale(Message):
     id: EventId
     unit: UnitId
     occurred_at: Instant
-    quantity: Annotated[int, Field(ge=1, le=10**9)]
+    quantity: Annotated[int, Field(ge=0, le=10**9)]
     #: price of one piece
     price_minor: MinorUnits
     #: cost of one piece, where the seller knows it
@@ -113,7 +113,7 @@ class Blackout(Message):
 
 # --- what Flipside decides -------------------------------------------------------------------------------------------
 
-ReasonCode = Literal["scheduled", "blackout", "exclusivity", "released"]
+ReasonCode = Literal["scheduled", "blackout", "released"]
 
 
 class Reason(Message):
@@ -195,6 +195,40 @@ class Undelivered(Message):
     last_day: date
     reason: Text
     decided_at: Instant
+
+
+class Withheld(Message):
+    """Units for which nothing was written, because another experiment holds them: they keep what they have."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    market: Name
+    day: date
+    units: tuple[UnitId, ...]
+    reason: Text
+    decided_at: Instant
+
+
+class StopExperiment(Message):
+    """An owner ends an experiment early: its units go back to control at the next day boundary not yet decided."""
+
+    version: Literal[1] = 1
+    experiment: Name
+    reason: Text
+    requested_at: Instant
+
+
+class Stopped(Message):
+    """An experiment was stopped; nothing more is drawn for it."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    reason: Text
+    stopped_at: Instant
 
 
 # --- the clock -------------------------------------------------------------------------------------------------------
@@ -310,6 +344,9 @@ CE_TYPES: dict[type[Message], str] = {
     Refused: "flipside.refused.v1",
     BlackoutSet: "flipside.blackout-set.v1",
     Undelivered: "flipside.undelivered.v1",
+    Withheld: "flipside.withheld.v1",
+    StopExperiment: "flipside.stop-experiment.v1",
+    Stopped: "flipside.stopped.v1",
     Tick: "flipside.tick.v1",
     Ownership: "flipside.ownership.v1",
     UnitDay: "flipside.unit-day.v1",

@@ -18,9 +18,11 @@ class Roster:
     cluster_of: Mapping[str, str]
     #: sorted, all of them
     clusters: tuple[str, ...]
+    #: nothing more is drawn: from the next undecided day on, units go back to control
+    stopped: bool = False
 
 
-def roster(experiment: Experiment) -> Roster:
+def roster(experiment: Experiment, stopped: bool = False) -> Roster:
     """Lay an experiment out. O(units log units)."""
     clusters = experiment.cluster_by_unit()
     return Roster(
@@ -30,4 +32,5 @@ def roster(experiment: Experiment) -> Roster:
         units=experiment.units_by_market(),
         cluster_of=clusters,
         clusters=tuple(sorted({clusters[unit] for unit in experiment.units})),
+        stopped=stopped,
     )

@@ -28,11 +28,11 @@ class Due:
     missed: tuple[date, date] | None
 
 
-def due(experiment: Experiment, time_zone: str, plan: MarketPlan, now: datetime) -> Due | None:
+def due(experiment: Experiment, time_zone: str, plan: MarketPlan, now: datetime, stopped: bool = False) -> Due | None:
     """The next local day of a market, once ``now`` is within the lead time of its first instant.
 
     Only a day that has not begun can be due: after downtime the schedule goes on with the next boundary, and the days
-    in between are reported as missed, never replayed late.
+    in between are reported as missed, never replayed late. A ``stopped`` experiment only releases.
     """
     if plan.released:
         return None
@@ -47,7 +47,7 @@ def due(experiment: Experiment, time_zone: str, plan: MarketPlan, now: datetime)
     last_missed = min(day, experiment.end) - timedelta(days=1)
     skipped = (following, last_missed) if following <= last_missed else None
     missed = skipped if skipped and any_exists(skipped, time_zone) else None
-    return Due(upcoming, release=day >= experiment.end, missed=missed)
+    return Due(upcoming, release=stopped or day >= experiment.end, missed=missed)
 
 
 def any_exists(days: tuple[date, date], time_zone: str) -> bool:

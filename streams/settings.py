@@ -1,8 +1,10 @@
 """Settings: every knob of the shell, read from FLIPSIDE_* and nowhere else."""
 
-from typing import Annotated, Literal
+import os
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import Field, SecretStr, StringConstraints, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Namespace = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,40}$")]
@@ -37,13 +39,38 @@ class Settings(BaseSettings):
     reconcile_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     #: the same question under the tick clock, where a quarter may pass in a minute
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
+    #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
+    stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
     metrics_host: str = "127.0.0.1"
     #: 0 switches the endpoint off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: a worker that is silent for so long loses its partitions to the others
+    session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 10_000
     #: how long to go on trying when Kafka or Redis cannot be reached at the start
     connect_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
+
+    @model_validator(mode="after")
+    def _belong_together(self) -> Self:
+        if self.kafka_security_protocol.startswith("SASL") and (
+            self.kafka_username is None or self.kafka_password is None
+        ):
+            raise ValueError(
+                f"kafka_security_protocol = {self.kafka_security_protocol} needs kafka_username and kafka_password: "
+                "set FLIPSIDE_KAFKA_USERNAME and FLIPSIDE_KAFKA_PASSWORD"
+            )
+        if self.min_insync_replicas > self.replication_factor:
+            raise ValueError(
+                f"min_insync_replicas = {self.min_insync_replicas} exceeds replication_factor = "
+                f"{self.replication_factor}: no write could ever be acknowledged; lower the first or raise the second"
+            )
+        return self
 
     def prefixed(self, name: str) -> str:
         """The name of a topic, group or key in this installation's namespace."""
         return f"{self.namespace}.{name}" if self.namespace else name
+
+
+def child_environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a process that we start: ours without its FLIPSIDE_* settings, and ``more``."""
+    return {k: v for k, v in os.environ.items() if not k.startswith("FLIPSIDE_")} | dict(more)

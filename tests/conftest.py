@@ -1,24 +1,38 @@
-"""What every room's tests share: where the real data lie, and what happens when they do not."""
+"""What every room's tests share: where the real data lie, the real servers, and what happens where they are missing."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.parts import jars, redis_server
+
+pytest_plugins = ["tests.parts.fixtures"]
+
 SHARED = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 
+#: marker -> what is missing for the tests that bear it, or None
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "shared_data": lambda: None if SHARED.is_dir() else "../shared/data is not there",
+    "broker": lambda: jars.lacking() or redis_server.lacking(),
+}
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Config) -> None:
-    """Leave out, by name, the tests whose data a user's machine does not have; in CI keep them, so that they fail."""
-    if SHARED.is_dir() or IN_CI:
+    """Leave out, by name, the tests for which this machine lacks something; in CI keep them, so that they fail."""
+    if IN_CI:
         return
-    left_out = [item for item in items if item.get_closest_marker("shared_data")]
-    if left_out:
-        config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if item not in left_out]
-        print("left out, because ../shared/data is not there:")
-        for item in left_out:
+    for marker, lacking in NEEDS.items():
+        marked = [item for item in items if item.get_closest_marker(marker)]
+        missing = lacking() if marked else None
+        if missing is None:
+            continue
+        config.hook.pytest_deselected(items=marked)
+        items[:] = [item for item in items if item not in marked]
+        print(f"left out {len(marked)} tests, because {missing}:")
+        for item in marked:
             print(f"  {item.nodeid}")
 
 

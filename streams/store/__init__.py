@@ -1,0 +1,233 @@
+"""The store as a port: where decisions become facts. Two adapters, Redis and memory, under one suite of tests.
+
+Two kinds of keys never meet in one call, so that each call stays on one node of a cluster:
+
+- a *shard* is a partition of the tick topic: its markets' units, plans, definitions, blackouts and outbox;
+- an *input* is a partition of the sale or competitor-price topic: what was folded from it and the offset up to which.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from controller.decide import Flip
+from controller.errors import FlipsideError
+from controller.events import Blackout
+from controller.experiment import Experiment
+from controller.schedule import MarketPlan
+
+
+class Fenced(FlipsideError):
+    """A newer owner has taken the shard: whoever gets this stops deciding for it, at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the proposals of one flip."""
+
+    #: arms that changed
+    flips: int = 0
+    #: changes that a blackout forbade
+    blocked: int = 0
+    #: units that hold another arm than was proposed
+    kept: int = 0
+    #: proposals that had been decided before
+    repeated: int = 0
+    #: units that another experiment holds, or whose definition has changed: nothing was written for them
+    withheld: tuple[str, ...] = ()
+
+    def __add__(self, other: "Outcome") -> "Outcome":
+        return Outcome(
+            self.flips + other.flips,
+            self.blocked + other.blocked,
+            self.kept + other.kept,
+            self.repeated + other.repeated,
+            self.withheld + other.withheld,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """The arm that one unit has from the flip's instant on."""
+
+    unit: str
+    cluster: str
+    arm: str
+    planned_arm: str
+    price_minor: int | None
+    #: milliseconds; None for a release
+    expires_ms: int | None
+    code: str
+    detail: str
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """What a shard owes the log: the granted arms of one batch, or records that go out as they are."""
+
+    id: str
+    epoch: int
+    #: the header of the flip, as `flip_header` wrote it; empty for records
+    header: Mapping[str, object] = field(default_factory=dict)
+    granted: tuple[Granted, ...] = ()
+    #: (CloudEvents type, JSON) of other messages for the log
+    records: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """An experiment as the store holds it."""
+
+    experiment: Experiment
+    design_hash: str
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Sales of a unit in a local day, to be added to what is there."""
+
+    market: str
+    #: proleptic ordinal of the local day
+    day: int
+    unit: str
+    quantity: int
+    revenue_minor: int
+    cost_minor: int
+    #: how many of the events told their cost
+    costed: int
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class DirtyCell:
+    """The total of a unit-day that has changed since it was last published."""
+
+    #: the sale partition that its sales came through
+    partition: int
+    market: str
+    day: int
+    unit: str
+    quantity: int
+    revenue_minor: int
+    cost_minor: int
+    costed: int
+    events: int
+    #: how often it has been published before
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class RivalPrice:
+    """The latest price of a rival for a unit."""
+
+    unit: str
+    competitor: str
+    observed_ms: int
+    price_minor: int | None
+
+
+def plan_key(experiment: str, version: int, market: str) -> str:
+    """The name of a market's plan for one version of an experiment."""
+    return f"{experiment}.{version}/{market}"
+
+
+class Store(Protocol):
+    """Every method is safe to repeat: a reply that was lost may be asked for again."""
+
+    # --- shards -----------------------------------------------------------------------------------------------------
+
+    async def claim(self, shard: int, epoch: int) -> int:
+        """Take a shard over; returns the offset of the first tick that is not yet decided. Raises Fenced."""
+        ...
+
+    async def plans(self, shard: int) -> dict[str, MarketPlan]:
+        """How far each market of the shard has got, by `plan_key`."""
+        ...
+
+    async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
+        """Grant or keep, unit by unit: fence, repetition, definition, exclusivity, blackout; then state and outbox.
+
+        One atomic call for each few hundred units. Raises Fenced.
+        """
+        ...
+
+    async def settle(
+        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
+    ) -> None:
+        """Record that ticks before offset ``tick`` are decided, with the plans and log records they led to."""
+        ...
+
+    async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
+        """The oldest entries that are not yet published."""
+        ...
+
+    async def published(self, shard: int, ids: Sequence[str]) -> None:
+        """Drop outbox entries whose records the brokers have acknowledged."""
+        ...
+
+    # --- definitions and blackouts, the same in every shard -----------------------------------------------------------
+
+    async def put_registration(self, registration: Registration) -> None: ...
+
+    async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
+        """A counter that moves with every change, and the experiments by name."""
+        ...
+
+    async def registrations_version(self, shard: int) -> int: ...
+
+    async def put_blackout(self, blackout: Blackout) -> None: ...
+
+    async def remove_blackout(self, blackout_id: str) -> None: ...
+
+    async def blackouts(self, shard: int) -> dict[str, Blackout]: ...
+
+    # --- inputs -------------------------------------------------------------------------------------------------------
+
+    async def position(self, topic: str, partition: int) -> int:
+        """The offset of the first record of an input that is not yet folded; 0 at the beginning."""
+        ...
+
+    async def fold_sales(self, partition: int, start: int, end: int, cells: Sequence[Cell]) -> bool:
+        """Add the cells of records [start, end) if ``start`` is the stored position; False where it is not."""
+        ...
+
+    async def fold_rival_prices(self, partition: int, start: int, end: int, prices: Sequence[RivalPrice]) -> bool:
+        """Keep the latest of each rival's prices, under the same condition."""
+        ...
+
+    async def rival_prices(self, partition: int, unit: str) -> dict[str, RivalPrice]: ...
+
+    async def mark_caught_up(self, partition: int, at: datetime) -> None:
+        """Every sale published to the partition before ``at`` has been folded."""
+        ...
+
+    async def caught_up(self) -> list[tuple[datetime | None, int]]:
+        """For each sale partition: the instant up to which it is caught up, and its position."""
+        ...
+
+    async def dirty(self, markets: Mapping[str, int]) -> list[DirtyCell]:
+        """Changed unit-days of each market up to the given day (ordinal), over all sale partitions."""
+        ...
+
+    async def cleaned(self, cells: Sequence[DirtyCell]) -> None:
+        """These totals are published; a cell that changed in the meantime stays dirty, with one revision more."""
+        ...
+
+    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
+        """Number of unit-days and of sale events of a market's day (ordinal), over all sale partitions."""
+        ...
+
+    # --- closings, by shard -------------------------------------------------------------------------------------------
+
+    async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:
+        """Market -> (last closed day, number of closings published)."""
+        ...
+
+    async def set_closed(self, shard: int, epoch: int, markets: Mapping[str, tuple[int, int]]) -> None:
+        """Raises Fenced."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,198 @@
+"""An assignment as it lies on the topic, read without guessing and without a model library.
+
+The contract is the JSON Schema of `Assignment`, version 1. A field that this version does not know is left alone, so
+that one may be added; another version, a missing field or a wrong type makes the record unreadable.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import itemgetter
+from sys import intern
+from typing import Any, NamedTuple
+
+from flipside_client.errors import Unreadable
+
+#: the topics of the contract that a pricing system meets
+ASSIGNMENT_TOPIC = "pricing.experiment.assignment.v1"
+APPLIED_TOPIC = "pricing.experiment.applied.v1"
+
+VERSION = 1
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def topic(name: str, namespace: str = "") -> str:
+    """The name of a topic in an installation's namespace: ``ns.pricing.experiment.assignment.v1``."""
+    return f"{namespace}.{name}" if namespace else name
+
+
+class Assignment(NamedTuple):
+    """The arm of a unit over [effective_at_ms, expires_at_ms). A tuple, because 100,000 are made while loading.
+
+    Instants are milliseconds since 1970-01-01T00:00Z: a start is rounded up and an end down, so that no arm is shown
+    outside its interval.
+    """
+
+    #: experiment.version/day/unit: the same decision has the same id, however often it is published
+    id: str
+    #: ``market/product``
+    unit: str
+    cluster: str
+    experiment: str
+    experiment_version: int
+    arm: str
+    #: what the draw asked for; differs from ``arm`` where a blackout kept the old one
+    planned_arm: str
+    #: None where the list price is not known to Flipside
+    price_minor: int | None
+    currency: str
+    effective_at_ms: int
+    #: end of the lease; None for a release to control, which needs none
+    expires_at_ms: int | None
+    decided_at_ms: int
+    #: a record applies only where its (epoch, sequence) is greater than what is held
+    epoch: int
+    sequence: int
+    #: scheduled, blackout, exclusivity, released
+    reason: str
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """(epoch, sequence): which of two records of a unit is the newer."""
+        return self.epoch, self.sequence
+
+
+def instant_ms(now: datetime | int) -> int:
+    """An instant as whole milliseconds since 1970-01-01T00:00Z, rounded down.
+
+    Raises TypeError or ValueError for what is no instant: a naive datetime, seconds as a float.
+    """
+    if type(now) is int:
+        return now
+    if not isinstance(now, datetime):
+        raise TypeError(f"now = {now!r}: an aware datetime, or milliseconds since 1970 as an int")
+    if now.tzinfo is None:
+        raise ValueError(f"now = {now!r} has no time zone: write datetime.now(UTC), not datetime.now()")
+    return (now - _EPOCH) // _MILLISECOND
+
+
+# An instant is spelled alike for all units of a market and day, hence the caches.
+@lru_cache(maxsize=8192)
+def _floor_ms(text: str) -> int:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return (instant - _EPOCH) // _MILLISECOND
+
+
+@lru_cache(maxsize=8192)
+def _ceil_ms(text: str) -> int:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise ValueError(f"{text!r} has no time zone")
+    return -((_EPOCH - instant) // _MILLISECOND)
+
+
+_FIELDS = (
+    "version",
+    "id",
+    "unit",
+    "cluster",
+    "experiment",
+    "experiment_version",
+    "arm",
+    "planned_arm",
+    "price_minor",
+    "currency",
+    "effective_at",
+    "expires_at",
+    "decided_at",
+    "epoch",
+    "sequence",
+    "reason",
+)
+_pick = itemgetter(*_FIELDS)
+_NONE = type(None)
+_TYPES: tuple[tuple[type, ...], ...] = (
+    (int,),
+    (str,),
+    (str,),
+    (str,),
+    (str,),
+    (int,),
+    (str,),
+    (str,),
+    (int, _NONE),
+    (str,),
+    (str,),
+    (str, _NONE),
+    (str,),
+    (int,),
+    (int,),
+    (dict,),
+)
+#: every admitted row of types; one set look-up replaces sixteen checks
+_SHAPES = frozenset(
+    tuple(types[0] if len(types) == 1 else chosen[index] for index, types in enumerate(_TYPES))
+    for chosen in ({8: price, 11: lease} for price in _TYPES[8] for lease in _TYPES[11])
+)
+
+
+def read(key: bytes | None, value: bytes) -> Assignment:
+    """The assignment in a record of the topic; raises Unreadable with what is wrong with it."""
+    try:
+        body = json.loads(value)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"no JSON: {error}") from None
+    if type(body) is not dict:
+        raise Unreadable(f"a {type(body).__name__}, where an object is expected")
+    try:
+        picked = _pick(body)
+    except KeyError:
+        _check_version(body)
+        raise Unreadable(f"fields missing: {', '.join(name for name in _FIELDS if name not in body)}") from None
+    if tuple(map(type, picked)) not in _SHAPES or picked[0] != VERSION:
+        _check_version(body)
+        raise Unreadable(_first_wrong_type(picked))
+    (_, id_, unit, cluster, experiment, experiment_version, arm, planned_arm, price_minor, currency) = picked[:10]
+    (effective_at, expires_at, decided_at, epoch, sequence, reason) = picked[10:]
+    if key is not None and key != unit.encode():
+        raise Unreadable(f"the key {key!r} is not the unit {unit!r}")
+    if type(reason.get("code")) is not str:
+        raise Unreadable(f"reason = {reason!r} has no code")
+    try:
+        return Assignment(
+            id_,
+            unit,
+            intern(cluster),
+            intern(experiment),
+            experiment_version,
+            intern(arm),
+            intern(planned_arm),
+            price_minor,
+            intern(currency),
+            _ceil_ms(effective_at),
+            None if expires_at is None else _floor_ms(expires_at),
+            _floor_ms(decided_at),
+            epoch,
+            sequence,
+            intern(reason["code"]),
+        )
+    except (ValueError, OverflowError) as error:
+        raise Unreadable(f"no instant: {error}") from None
+
+
+def _check_version(body: dict[str, Any]) -> None:
+    if body.get("version") != VERSION:
+        raise Unreadable(
+            f"version {body.get('version')!r}: this client reads version {VERSION}; update flipside-client"
+        )
+
+
+def _first_wrong_type(picked: tuple[Any, ...]) -> str:
+    for name, value, types in zip(_FIELDS, picked, _TYPES, strict=True):
+        if type(value) not in types:
+            return f"{name} = {value!r:.80} is no {' or '.join(known.__name__ for known in types)}"
+    raise AssertionError(picked)

@@ -1,0 +1,5 @@
+"""``python -m flipside`` is ``flipside``."""
+
+from flipside.cli import main
+
+main()

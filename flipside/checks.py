@@ -1,0 +1,108 @@
+"""The promises, checked from outside: the log against the definition, the blackouts and what was shown."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from controller.designs import design_of
+from controller.events import Assignment, Blackout, Registered
+from controller.experiment import design_hash
+from controller.periods import day_start
+from controller.wire import market_of
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken, and by which record."""
+
+    promise: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """The log in numbers."""
+
+    flips: int
+    flips_blocked: int
+    decisions: int
+    repeated: int
+
+
+def first_of_each(log: Iterable[Assignment]) -> tuple[list[Assignment], int, list[Violation]]:
+    """Decisions without their repetitions, how many repetitions there were, and any that was not the same twice."""
+    seen: dict[str, Assignment] = {}
+    repeated, violations = 0, []
+    for record in log:
+        held = seen.setdefault(record.id, record)
+        if held is record:
+            continue
+        repeated += 1
+        if held != record:
+            violations.append(Violation("exactly once", f"{record.id} was decided twice, differently"))
+    return list(seen.values()), repeated, violations
+
+
+def check(
+    registered: Registered, log: Iterable[Assignment], blackouts: Iterable[Blackout]
+) -> tuple[Census, list[Violation]]:
+    """Every promise that the log alone can break."""
+    experiment = registered.experiment
+    decisions, repeated, violations = first_of_each(log)
+    if design_hash(experiment) != registered.design_hash:
+        violations.append(Violation("determinism", "the published hash is not that of the published definition"))
+    zones, windows = experiment.time_zones(), list(blackouts)
+    design, drawn = design_of(experiment), dict[int, Mapping[str, int]]()
+    control = experiment.control.name
+    flips = blocked = 0
+    last: dict[str, Assignment] = {}
+    for record in sorted(decisions, key=lambda r: (r.epoch, r.sequence)):
+        where = f"{record.id} (effective {record.effective_at})"
+        if record.effective_at != day_start(record.day, zones[market_of(record.unit)]):
+            violations.append(Violation("boundary", f"{where} is not the first instant of its local day"))
+        if record.decided_at >= record.effective_at:
+            violations.append(Violation("ahead", f"{where} was decided at {record.decided_at}, not before"))
+        block = design.block_on(experiment, record.day)
+        if block is not None:
+            arms = drawn.setdefault(block.index, design.arms(experiment, block))
+            planned = experiment.arms[arms[record.cluster]].name
+            if record.planned_arm != planned:
+                violations.append(Violation("determinism", f"{where} planned {record.planned_arm}, the draw {planned}"))
+        previous = last.get(record.unit)
+        unbroken = previous is not None and (previous.expires_at is None or previous.expires_at >= record.effective_at)
+        before = previous.arm if previous is not None and unbroken else control
+        if previous is not None and previous.expires_at is not None and previous.expires_at > record.effective_at:
+            violations.append(Violation("one price", f"{where} overlaps {previous.id}"))
+        if record.arm != before:
+            flips += 1
+            if _covered(windows, record):
+                violations.append(Violation("blackout", f"{where} changed {before} to {record.arm} in a blackout"))
+        if record.arm != record.planned_arm:
+            blocked += 1
+        last[record.unit] = record
+    return Census(flips, blocked, len(decisions), repeated), violations
+
+
+def _covered(windows: Iterable[Blackout], record: Assignment) -> bool:
+    """Written apart from the product's own rule on purpose: a checker that shares the rule shares its bugs."""
+    for window in windows:
+        if not window.starts_at <= record.effective_at < window.ends_at:
+            continue
+        scope, name = window.scope.kind, window.scope.name
+        if scope == "global":
+            return True
+        if scope == "market" and record.unit.split("/")[0] == name:
+            return True
+        if (scope == "cluster" and record.cluster == name) or (scope == "unit" and record.unit == name):
+            return True
+    return False
+
+
+def check_shown(log: Iterable[Assignment], shown: Mapping[tuple[str, date], str], control: str) -> list[Violation]:
+    """What a pricing system showed on each day against what the log says."""
+    decided = {(record.unit, record.day): record.arm for record in log}
+    return [
+        Violation("one price", f"{unit} showed {arm} on {day}, the log says {decided.get((unit, day), control)}")
+        for (unit, day), arm in shown.items()
+        if decided.get((unit, day), control) != arm
+    ]

@@ -1,0 +1,109 @@
+"""`flipside blackout`: add, remove, list."""
+
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
+
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for a worker's answer.")]
+
+
+def _instant(text: str) -> datetime:
+    instant = datetime.fromisoformat(text)
+    if instant.tzinfo is None:
+        raise typer.BadParameter(f"{text} names no zone; write 2026-12-24T00:00:00-06:00, or Z for UTC")
+    return instant
+
+
+def add(
+    name: Annotated[str, typer.Argument(help="Id of the window; adding it again replaces it.")],
+    starts: Annotated[str, typer.Option(help="First instant, with its zone: 2026-12-24T00:00:00-06:00.")],
+    ends: Annotated[str, typer.Option(help="First instant after it.")],
+    reason: Annotated[str, typer.Option(help="Why; it is published with every flip that it stops.")],
+    market: Annotated[str, typer.Option(help="Only this market.")] = "",
+    cluster: Annotated[str, typer.Option(help="Only this cluster.")] = "",
+    unit: Annotated[str, typer.Option(help="Only this unit, market/product.")] = "",
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    timeout: Timeout = 30.0,
+) -> None:
+    """No price in the window's scope may change while it lasts; without market, cluster or unit it binds all."""
+    import asyncio
+
+    from controller.errors import FlipsideError
+    from controller.events import Blackout, Scope
+    from controller.topics import BLACKOUT
+    from flipside import asking
+
+    given = [(kind, value) for kind, value in (("market", market), ("cluster", cluster), ("unit", unit)) if value]
+    if len(given) > 1:
+        raise FlipsideError("a blackout has one scope: give market, cluster or unit, or none of them for all")
+    kind, value = given[0] if given else ("global", "")
+    scope = Scope.model_validate({"kind": kind, "name": value})
+    window = Blackout(id=name, scope=scope, starts_at=_instant(starts), ends_at=_instant(ends), reason=reason)
+    settings = settings_from(kafka=kafka, namespace=namespace)
+    asyncio.run(asking.ask(settings, BLACKOUT, window, name, asking.recording_of(name, removed=False), timeout))
+    print(f"{name} binds from {window.starts_at} to {window.ends_at}")
+
+
+def remove(
+    name: Annotated[str, typer.Argument(help="Id of the window.")],
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Lift a blackout."""
+    import asyncio
+
+    from controller.topics import BLACKOUT
+    from flipside import asking
+
+    settings = settings_from(kafka=kafka, namespace=namespace)
+    asyncio.run(asking.ask(settings, BLACKOUT, None, name, asking.recording_of(name, removed=True), timeout))
+    print(f"{name} is lifted")
+
+
+def list_blackouts(
+    redis: Annotated[str | None, typer.Option("--redis")] = None, namespace: Namespace = None, as_json: AsJson = False
+) -> None:
+    """The windows that are stored, past ones too."""
+    import asyncio
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from streams.store.redis import RedisStore
+
+    settings = settings_from(redis=redis, namespace=namespace)
+
+    async def work() -> list[dict[str, object]]:
+        store = RedisStore(settings.redis.get_secret_value(), settings.namespace, settings.partitions)
+        try:
+            await store.reach(settings.connect_timeout_seconds)
+            held = await store.blackouts(0)
+        finally:
+            await store.close()
+        return [b.model_dump(mode="json") for _, b in sorted(held.items())]
+
+    rows = asyncio.run(work())
+    if as_json:
+        print(json.dumps(rows))
+        return
+    table = Table("window", "scope", "from", "to", "reason")
+    for row in rows:
+        scope = row["scope"]
+        assert isinstance(scope, dict)
+        table.add_row(
+            str(row["id"]),
+            f"{scope['kind']} {scope['name']}".strip(),
+            str(row["starts_at"]),
+            str(row["ends_at"]),
+            str(row["reason"]),
+        )
+    Console().print(table)
+
+
+VERBS = {"add": add, "remove": remove, "list": list_blackouts}

@@ -1,0 +1,5 @@
+"""`flipside demo`."""
+
+
+def demo() -> None:
+    """The whole system in one terminal."""

@@ -1,0 +1,395 @@
+"""A replay: real or generated sales through the whole system, in simulated time, through the very same code.
+
+The replayer plays everything that is not Flipside: the clock (ticks), the catalog, the pricing system (through the
+client), the shop's sales and its rivals' prices. It knows the truth, because it planted it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from controller.codec import Record, decode, encode
+from controller.errors import FlipsideError
+from controller.events import (
+    Assignment,
+    Blackout,
+    BlackoutSet,
+    Estimate,
+    Refused,
+    Registered,
+    Tick,
+    UnitDay,
+)
+from controller.experiment import Arm, Experiment, PriceRule, RandomDays
+from controller.periods import period
+from controller.topics import (
+    APPLIED,
+    ASSIGNMENT_LOG,
+    BLACKOUT,
+    CATALOG,
+    COMPETITOR_PRICE,
+    DEAD_LETTER,
+    DEFINITION,
+    ESTIMATE,
+    MAX_RECORD_BYTES,
+    PANEL,
+    SALE,
+    TICK,
+)
+from controller.wire import Message
+from flipside.checks import Census, Violation, check, check_shown
+from flipside.history import CURRENCY, TIME_ZONE, History
+from flipside.shop import Shop, plain
+from flipside_client import Assignments
+from streams.kafka import connection
+from streams.parts import partition_of
+from streams.settings import Settings
+
+#: data weeks become consecutive local days from here on: a spring with a change of clocks
+FIRST_DAY = date(1990, 3, 12)
+TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
+PATIENCE_SECONDS = 60.0
+POLL_SECONDS = 0.01
+
+
+class ReplayFailed(FlipsideError):
+    """The system did not answer in time; the message says what was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a replay is: what a live view shows."""
+
+    period: int
+    periods: int
+    day: date
+    events: int
+    #: units whose arm changed for this day, and units that a blackout kept
+    flips: int
+    blocked: int
+    estimate: Estimate | None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to replay."""
+
+    history: History
+    experiment: Experiment
+    effect: float
+    seed: str
+    blackouts: tuple[Blackout, ...] = ()
+    #: called at the start of each period, before its assignments are due: where tests kill and poison
+    on_period: Callable[["Replayer", int], Awaitable[None]] | None = None
+    on_progress: Callable[[Progress], None] | None = None
+    #: asked while waiting: raises if a process that we depend on has ended
+    check_alive: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came out, against what was planted."""
+
+    experiment: str
+    design_hash: str
+    truth: float
+    estimate: float | None
+    se: float | None
+    ci_low: float | None
+    ci_high: float | None
+    cells: int
+    events_in: int
+    events_counted: int
+    dead_lettered: int
+    revisions: int
+    flips: int
+    flips_blocked: int
+    violations: int
+    seconds: float
+    #: why there is no estimate, if there is none
+    reason_absent: str | None = None
+    first_assignment_seconds: float | None = None
+    broken_promises: tuple[Violation, ...] = ()
+    estimates: tuple[Estimate, ...] = ()
+    log: tuple[Assignment, ...] = field(default=(), repr=False)
+
+
+def default_experiment(history: History, name: str, seed: str) -> Experiment:
+    """Random days over all stores: each day half of them pay 5 % more."""
+    return Experiment(
+        name=name,
+        owner="replay",
+        description="planted effect on real sales",
+        currency=CURRENCY,
+        units=tuple(entry.unit for entry in history.catalog),
+        clusters="market",
+        arms=(Arm(name="control"), Arm(name="treatment", price=PriceRule.model_validate_json('{"percent": "5"}'))),
+        design=RandomDays(),
+        start=FIRST_DAY,
+        days=len(history.periods),
+        seed=seed,
+    )
+
+
+class Reader:
+    """Reads topics from their beginning, without a group, and keeps the messages."""
+
+    def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
+        self._consumer = AIOKafkaConsumer(
+            **connection(settings),
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=MAX_RECORD_BYTES,
+        )
+        self._partitions = [
+            TopicPartition(settings.prefixed(topic), number)
+            for topic in topics
+            for number in range(settings.partitions)
+        ]
+        self.messages: list[Message] = []
+        #: records of other kinds, such as dead letters
+        self.others: list[object] = []
+
+    async def start(self) -> None:
+        await self._consumer.start()
+        self._consumer.assign(self._partitions)
+
+    async def stop(self) -> None:
+        await self._consumer.stop()
+
+    async def poll(self, wait_ms: int = 10) -> list[Message]:
+        """New messages, also kept."""
+        new = []
+        for records in (await self._consumer.getmany(timeout_ms=wait_ms)).values():
+            for record in records:
+                try:
+                    new.append(decode(record.headers, record.value or b""))
+                except FlipsideError:
+                    self.others.append(record)
+        self.messages += new
+        return new
+
+    async def drain(self) -> None:
+        """Read everything that is there now."""
+        ends = await self._consumer.end_offsets(self._partitions)
+        while any([await self._consumer.position(p) < end for p, end in ends.items()]):
+            await self.poll(100)
+
+
+class Replayer:
+    """Drives one experiment over one history."""
+
+    def __init__(self, settings: Settings, plan: Plan, producer: AIOKafkaProducer, client: Assignments) -> None:
+        self.settings = settings
+        self.plan = plan
+        self._producer = producer
+        self._client = client
+        self._log = Reader(settings, [ASSIGNMENT_LOG])
+        self._estimates = Reader(settings, [ESTIMATE])
+        self._panel = Reader(settings, [PANEL])
+        self._dead = Reader(settings, [DEAD_LETTER])
+        self.events_in = 0
+        self._started = time.monotonic()
+        self.first_assignment_seconds: float | None = None
+
+    async def run(self) -> Result:
+        """The whole replay; raises ReplayFailed or InvalidExperiment."""
+        async with AsyncExitStack() as stack:
+            for reader in (self._log, self._estimates, self._panel, self._dead):
+                await reader.start()
+                stack.push_async_callback(reader.stop)
+            registered = await self._open()
+            shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed)
+            for number, sold in enumerate(self.plan.history.periods):
+                await self._period(registered, shop, number, sold)
+            return await self._finish(registered, shop)
+
+    # --- talking to the system ----------------------------------------------------------------------------------------
+
+    async def send(self, topic: str, records: Sequence[Record]) -> None:
+        """Publish as the owner's systems do, and wait until all is acknowledged."""
+        name, partitions = self.settings.prefixed(topic), self.settings.partitions
+        sent = [
+            await self._producer.send(
+                name, value=r.value, key=r.key, headers=r.headers, partition=partition_of(r.key or b"", partitions)
+            )
+            for r in records
+        ]
+        for future in sent:
+            await future
+
+    async def tick(self, at: datetime) -> None:
+        """It is now ``at``, in every partition."""
+        record = encode(Tick(at=at), f"tick/{at.isoformat()}", at)
+        for number in range(self.settings.partitions):
+            await self._producer.send_and_wait(
+                self.settings.prefixed(TICK), value=record.value, headers=record.headers, partition=number
+            )
+
+    async def _until(self, what: str, done: Callable[[], Awaitable[bool]]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await done():
+            self.plan.check_alive()
+            if time.monotonic() > deadline:
+                raise ReplayFailed(f"waited {PATIENCE_SECONDS:.0f} s for {what}; do worker and analysis run?")
+            await asyncio.sleep(POLL_SECONDS)
+
+    # --- the steps ----------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> Registered:
+        """Catalog, blackouts, definition; returns once the log says that they bind."""
+        plan = self.plan
+        await self.tick(period(FIRST_DAY - timedelta(days=2), TIME_ZONE).start)
+        await self.send(CATALOG, [plain(entry) for entry in plan.history.catalog])
+        await self.send(BLACKOUT, [plain(blackout) for blackout in plan.blackouts])
+        await self.send(DEFINITION, [plain(plan.experiment)])
+        answer: list[Registered] = []
+
+        async def answered() -> bool:
+            await self._log.poll()
+            for message in self._log.messages:
+                if isinstance(message, Refused):
+                    raise ReplayFailed(f"{message.subject} was refused:\n" + "\n".join(message.problems))
+                if isinstance(message, Registered) and message.experiment.name == plan.experiment.name:
+                    answer.append(message)
+            bound = {m.blackout for m in self._log.messages if isinstance(m, BlackoutSet)}
+            return bool(answer) and bound >= {blackout.id for blackout in plan.blackouts}
+
+        await self._until("the experiment to be registered", answered)
+        return answer[0]
+
+    async def _period(self, registered: Registered, shop: Shop, number: int, sold: Sequence[object]) -> None:
+        plan, experiment = self.plan, registered.experiment
+        day = experiment.start + timedelta(days=number)
+        local = period(day, TIME_ZONE)
+        if plan.on_period is not None:
+            await plan.on_period(self, number)
+        await self.tick(local.start - experiment.lead)
+
+        async def informed() -> bool:
+            missing = shop.informed(experiment.units, local.start)
+            if self.first_assignment_seconds is None and missing < len(experiment.units):
+                self.first_assignment_seconds = time.monotonic() - self._started
+            return missing == 0
+
+        await self._until(f"the assignments of {day}", informed)
+        traded = shop.trade(number, local.start, local.end, plan.history.periods[number])
+        await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
+        self.events_in += len(traded["sale"])
+        if plan.on_progress is not None:
+            await self._report(number, day)
+
+    async def _report(self, number: int, day: date) -> None:
+        await self._estimates.poll(1)
+        await self._log.poll(1)
+        today = [m for m in self._log.messages if isinstance(m, Assignment) and m.day == day]
+        latest = self._latest(self._estimates.messages)
+        if self.plan.on_progress is not None:
+            self.plan.on_progress(
+                Progress(
+                    period=number + 1,
+                    periods=len(self.plan.history.periods),
+                    day=day,
+                    events=self.events_in,
+                    flips=sum(m.arm == m.planned_arm for m in today),
+                    blocked=sum(m.arm != m.planned_arm for m in today),
+                    estimate=latest[-1] if latest else None,
+                    seconds=time.monotonic() - self._started,
+                )
+            )
+
+    @staticmethod
+    def _latest(messages: Sequence[Message]) -> list[Estimate]:
+        """Estimates of the effect on units sold, in the order of their days."""
+        found = [m for m in messages if isinstance(m, Estimate) and m.metric == "units" and m.through is not None]
+        return sorted(found, key=lambda e: (e.through or date.min, e.revision))
+
+    async def _finish(self, registered: Registered, shop: Shop) -> Result:
+        """Let the last day end, the units go back to control, and the last number arrive."""
+        experiment = registered.experiment
+        last = period(experiment.end - timedelta(days=1), TIME_ZONE)
+        await self.tick(last.end - experiment.lead)
+        await self.tick(last.end + timedelta(seconds=self.settings.lateness_seconds + 60))
+
+        async def estimated() -> bool:
+            await self._estimates.poll()
+            return {
+                m.metric for m in self._estimates.messages if isinstance(m, Estimate) and m.through == last.day
+            } >= {
+                "units",
+                "revenue",
+                "margin",
+            }
+
+        await self._until(f"the estimates through {last.day}", estimated)
+        for reader in (self._log, self._panel, self._dead, self._estimates):
+            await reader.drain()
+        return self._result(registered, shop)
+
+    def _result(self, registered: Registered, shop: Shop) -> Result:
+        experiment = registered.experiment
+        log = tuple(m for m in self._log.messages if isinstance(m, Assignment) and m.experiment == experiment.name)
+        census: Census
+        census, violations = check(registered, log, self.plan.blackouts)
+        shown = {
+            (unit, experiment.start + timedelta(days=number)): arm for (unit, number), arm in shop.observed.items()
+        }
+        violations += check_shown(log, shown, experiment.control.name)
+        rows: dict[tuple[str, date], UnitDay] = {}
+        for message in self._panel.messages:
+            if isinstance(message, UnitDay):
+                held = rows.get((message.unit, message.day))
+                if held is None or message.revision >= held.revision:
+                    rows[message.unit, message.day] = message
+        final = self._latest(self._estimates.messages)[-1]
+        relative = final.relative
+        return Result(
+            experiment=experiment.name,
+            design_hash=registered.design_hash,
+            truth=self.plan.effect,
+            estimate=relative.value if relative else None,
+            se=relative.se if relative else None,
+            ci_low=relative.ci_low if relative else None,
+            ci_high=relative.ci_high if relative else None,
+            cells=final.cells,
+            events_in=self.events_in,
+            events_counted=sum(row.events for row in rows.values()),
+            dead_lettered=len(self._dead.others),
+            revisions=sum(1 for row in rows.values() if row.revision),
+            flips=census.flips,
+            flips_blocked=census.flips_blocked,
+            violations=len(violations),
+            seconds=round(time.monotonic() - self._started, 3),
+            reason_absent=final.reason_absent,
+            first_assignment_seconds=self.first_assignment_seconds,
+            broken_promises=tuple(violations),
+            estimates=tuple(m for m in self._estimates.messages if isinstance(m, Estimate)),
+            log=log,
+        )
+
+
+@asynccontextmanager
+async def replayer(settings: Settings, plan: Plan) -> AsyncIterator[Replayer]:
+    """A replayer connected to Kafka, with a pricing system's client."""
+    producer = AIOKafkaProducer(
+        **connection(settings),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=2,
+        max_batch_size=256 * 1024,
+        max_request_size=MAX_RECORD_BYTES,
+    )
+    await producer.start()
+    try:
+        arguments = connection(settings)
+        bootstrap = arguments.pop("bootstrap_servers")
+        async with Assignments(bootstrap, settings.namespace, **arguments) as client:
+            yield Replayer(settings, plan, producer, client)
+    finally:
+        await producer.stop()

@@ -1,0 +1,96 @@
+"""Everything a replay runs on: parts that are given or embedded, and child processes of its own."""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from controller.topics import TOPICS
+from flipside.history import History
+from flipside.processes import Child
+from flipside.replay import Plan, Progress, Result, default_experiment, replayer
+from streams.admin import create_topics
+from streams.embedded import embedded_broker, embedded_redis
+from streams.settings import Settings
+
+PARTITIONS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayOptions:
+    """Where and how to replay."""
+
+    effect: float
+    seed: str
+    kafka: str | None = None
+    redis: str | None = None
+    namespace: str | None = None
+    attach: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """The children of a replay; empty when it is attached to others'."""
+
+    children: dict[str, Child]
+
+    def check(self) -> None:
+        """Raises CannotStart if one has ended."""
+        for child in self.children.values():
+            child.check()
+
+
+@contextmanager
+def parts(options: ReplayOptions) -> Iterator[Settings]:
+    """Settings of a namespace of its own, on given or embedded servers."""
+    namespace = options.namespace or f"replay-{uuid.uuid4().hex[:10]}"
+    with ExitStack() as stack:
+        kafka = options.kafka or stack.enter_context(
+            embedded_broker({f"{namespace}.{topic}": PARTITIONS for topic in TOPICS})
+        )
+        redis = options.redis or stack.enter_context(embedded_redis())
+        yield Settings.model_validate(
+            {"kafka": kafka, "redis": redis, "namespace": namespace, "partitions": PARTITIONS, "clock": "ticks"}
+        )
+
+
+@asynccontextmanager
+async def processes(settings: Settings) -> AsyncIterator[Processes]:
+    """A worker and an analysis process, stopped at the end."""
+    environment = {
+        "FLIPSIDE_KAFKA": settings.kafka,
+        "FLIPSIDE_REDIS": settings.redis.get_secret_value(),
+        "FLIPSIDE_NAMESPACE": settings.namespace,
+        "FLIPSIDE_PARTITIONS": str(settings.partitions),
+        "FLIPSIDE_CLOCK": settings.clock,
+        "FLIPSIDE_LATENESS_SECONDS": str(settings.lateness_seconds),
+    }
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="flipside-replay-")))
+        children = {name: Child(name, [name], environment, folder) for name in ("worker", "analysis")}
+        for child in children.values():
+            await child.start()
+            stack.push_async_callback(child.stop)
+        yield Processes(children)
+
+
+async def run_replay(
+    history: History, options: ReplayOptions, on_progress: Callable[[Progress], None] | None = None
+) -> Result:
+    """Replay a history from an empty namespace to the last estimate."""
+    async with AsyncExitStack() as stack:
+        settings = stack.enter_context(parts(options))
+        if options.kafka is not None:
+            await create_topics(settings)
+        running = Processes({}) if options.attach else await stack.enter_async_context(processes(settings))
+        plan = Plan(
+            history=history,
+            experiment=default_experiment(history, "replay", options.seed),
+            effect=options.effect,
+            seed=options.seed,
+            on_progress=on_progress,
+            check_alive=running.check,
+        )
+        return await (await stack.enter_async_context(replayer(settings, plan))).run()

@@ -1,0 +1,168 @@
+"""The low-rate control topics: definitions, stops and blackouts, validated by Faust agents and written to the store.
+
+An agent belongs to one worker of the group, so nothing that others need is kept here: the store is where owners look.
+Faust acknowledges an event whose agent raised, so nothing may be raised: a faulty message becomes a dead letter, and a
+part that does not answer is waited for.
+"""
+
+import asyncio
+from collections.abc import AsyncIterable, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+
+from controller.codec import ce_type, encode, read
+from controller.errors import FlipsideError, InvalidExperiment, UnreadableMessage
+from controller.events import CE_TYPES, Blackout, BlackoutSet, Refused, Registered, StopExperiment, Stopped
+from controller.experiment import Experiment, design_hash
+from controller.registration import register
+from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION
+from controller.wire import Message, sha256_hex
+from streams.catalog import Catalog
+from streams.dead_letters import Rejected
+from streams.parts import Parts
+from streams.store import Registration
+
+LONGEST_PAUSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A record as agents get it; see `streams.dead_letters.Incoming`."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+
+
+Handler = Callable[[Parts, Catalog, Heard], Awaitable[None]]
+
+
+async def on_definition(parts: Parts, catalog: Catalog, heard: Heard) -> None:
+    """Register an experiment, or stop one; the answer goes to the log."""
+    if heard.value is None:
+        await _stop(parts, (heard.key or b"").decode(errors="replace"), "its definition was removed")
+    elif ce_type(heard.headers) == CE_TYPES[StopExperiment]:
+        request = read(StopExperiment, heard.value)
+        await _stop(parts, request.experiment, request.reason)
+    else:
+        await _register(parts, catalog, read(Experiment, heard.value))
+
+
+async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> None:
+    now = parts.clock.now()
+    await catalog.catch_up()
+    _, held = await parts.store.registrations(0)
+    known = held.get(experiment.name)
+    if known is None or known.design_hash != design_hash(experiment):
+        others = [r.experiment for r in held.values() if not r.stopped]
+        resolved = register(experiment, catalog.entries, others, now)
+        known = Registration(resolved, design_hash(resolved))
+    # Heard twice, or after a crash half way: the same writes again.
+    await parts.store.put_registration(known)
+    message = Registered(
+        id=f"{experiment.name}.{experiment.version}/registered",
+        experiment=known.experiment,
+        design_hash=known.design_hash,
+        registered_at=now,
+    )
+    await _tell(parts, message, message.id)
+    parts.log.info("registered", experiment=experiment.name, design_hash=known.design_hash)
+
+
+async def _stop(parts: Parts, name: str, reason: str) -> None:
+    now = parts.clock.now()
+    _, held = await parts.store.registrations(0)
+    known = held.get(name)
+    if known is None:
+        raise FlipsideError(f"{name} is not registered, so it cannot be stopped; `flipside experiment list` names all")
+    await parts.store.put_registration(Registration(known.experiment, known.design_hash, stopped=True))
+    version = known.experiment.version
+    message = Stopped(
+        id=f"{name}.{version}/stopped", experiment=name, experiment_version=version, reason=reason, stopped_at=now
+    )
+    await _tell(parts, message, message.id)
+    parts.log.info("stopped", experiment=name, reason=reason)
+
+
+async def on_blackout(parts: Parts, catalog: Catalog, heard: Heard) -> None:
+    """Store or remove a window; from the answer in the log on, it binds every flip."""
+    now = parts.clock.now()
+    if heard.value is None:
+        name = (heard.key or b"").decode(errors="replace")
+        await parts.store.remove_blackout(name)
+        message = BlackoutSet(id=f"{name}/removed/{heard.offset}", blackout=name, removed=True, recorded_at=now)
+    else:
+        blackout = read(Blackout, heard.value)
+        if blackout.ends_at <= blackout.starts_at:
+            raise UnreadableMessage(
+                f"blackout {blackout.id} ends at {blackout.ends_at}, not after its start {blackout.starts_at}"
+            )
+        await parts.store.put_blackout(blackout)
+        identity = f"{blackout.id}/{sha256_hex(heard.value)[:16]}"
+        message = BlackoutSet(id=identity, blackout=blackout.id, removed=False, recorded_at=now)
+    await _tell(parts, message, message.id)
+    parts.log.info("blackout recorded", blackout=message.blackout, removed=message.removed)
+
+
+async def _tell(parts: Parts, message: Message, identity: str) -> None:
+    await parts.publish(ASSIGNMENT_LOG, [encode(message, identity, parts.clock.now())])
+
+
+async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...]) -> None:
+    """Say no twice: to whoever waits for the log's answer, and to whoever reads dead letters."""
+    subject = (heard.key or b"?").decode(errors="replace")[:500] or "?"
+    refused = Refused(
+        id=f"{heard.topic}/{heard.partition}/{heard.offset}",
+        subject=subject,
+        problems=tuple(problem[:500] for problem in problems),
+        refused_at=parts.clock.now(),
+    )
+    await _tell(parts, refused, refused.id)
+    await parts.reject([Rejected(heard, "refused", "\n".join(problems))], parts.clock.now())
+
+
+async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler) -> None:
+    """Run a handler so that its event is either carried out, or refused with its reason; never lost."""
+    pause = 0.1
+    while True:
+        try:
+            try:
+                await handler(parts, catalog, heard)
+            except InvalidExperiment as error:
+                await _refuse(parts, heard, tuple(str(problem) for problem in error.problems))
+            except FlipsideError as error:
+                await _refuse(parts, heard, (str(error),))
+        except asyncio.CancelledError:
+            raise
+        except Exception:  # a part is away: the event waits, because raising would acknowledge it
+            parts.log.exception("tried again", topic=heard.topic, offset=heard.offset, pause_seconds=pause)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        else:
+            return
+
+
+def add_agents(app: Any, parts: Parts, catalog: Catalog) -> None:
+    """Register one agent for each control topic with a Faust app."""
+    for name, handler in ((DEFINITION, on_definition), (BLACKOUT, on_blackout)):
+        topic = app.topic(
+            parts.topic(name), key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw"
+        )
+        _add_agent(app, topic, name, handler, parts, catalog)
+
+
+def _add_agent(app: Any, topic: Any, name: str, handler: Handler, parts: Parts, catalog: Catalog) -> None:
+    @app.agent(topic, name=parts.topic(f"flipside.agent.{name}"))  # type: ignore[untyped-decorator]
+    async def agent(stream: Any) -> None:
+        events: AsyncIterable[faust.Event] = stream.events()
+        async for event in events:
+            message = event.message
+            headers = message.headers or ()
+            pairs: tuple[tuple[str, bytes], ...] = tuple(headers.items() if isinstance(headers, dict) else headers)
+            heard = Heard(message.topic, message.partition, message.offset, message.key, message.value, pairs)
+            await handle(parts, catalog, heard, handler)

@@ -1,0 +1,159 @@
+"""The composition root of a worker: the only file that knows all concrete parts."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import faust
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from mode import Service
+from prometheus_client import start_http_server
+
+from controller.codec import ce_type, read
+from controller.events import CE_TYPES, Tick
+from controller.topics import COMPETITOR_PRICE, MAX_RECORD_BYTES, SALE, TICK
+from streams.agents import add_agents
+from streams.catalog import Catalog
+from streams.clock import Clock, TickClock, WallClock
+from streams.ingest import Ingest
+from streams.kafka import connection, reach_kafka
+from streams.metrics import Metrics
+from streams.owner import Owner
+from streams.parts import Parts
+from streams.settings import Settings
+from streams.store.redis import RedisStore
+
+Duty = Callable[[asyncio.Event], Awaitable[None]]
+
+
+@asynccontextmanager
+async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
+    """Connect to Kafka and Redis; raises CannotReach with the address of whatever does not answer in time."""
+    async with AsyncExitStack() as stack:
+        await reach_kafka(settings)
+        store = RedisStore(settings.redis.get_secret_value(), settings.namespace, settings.partitions)
+        stack.push_async_callback(store.close)
+        await store.reach(settings.connect_timeout_seconds)
+        arguments = connection(settings)
+        producer = AIOKafkaProducer(
+            **arguments,
+            client_id=name,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=2,
+            max_batch_size=256 * 1024,
+            max_request_size=MAX_RECORD_BYTES,
+        )
+        await producer.start()
+        stack.push_async_callback(producer.stop)
+        clock: Clock = TickClock() if settings.clock == "ticks" else WallClock()
+        log = structlog.get_logger().bind(worker=name)
+        yield Parts(settings, clock, store, producer, Metrics(), log, name, arguments)
+
+
+def build_app(parts: Parts, catalog: Catalog, duties: dict[str, Duty], stop: asyncio.Event) -> faust.App:
+    """A Faust app with the agents and, in the same worker, the batch duties as services.
+
+    The settings are those that hold what they promise: at least once, no tables, no web server, no leader topic.
+    """
+    settings = parts.settings
+    app = faust.App(
+        parts.topic("flipside"),
+        broker=[f"aiokafka://{address}" for address in settings.kafka.split(",")],
+        broker_credentials=faust_credentials(settings),
+        consumer_auto_offset_reset="earliest",
+        processing_guarantee="at_least_once",
+        stream_wait_empty=False,
+        broker_commit_interval=1,
+        broker_session_timeout=settings.session_timeout_ms / 1000,
+        broker_heartbeat_interval=settings.session_timeout_ms / 3000,
+        broker_request_timeout=60,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        topic_partitions=settings.partitions,
+        worker_redirect_stdouts=False,
+        web_enabled=False,
+        web_tables_enabled=False,
+        web_router_enabled=False,
+    )
+    add_agents(app, parts, catalog)
+    for name, duty in duties.items():
+        app.service(_service(name, duty, stop))
+    return app
+
+
+def faust_credentials(settings: Settings) -> object | None:
+    """Faust's own spelling of the connection's security."""
+    arguments = connection(settings)
+    context = arguments.get("ssl_context")
+    if settings.kafka_security_protocol == "SSL":
+        return faust.SSLCredentials(context=context)
+    if settings.kafka_security_protocol in ("SASL_SSL", "SASL_PLAINTEXT"):
+        return faust.SASLCredentials(
+            username=arguments["sasl_plain_username"],
+            password=arguments["sasl_plain_password"],
+            mechanism=arguments["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return None
+
+
+def _service(name: str, duty: Duty, stop: asyncio.Event) -> type[Service]:
+    """A duty as a mode service: it ends when the worker stops, and a fault in it stops the worker."""
+
+    class DutyService(Service):
+        @Service.task
+        async def _run(self) -> None:
+            try:
+                await duty(stop)
+            finally:
+                # A duty that is over, for whatever reason, leaves a worker that is none: the others take over.
+                stop.set()
+
+    DutyService.__name__ = DutyService.__qualname__ = f"{name.title()}Service"
+    return DutyService
+
+
+async def follow_ticks(parts: Parts, clock: TickClock, stop: asyncio.Event) -> None:
+    """Move the tick clock: reads one partition of the tick topic, because a tick is written to all of them."""
+    consumer = AIOKafkaConsumer(**parts.connection, enable_auto_commit=False, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(parts.topic(TICK), 0)])
+        while not stop.is_set():
+            for records in (await consumer.getmany(timeout_ms=int(parts.settings.poll_seconds * 1000))).values():
+                for record in records:
+                    if ce_type(record.headers) == CE_TYPES[Tick]:
+                        clock.advance(read(Tick, record.value).at)
+    finally:
+        await consumer.stop()
+
+
+async def run_worker(
+    settings: Settings, name: str, stop: asyncio.Event, on_ready: Callable[[], None] | None = None
+) -> None:
+    """Run one worker until ``stop`` is set; returns when everything it held is let go."""
+    async with build_parts(settings, name) as parts:
+        catalog = Catalog(parts)
+        await catalog.start()
+        try:
+            duties: dict[str, Duty] = {
+                "owner": Owner(parts, catalog).run,
+                "sales": Ingest(parts, catalog, SALE).run,
+                "prices": Ingest(parts, catalog, COMPETITOR_PRICE).run,
+            }
+            clock = parts.clock
+            if isinstance(clock, TickClock):
+                duties["clock"] = lambda until: follow_ticks(parts, clock, until)
+            if settings.metrics_port:
+                start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
+            app = build_app(parts, catalog, duties, stop)
+            await app.start()
+            parts.log.info("worker started", kafka=settings.kafka, namespace=settings.namespace, clock=settings.clock)
+            if on_ready is not None:
+                on_ready()
+            await stop.wait()
+            await app.stop()
+        finally:
+            await catalog.stop()

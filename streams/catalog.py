@@ -1,0 +1,91 @@
+"""The catalog as every worker holds it: read from its compacted topic, and known to be caught up when it matters."""
+
+import asyncio
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from controller.codec import read
+from controller.errors import UnreadableMessage
+from controller.events import CatalogEntry
+from controller.topics import CATALOG, MAX_RECORD_BYTES
+from controller.wire import market_of
+from streams.dead_letters import Incoming, Rejected
+from streams.parts import Parts
+
+
+class Catalog:
+    """Entries by unit, and the time zone of each market. Reads without a group: every worker needs all of it."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._consumer: AIOKafkaConsumer | None = None
+        self._partitions: list[TopicPartition] = []
+        self._lock = asyncio.Lock()
+        self._entries: dict[str, CatalogEntry] = {}
+        self._known: dict[str, CatalogEntry] = {}
+        self._zones: dict[str, str] = {}
+
+    @property
+    def entries(self) -> Mapping[str, CatalogEntry]:
+        """Units on sale."""
+        return self._entries
+
+    @property
+    def known(self) -> Mapping[str, CatalogEntry]:
+        """The last entry of every unit that ever was: a delisted unit's last sales still have to be counted."""
+        return self._known
+
+    @property
+    def time_zones(self) -> Mapping[str, str]:
+        """Market -> time zone."""
+        return self._zones
+
+    async def start(self) -> None:
+        """Connect and read what is there."""
+        self._consumer = AIOKafkaConsumer(
+            **self._parts.connection,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=MAX_RECORD_BYTES,
+        )
+        await self._consumer.start()
+        topic = self._parts.topic(CATALOG)
+        self._partitions = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
+        self._consumer.assign(self._partitions)
+        await self.catch_up()
+
+    async def stop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def catch_up(self) -> None:
+        """Read every entry that was published before this call."""
+        consumer = self._consumer
+        if consumer is None:
+            raise AssertionError("the catalog is read before it was started")
+        async with self._lock:
+            ends = await consumer.end_offsets(self._partitions)
+            while True:
+                behind = [p for p in self._partitions if await consumer.position(p) < ends[p]]
+                if not behind:
+                    return
+                for records in (await consumer.getmany(*behind, timeout_ms=1000)).values():
+                    for record in records:
+                        await self._apply(record)
+
+    async def _apply(self, record: Incoming) -> None:
+        if record.value is None:
+            self._entries.pop((record.key or b"").decode(errors="replace"), None)
+            return
+        try:
+            entry = read(CatalogEntry, record.value)
+        except UnreadableMessage as error:
+            await self._parts.reject([Rejected(record, "unreadable", str(error))], self._parts.clock.now())
+            return
+        market = market_of(entry.unit)
+        if self._zones.setdefault(market, entry.time_zone) != entry.time_zone:
+            reason = f"{market} has time zone {self._zones[market]}, this entry says {entry.time_zone}"
+            await self._parts.reject([Rejected(record, "time-zone", reason)], self._parts.clock.now())
+            return
+        self._entries[entry.unit] = self._known[entry.unit] = entry

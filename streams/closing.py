@@ -1,0 +1,127 @@
+"""Closing: once the watermark passes a market's day, its unit-days become panel rows; a late sale revises one."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+
+from controller.codec import Record, encode
+from controller.events import PeriodClosed, UnitDay
+from controller.outcomes import last_closed_day
+from controller.periods import period
+from controller.topics import PANEL
+from streams.catalog import Catalog
+from streams.parts import Parts
+from streams.store import DirtyCell
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """Sales published before ``at`` are all counted; ``offsets`` says up to where, by sale partition."""
+
+    at: datetime
+    offsets: Mapping[int, int]
+
+
+class Closing:
+    """Publishes the panel rows of one shard's markets."""
+
+    def __init__(self, parts: Parts, catalog: Catalog, shard: int, epoch: int) -> None:
+        self._parts = parts
+        self._catalog = catalog
+        self._shard = shard
+        self._epoch = epoch
+        #: market -> (last closed day, closings published)
+        self._closed: dict[str, tuple[int, int]] = {}
+        self._seen: datetime | None = None
+
+    async def run(self) -> None:
+        """Close until cancelled."""
+        settings = self._parts.settings
+        wait = 2 * settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
+        self._closed = await self._parts.store.closed_through(self._shard)
+        while True:
+            watermark = await self._watermark()
+            if watermark is not None and watermark.at != self._seen:
+                await self._close(watermark)
+                self._seen = watermark.at
+            await asyncio.sleep(wait)
+
+    async def _watermark(self) -> Watermark | None:
+        inputs = await self._parts.store.caught_up()
+        at = [instant for instant, _ in inputs if instant is not None]
+        if len(at) < len(inputs):
+            return None
+        lateness = timedelta(seconds=self._parts.settings.lateness_seconds)
+        return Watermark(min(at) - lateness, {p: offset for p, (_, offset) in enumerate(inputs)})
+
+    async def _close(self, watermark: Watermark) -> None:
+        parts = self._parts
+        parts.metrics.watermark.set(watermark.at.timestamp())
+        last = {
+            market: last_closed_day(watermark.at, time_zone).toordinal()
+            for market, time_zone in self._catalog.time_zones.items()
+            if parts.shard_of(market) == self._shard
+        }
+        cells = await parts.store.dirty(last)
+        # 1. the rows, 2. the closings that vouch for them, 3. what is closed, 4. the marks: a crash in between repeats
+        # rows of the same revision.
+        await parts.publish(PANEL, [self._row(cell, watermark) for cell in cells])
+        closings, closed = await self._closings(last, cells, watermark)
+        await parts.publish(PANEL, closings)
+        await parts.store.set_closed(self._shard, self._epoch, closed)
+        self._closed |= closed
+        await parts.store.cleaned(cells)
+        for cell in cells:
+            parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
+
+    def _row(self, cell: DirtyCell, watermark: Watermark) -> Record:
+        day = date.fromordinal(cell.day)
+        local = period(day, self._catalog.time_zones[cell.market])
+        row = UnitDay(
+            unit=cell.unit,
+            day=day,
+            starts_at=local.start,
+            ends_at=local.end,
+            quantity=cell.quantity,
+            revenue_minor=cell.revenue_minor,
+            cost_minor=cell.cost_minor if cell.costed == cell.events else None,
+            currency=self._catalog.known[cell.unit].currency,
+            events=cell.events,
+            revision=cell.revision,
+        )
+        return encode(row, f"{cell.unit}/{day}/{cell.revision}", watermark.at)
+
+    async def _closings(
+        self, last: Mapping[str, int], cells: Sequence[DirtyCell], watermark: Watermark
+    ) -> tuple[list[Record], dict[str, tuple[int, int]]]:
+        """A closing for each newly closed day, and for each closed day that sales have come late to."""
+        touched: dict[str, dict[int, list[DirtyCell]]] = {}
+        for cell in cells:
+            touched.setdefault(cell.market, {}).setdefault(cell.day, []).append(cell)
+        records: list[Record] = []
+        closed: dict[str, tuple[int, int]] = {}
+        for market, last_day in sorted(last.items()):
+            days = touched.get(market, {})
+            through, times = self._closed.get(market, (min(days, default=last_day + 1) - 1, 0))
+            if last_day < through:
+                continue
+            for day in sorted({*range(through + 1, last_day + 1), *days}):
+                late = day <= through
+                times += late
+                totals = await self._parts.store.day_totals(market, day) if late else None
+                unit_days, events = totals or (len(days.get(day, ())), sum(c.events for c in days.get(day, ())))
+                closing = PeriodClosed(
+                    market=market,
+                    day=date.fromordinal(day),
+                    watermark=watermark.at,
+                    offsets={str(p): offset for p, offset in watermark.offsets.items()},
+                    unit_days=unit_days,
+                    events=events,
+                    revised=sum(1 for c in days.get(day, ()) if c.revision),
+                    revision=times if late else 0,
+                )
+                records.append(encode(closing, f"{market}/{closing.day}/{closing.revision}", watermark.at))
+            if last_day > through or days:
+                closed[market] = (max(through, last_day), times)
+        return records, closed

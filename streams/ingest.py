@@ -1,0 +1,198 @@
+"""Sales and rival prices: read in batches, folded in memory, applied with their offset in one call each.
+
+The position that counts is the one in the store, beside what was folded: on assignment the consumer seeks to it. What
+Kafka holds as committed offset serves lag dashboards only.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+
+from controller.codec import read
+from controller.errors import UnreadableMessage
+from controller.events import CatalogEntry, CompetitorPrice, Sale
+from controller.outcomes import UnitDayTotal
+from controller.periods import local_day
+from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE
+from controller.wire import market_of, milliseconds
+from streams.catalog import Catalog
+from streams.dead_letters import Incoming, Rejected
+from streams.parts import Parts
+from streams.store import Cell, RivalPrice
+
+#: unit-days in one atomic call: keeps a script to a few milliseconds
+CELLS_PER_CALL = 1000
+RECORDS_PER_FETCH = 10_000
+
+
+@dataclass(slots=True)
+class SaleBatch:
+    """Sales of one partition, folded but not yet applied. ``end`` is the offset after the last of them."""
+
+    start: int
+    end: int
+    totals: dict[tuple[str, int], UnitDayTotal] = field(default_factory=dict)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    def cells(self) -> list[Cell]:
+        return [
+            Cell(market_of(unit), day, unit, t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events)
+            for (unit, day), t in self.totals.items()
+        ]
+
+
+def fold(records: Sequence[Incoming], start: int, catalog: Mapping[str, CatalogEntry]) -> tuple[SaleBatch, int]:
+    """Fold records until the batch is full; returns it with the number of records used. Pure but for the batch."""
+    batch = SaleBatch(start, start)
+    for used, record in enumerate(records):
+        if len(batch.totals) >= CELLS_PER_CALL:
+            return batch, used
+        batch.end = record.offset + 1
+        try:
+            sale = read(Sale, record.value or b"")
+        except UnreadableMessage as error:
+            batch.rejected.append(Rejected(record, "unreadable", str(error)))
+            continue
+        entry = catalog.get(sale.unit)
+        if entry is None:
+            batch.rejected.append(Rejected(record, "unknown-unit", f"{sale.unit} is not in the catalog"))
+            continue
+        if sale.currency != entry.currency:
+            reason = f"{sale.unit} is priced in {entry.currency}, this sale is in {sale.currency}"
+            batch.rejected.append(Rejected(record, "currency", reason))
+            continue
+        cell = (sale.unit, local_day(sale.occurred_at, entry.time_zone).toordinal())
+        total = batch.totals.get(cell)
+        if total is None:
+            total = batch.totals[cell] = UnitDayTotal()
+        total.add(sale)
+    return batch, len(records)
+
+
+class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Reads one input topic and applies it to the store, partition by partition."""
+
+    def __init__(self, parts: Parts, catalog: Catalog, topic: str) -> None:
+        self._parts = parts
+        self._catalog = catalog
+        self._short = {SALE: "sale", COMPETITOR_PRICE: "competitor-price"}[topic]
+        self._topic = parts.topic(topic)
+        self._apply = {SALE: self._apply_sales, COMPETITOR_PRICE: self._apply_prices}[topic]
+        self._positions: dict[int, int] = {}
+        #: partition -> (instant, end offset at that instant), until the position has passed it
+        self._target: dict[int, tuple[datetime, int]] = {}
+        self._told: dict[int, datetime] = {}
+        self._consumer = AIOKafkaConsumer(
+            **parts.connection,
+            group_id=parts.topic(f"flipside.{self._short}"),
+            client_id=f"{parts.name}-{self._short}",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=parts.settings.session_timeout_ms,
+            heartbeat_interval_ms=parts.settings.session_timeout_ms // 3,
+            max_partition_fetch_bytes=2 * MAX_INPUT_BYTES,
+        )
+
+    async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
+        for partition in revoked:
+            self._positions.pop(partition.partition, None)
+            self._target.pop(partition.partition, None)
+
+    async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        for partition in assigned:
+            await self._seek(partition)
+
+    async def _seek(self, partition: TopicPartition) -> None:
+        position = await self._parts.store.position(self._short, partition.partition)
+        beginning = (await self._consumer.beginning_offsets([partition]))[partition]
+        if beginning > position:
+            # Retention or a lost store: what lies between can no longer be counted, and saying so beats silence.
+            self._parts.log.error("records are gone", partition=partition.partition, start=position, end=beginning)
+            self._parts.metrics.events.labels(self._short, "gone").inc(beginning - position)
+        self._consumer.seek(partition, max(position, beginning))
+        self._positions[partition.partition] = position
+        self._parts.log.info("input assigned", topic=self._topic, partition=partition.partition, position=position)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Fold until asked to stop; a batch is either applied whole or not at all."""
+        self._consumer.subscribe([self._topic], listener=self)
+        await self._consumer.start()
+        try:
+            settings = self._parts.settings
+            wait = settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
+            while not stop.is_set():
+                polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
+                for partition, records in polled.items():
+                    await self._apply(partition, records)
+                if self._short == "sale":
+                    await self._follow_clock()
+        finally:
+            await self._consumer.stop()
+
+    async def _apply_sales(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
+        if any((r.key or b"").decode(errors="replace") not in self._catalog.known for r in records):
+            # Perhaps the entry is on its way: the catalog is caught up before a sale is called unknown.
+            await self._catalog.catch_up()
+        while records and partition.partition in self._positions:
+            batch, used = fold(records, self._positions[partition.partition], self._catalog.known)
+            records = records[used:]
+            await self._parts.reject(batch.rejected, self._parts.clock.now())
+            applied = await self._parts.store.fold_sales(partition.partition, batch.start, batch.end, batch.cells())
+            self._count(used, len(batch.rejected), applied)
+            if not applied:
+                await self._seek(partition)
+                return
+            self._positions[partition.partition] = batch.end
+
+    async def _apply_prices(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
+        latest: dict[tuple[str, str], RivalPrice] = {}
+        rejected = []
+        for record in records:
+            try:
+                event = read(CompetitorPrice, record.value or b"")
+            except UnreadableMessage as error:
+                rejected.append(Rejected(record, "unreadable", str(error)))
+                continue
+            price = RivalPrice(event.unit, event.competitor, milliseconds(event.observed_at), event.price_minor)
+            held = latest.get((event.unit, event.competitor))
+            if held is None or price.observed_ms >= held.observed_ms:
+                latest[event.unit, event.competitor] = price
+        await self._parts.reject(rejected, self._parts.clock.now())
+        start, end = self._positions.get(partition.partition), records[-1].offset + 1
+        if start is None:
+            return
+        applied = await self._parts.store.fold_rival_prices(partition.partition, start, end, list(latest.values()))
+        self._count(len(records), len(rejected), applied)
+        if applied:
+            self._positions[partition.partition] = end
+        else:
+            await self._seek(partition)
+
+    def _count(self, read_records: int, rejected: int, applied: bool) -> None:
+        outcome = "counted" if applied else "refused"
+        self._parts.metrics.events.labels(self._short, outcome).inc(read_records - rejected)
+        if not applied:
+            self._parts.log.warning("batch refused: the store is elsewhere", topic=self._topic, records=read_records)
+
+    async def _follow_clock(self) -> None:
+        """Tell the store up to which instant each partition is folded.
+
+        Once everything that lay in the partition when the clock showed T is folded, nothing published before T is
+        missing: an idle partition so follows the clock, and a busy one cannot run ahead of its own backlog.
+        """
+        now = self._parts.clock.now()
+        due = [p for p in self._positions if p not in self._target and self._told.get(p, _NEVER) < now]
+        if due:
+            ends = await self._consumer.end_offsets([TopicPartition(self._topic, p) for p in due])
+            self._target.update({tp.partition: (now, end) for tp, end in ends.items()})
+        for partition, (at, end) in list(self._target.items()):
+            if self._positions.get(partition, -1) >= end:
+                await self._parts.store.mark_caught_up(partition, at)
+                self._told[partition] = at
+                del self._target[partition]
+
+
+_NEVER = datetime.fromisoformat("0001-01-01T00:00:00+00:00")

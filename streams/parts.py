@@ -1,0 +1,77 @@
+"""What the services of a worker share. Built once, by the composition root."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from controller.codec import Record
+from controller.topics import DEAD_LETTER
+from streams.clock import Clock
+from streams.dead_letters import Rejected, dead_letter
+from streams.metrics import Metrics
+from streams.settings import Settings
+from streams.store import Store
+
+
+@lru_cache(maxsize=1 << 20)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Kafka's default partition of a key (murmur2): part of the contract, and what makes a market's shard."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The settings, the ports and the one producer of a worker."""
+
+    settings: Settings
+    clock: Clock
+    store: Store
+    producer: AIOKafkaProducer
+    metrics: Metrics
+    log: Any
+    #: name of this worker: in ownership records, logs and static group membership
+    name: str
+    #: keyword arguments of every aiokafka client
+    connection: dict[str, Any] = field(default_factory=dict)
+
+    def topic(self, name: str) -> str:
+        return self.settings.prefixed(name)
+
+    def shard_of(self, market: str) -> int:
+        """The shard that decides for a market: the tick partition of its name."""
+        return partition_of(market.encode(), self.settings.partitions)
+
+    async def publish(self, topic: str, records: Iterable[Record]) -> None:
+        """Send records to a topic and return once all are acknowledged by all replicas in sync."""
+        name, partitions = self.topic(topic), self.settings.partitions
+        sent = [
+            await self.producer.send(
+                name,
+                value=record.value,
+                key=record.key,
+                headers=record.headers,
+                partition=None if record.key is None else partition_of(record.key, partitions),
+            )
+            for record in records
+        ]
+        for future in sent:
+            await future
+
+    async def reject(self, rejected: Iterable[Rejected], at: datetime) -> None:
+        """Write dead letters; returns once they are safe."""
+        letters = list(rejected)
+        for letter in letters:
+            self.metrics.dead_letters.labels(letter.code).inc()
+            self.log.warning(
+                "dead letter",
+                reason=letter.reason,
+                topic=letter.record.topic,
+                partition=letter.record.partition,
+                offset=letter.record.offset,
+            )
+        await self.publish(DEAD_LETTER, (dead_letter(letter, at) for letter in letters))

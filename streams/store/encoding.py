@@ -1,0 +1,102 @@
+"""How decisions and cells are spelled inside the store: shared by both adapters, so that they cannot drift apart."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from controller.decide import Flip, Proposal
+from controller.events import Blackout
+from controller.experiment import Experiment
+from controller.wire import milliseconds
+from streams.store import Cell, DirtyCell, Granted, Registration
+
+#: units decided in one atomic call: keeps a script near a millisecond
+UNITS_PER_CALL = 400
+
+
+def batches(proposals: Sequence[Proposal]) -> Iterator[Sequence[Proposal]]:
+    """A flip in pieces that one call can carry."""
+    for start in range(0, len(proposals), UNITS_PER_CALL):
+        yield proposals[start : start + UNITS_PER_CALL]
+
+
+def flip_header(flip: Flip) -> dict[str, Any]:
+    """What all units of a flip share."""
+    return {
+        "owner": f"{flip.experiment}.{flip.experiment_version}",
+        "experiment": flip.experiment,
+        "version": flip.experiment_version,
+        "design_hash": flip.design_hash,
+        "market": flip.market,
+        "block": flip.block,
+        "day": flip.day.toordinal(),
+        "arms": list(flip.arms),
+        "currency": flip.currency,
+        "effective": milliseconds(flip.effective_at),
+        "expires": 0 if flip.expires_at is None else milliseconds(flip.expires_at),
+        "keep_until": milliseconds(flip.keep_until),
+        "decided": milliseconds(flip.decided_at),
+        "release": flip.expires_at is None,
+        "code": "released" if flip.expires_at is None else "scheduled",
+    }
+
+
+def rows(proposals: Sequence[Proposal]) -> list[list[Any]]:
+    return [[p.unit, p.cluster, p.arm, list(p.prices_minor)] for p in proposals]
+
+
+def granted(row: Sequence[Any]) -> Granted:
+    """One row of an outbox entry. Lua has no null in arrays: false stands for a price that is not known."""
+    unit, cluster, arm, planned, price, expires, code, detail, sequence = row
+    return Granted(
+        unit=unit,
+        cluster=cluster,
+        arm=arm,
+        planned_arm=planned,
+        price_minor=None if price is False else price,
+        expires_ms=expires or None,
+        code=code,
+        detail=detail,
+        sequence=sequence,
+    )
+
+
+def window(blackout: Blackout) -> str:
+    """A blackout as the flip script reads it."""
+    return json.dumps(
+        {
+            "id": blackout.id,
+            "kind": blackout.scope.kind,
+            "name": blackout.scope.name,
+            "starts": milliseconds(blackout.starts_at),
+            "ends": milliseconds(blackout.ends_at),
+        },
+        sort_keys=True,
+    )
+
+
+def registration_json(registration: Registration) -> str:
+    return json.dumps(
+        {
+            "experiment": registration.experiment.model_dump(mode="json"),
+            "design_hash": registration.design_hash,
+            "stopped": registration.stopped,
+        },
+        sort_keys=True,
+    )
+
+
+def registration(text: str | bytes) -> Registration:
+    body: Mapping[str, Any] = json.loads(text)
+    return Registration(
+        Experiment.model_validate_json(json.dumps(body["experiment"])), body["design_hash"], body["stopped"]
+    )
+
+
+def cell_rows(cells: Sequence[Cell]) -> list[list[Any]]:
+    return [[c.market, c.day, c.unit, c.quantity, c.revenue_minor, c.cost_minor, c.costed, c.events] for c in cells]
+
+
+def dirty_cell(partition: int, market: str, day: int, unit: str, text: str) -> DirtyCell:
+    quantity, revenue, cost, costed, events, _, revision = (int(part) for part in text.split())
+    return DirtyCell(partition, market, day, unit, quantity, revenue, cost, costed, events, revision)

@@ -1,0 +1,248 @@
+"""The store on Redis: each decision and each fold is one Lua call. The only file that knows the Redis client."""
+
+import json
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+from redis.asyncio import Redis
+from redis.commands.core import AsyncScript
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from controller.decide import Flip
+from controller.events import Blackout
+from controller.schedule import MarketPlan
+from controller.wire import from_milliseconds, milliseconds
+from streams.patience import patiently
+from streams.store import (
+    Cell,
+    DirtyCell,
+    Fenced,
+    OutboxEntry,
+    Outcome,
+    Registration,
+    RivalPrice,
+    encoding,
+)
+
+SCRIPTS = Path(__file__).parent / "scripts"
+#: what a caller may catch to wait for the server to come back
+UNREACHABLE = (RedisConnectionError, RedisTimeoutError)
+
+
+class RedisStore:
+    """See `streams.store.Store`. Keys: ``{ns:t3}:units`` for shard 3, ``{ns:sale:3}:position`` for an input."""
+
+    def __init__(self, url: str, namespace: str, shards: int) -> None:
+        self._redis: Redis = Redis.from_url(url, decode_responses=True, socket_timeout=10, health_check_interval=15)
+        self._namespace = namespace
+        self._shards = shards
+        self._address = url.rpartition("@")[2].removeprefix("redis://")
+        self._scripts: dict[str, AsyncScript] = {
+            path.stem: self._redis.register_script(path.read_text()) for path in sorted(SCRIPTS.glob("*.lua"))
+        }
+
+    async def reach(self, timeout_seconds: float) -> None:
+        """Return once the server answers; raises CannotReach with the address where it does not in time."""
+
+        async def ping() -> None:
+            await cast(Awaitable[Any], self._redis.ping())
+
+        way_out = "check FLIPSIDE_REDIS (--redis), and that the server runs and listens there"
+        await patiently(ping, "Redis", self._address, timeout_seconds, way_out, UNREACHABLE)
+
+    def _shard(self, shard: int, name: str) -> str:
+        return f"{{{self._namespace}:t{shard}}}:{name}"
+
+    def _input(self, topic: str, partition: int, name: str) -> str:
+        return f"{{{self._namespace}:{topic}:{partition}}}:{name}"
+
+    async def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        try:
+            return await self._scripts[script](keys=list(keys), args=list(args))
+        except ResponseError as error:
+            if "FENCED" in str(error):
+                raise Fenced(f"{keys[0]} belongs to a newer owner: {error}") from error
+            raise
+
+    # --- shards -----------------------------------------------------------------------------------------------------
+
+    async def claim(self, shard: int, epoch: int) -> int:
+        return int(await self._run("claim", [self._shard(shard, "epoch"), self._shard(shard, "tick")], [epoch]))
+
+    async def plans(self, shard: int) -> dict[str, MarketPlan]:
+        stored = await cast(Awaitable[dict[str, str]], self._redis.hgetall(self._shard(shard, "plans")))
+        return {key: _plan(text) for key, text in stored.items()}
+
+    async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
+        header = json.dumps(encoding.flip_header(flip))
+        keys = [self._shard(shard, k) for k in ("epoch", "units", "blackouts", "outbox", "sequence", "hashes")]
+        outcome = Outcome()
+        for batch in encoding.batches(flip.proposals):
+            reply = json.loads(await self._run("flip", keys, [epoch, header, json.dumps(encoding.rows(batch))]))
+            flips, blocked, kept, repeated, *withheld = reply
+            outcome += Outcome(flips, blocked, kept, repeated, tuple(withheld[0]) if withheld else ())
+        return outcome
+
+    async def settle(
+        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
+    ) -> None:
+        keys = [self._shard(shard, name) for name in ("epoch", "tick", "plans", "outbox")]
+        pairs = [part for key, plan in plans.items() for part in (key, _plan_text(plan))]
+        body = json.dumps(list(records)) if records else ""
+        # Lua's unpack takes a few thousand values: the offset moves with the last piece.
+        pieces = [pairs[k : k + 4000] for k in range(0, len(pairs), 4000)] or [[]]
+        for piece in pieces[:-1]:
+            await self._run("owned_hset", [keys[0], keys[2]], [epoch, *piece])
+        await self._run("settle", keys, [epoch, tick, body, *pieces[-1]])
+
+    async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
+        entries = cast(
+            list[tuple[str, dict[str, str]]], await self._redis.xrange(self._shard(shard, "outbox"), count=limit)
+        )
+        return [_outbox_entry(entry_id, fields) for entry_id, fields in entries]
+
+    async def published(self, shard: int, ids: Sequence[str]) -> None:
+        if ids:
+            await self._redis.xdel(self._shard(shard, "outbox"), *ids)
+
+    # --- definitions and blackouts ------------------------------------------------------------------------------------
+
+    async def put_registration(self, registration: Registration) -> None:
+        name, body = registration.experiment.name, encoding.registration_json(registration)
+        for shard in range(self._shards):
+            keys = [self._shard(shard, k) for k in ("registrations", "hashes", "registrations-version")]
+            await self._run("register", keys, [name, body, registration.design_hash])
+
+    async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
+        version = await self.registrations_version(shard)
+        stored = await cast(Awaitable[dict[str, str]], self._redis.hgetall(self._shard(shard, "registrations")))
+        return version, {name: encoding.registration(body) for name, body in stored.items()}
+
+    async def registrations_version(self, shard: int) -> int:
+        return int(await self._redis.get(self._shard(shard, "registrations-version")) or 0)
+
+    async def put_blackout(self, blackout: Blackout) -> None:
+        for shard in range(self._shards):
+            keys = [self._shard(shard, k) for k in ("blackouts", "blackout-bodies")]
+            args = [blackout.id, encoding.window(blackout), milliseconds(blackout.ends_at), blackout.model_dump_json()]
+            await self._run("blackout", keys, args)
+
+    async def remove_blackout(self, blackout_id: str) -> None:
+        for shard in range(self._shards):
+            keys = [self._shard(shard, k) for k in ("blackouts", "blackout-bodies")]
+            await self._run("blackout", keys, [blackout_id])
+
+    async def blackouts(self, shard: int) -> dict[str, Blackout]:
+        key = self._shard(shard, "blackout-bodies")
+        bodies = await cast(Awaitable[dict[str, str]], self._redis.hgetall(key))
+        return {name: Blackout.model_validate_json(body.partition("\n")[2]) for name, body in bodies.items()}
+
+    # --- inputs -------------------------------------------------------------------------------------------------------
+
+    async def position(self, topic: str, partition: int) -> int:
+        return int(await self._redis.get(self._input(topic, partition, "position")) or 0)
+
+    async def fold_sales(self, partition: int, start: int, end: int, cells: Sequence[Cell]) -> bool:
+        keys = [self._input("sale", partition, name) for name in ("position", "cells:", "dirty:")]
+        return bool(end == await self._run("fold_sales", keys, [start, end, json.dumps(encoding.cell_rows(cells))]))
+
+    async def fold_rival_prices(self, partition: int, start: int, end: int, prices: Sequence[RivalPrice]) -> bool:
+        keys = [self._input("competitor-price", partition, name) for name in ("position", "latest")]
+        rows = [[p.unit, p.competitor, p.observed_ms, p.price_minor] for p in prices]
+        return bool(end == await self._run("fold_rival_prices", keys, [start, end, json.dumps(rows)]))
+
+    async def rival_prices(self, partition: int, unit: str) -> dict[str, RivalPrice]:
+        key, prefix = self._input("competitor-price", partition, "latest"), f"{unit}|"
+        found: dict[str, RivalPrice] = {}
+        async for name, text in self._redis.hscan_iter(key, match=f"{prefix}*"):
+            observed, _, price = text.partition(" ")
+            rival = name.removeprefix(prefix)
+            found[rival] = RivalPrice(unit, rival, int(observed), None if price == "-" else int(price))
+        return found
+
+    async def mark_caught_up(self, partition: int, at: datetime) -> None:
+        await self._redis.set(self._input("sale", partition, "caught-up"), milliseconds(at))
+
+    async def caught_up(self) -> list[tuple[datetime | None, int]]:
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in range(self._shards):
+            pipe.mget(self._input("sale", partition, "caught-up"), self._input("sale", partition, "position"))
+        return [
+            (None if at is None else from_milliseconds(int(at)), int(position or 0))
+            for at, position in await pipe.execute()
+        ]
+
+    async def dirty(self, markets: Mapping[str, int]) -> list[DirtyCell]:
+        wanted = [(market, last, p) for market, last in sorted(markets.items()) for p in range(self._shards)]
+        pipe = self._redis.pipeline(transaction=False)
+        for market, last, partition in wanted:
+            pipe.zrangebyscore(self._input("sale", partition, f"dirty:{market}"), "-inf", last)
+        by_day: dict[tuple[str, str, int], list[str]] = {}
+        for (market, _, partition), members in zip(wanted, await pipe.execute(), strict=True):
+            for member in members:
+                day, _, unit = member.partition("|")
+                by_day.setdefault((market, day, partition), []).append(unit)
+        pipe = self._redis.pipeline(transaction=False)
+        for (market, day, partition), units in by_day.items():
+            pipe.hmget(self._input("sale", partition, f"cells:{market}:{day}"), units)
+        found = []
+        for ((market, day, partition), units), texts in zip(by_day.items(), await pipe.execute(), strict=True):
+            found += [
+                encoding.dirty_cell(partition, market, int(day), u, t) for u, t in zip(units, texts, strict=True) if t
+            ]
+        return sorted(found, key=lambda cell: (cell.market, cell.day, cell.unit))
+
+    async def cleaned(self, cells: Sequence[DirtyCell]) -> None:
+        by_partition: dict[int, list[list[str | int]]] = {}
+        for cell in cells:
+            by_partition.setdefault(cell.partition, []).append([cell.market, cell.day, cell.unit, cell.events])
+        for partition, rows in by_partition.items():
+            keys = [self._input("sale", partition, name) for name in ("cells:", "dirty:")]
+            for start in range(0, len(rows), 500):
+                await self._run("cleaned", keys, [json.dumps(rows[start : start + 500])])
+
+    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
+        pipe = self._redis.pipeline(transaction=False)
+        for partition in range(self._shards):
+            pipe.hvals(self._input("sale", partition, f"cells:{market}:{day}"))
+        texts = [text for found in await pipe.execute() for text in found]
+        return len(texts), sum(int(text.split()[4]) for text in texts)
+
+    # --- closings -----------------------------------------------------------------------------------------------------
+
+    async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:
+        stored = await cast(Awaitable[dict[str, str]], self._redis.hgetall(self._shard(shard, "closed")))
+        return {market: (int(text.split()[0]), int(text.split()[1])) for market, text in stored.items()}
+
+    async def set_closed(self, shard: int, epoch: int, markets: Mapping[str, tuple[int, int]]) -> None:
+        pairs = [part for market, (day, times) in markets.items() for part in (market, f"{day} {times}")]
+        for start in range(0, len(pairs), 4000):
+            keys = [self._shard(shard, "epoch"), self._shard(shard, "closed")]
+            await self._run("owned_hset", keys, [epoch, *pairs[start : start + 4000]])
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+
+def _plan_text(plan: MarketPlan) -> str:
+    day = "-" if plan.decided_through is None else str(plan.decided_through.toordinal())
+    return f"{day} {int(plan.released)}"
+
+
+def _plan(text: str) -> MarketPlan:
+    day, released = text.split()
+    return MarketPlan(None if day == "-" else datetime.fromordinal(int(day)).date(), released == "1")
+
+
+def _outbox_entry(entry_id: str, fields: Mapping[str, str]) -> OutboxEntry:
+    return OutboxEntry(
+        id=entry_id,
+        epoch=int(fields["e"]),
+        header=json.loads(fields.get("h", "{}")),
+        granted=tuple(encoding.granted(row) for row in json.loads(fields.get("g", "[]"))),
+        records=tuple((kind, body) for kind, body in json.loads(fields.get("r", "[]"))),
+    )

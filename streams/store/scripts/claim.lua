@@ -1,0 +1,9 @@
+-- Take a shard over. KEYS: epoch, tick. ARGV: epoch.
+-- An epoch is the offset of an ownership record: the log gave it, so it grows even when this server lost its memory.
+local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
+local mine = tonumber(ARGV[1])
+if held > mine then
+  return redis.error_reply('FENCED ' .. held)
+end
+redis.call('SET', KEYS[1], ARGV[1])
+return tonumber(redis.call('GET', KEYS[2]) or '0')

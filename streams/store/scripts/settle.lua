@@ -1,0 +1,16 @@
+-- Ticks before an offset are decided. KEYS: epoch, tick, plans, outbox. ARGV: epoch, tick, records (JSON or ''), plan pairs...
+local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
+if held ~= tonumber(ARGV[1]) then
+  return redis.error_reply('FENCED ' .. held)
+end
+if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[2]) then
+  return 0
+end
+if #ARGV > 3 then
+  redis.call('HSET', KEYS[3], unpack(ARGV, 4))
+end
+if ARGV[3] ~= '' then
+  redis.call('XADD', KEYS[4], '*', 'e', ARGV[1], 'r', ARGV[3])
+end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1

@@ -1,0 +1,86 @@
+"""The broker's jars: fetched once by Maven, kept in the user's cache folder, shared by all checkouts.
+
+``python -m tests.parts.jars`` fetches them ahead of time and says where they are.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+POM = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "pom.xml"
+GOAL = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
+FETCH_SECONDS = 900
+OLDEST_JAVA = 17
+
+
+def cache_folder() -> Path:
+    """Where the jars of this very pom lie, or will lie."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    recipe = POM.read_bytes()
+    version = re.search(rb"<kafka.version>([^<]+)<", recipe)
+    assert version is not None, f"{POM} names no kafka.version"
+    return root / "flipside" / f"kafka-{version[1].decode()}-{hashlib.sha256(recipe).hexdigest()[:8]}"
+
+
+def lacking() -> str | None:
+    """What this machine lacks to run the broker, said so that its owner can mend it; None where nothing."""
+    found = java_version()
+    if found is None:
+        return "no java on the PATH (install a Java runtime, version 17 or newer)"
+    if found < OLDEST_JAVA:
+        return f"java is version {found}, and Kafka 4 needs {OLDEST_JAVA} or newer"
+    if not cache_folder().is_dir() and shutil.which("mvn") is None:
+        return "no mvn on the PATH to fetch the broker's jars with (install maven)"
+    return None
+
+
+def java_version() -> int | None:
+    """Major version of the java on the PATH."""
+    if shutil.which("java") is None:
+        return None
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    version = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
+    return int(version[1]) if version else None
+
+
+def jars() -> Path:
+    """The folder of jars, filled first where it is not there yet; two that fill it at once do not clash."""
+    folder = cache_folder()
+    if folder.is_dir():
+        return folder
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / ".lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # Maven's own folder bears only one writer
+        if not folder.is_dir():
+            _fill(folder)
+    return folder
+
+
+def _fill(folder: Path) -> None:
+    """Fetch into a folder beside it and rename, so that it is there whole or not at all."""
+    print(f"fetching the jars of {folder.name} (54 MB, once) ...", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory(prefix=f"{folder.name}.", dir=folder.parent) as scratch:
+        # A copy of the pom, because Maven writes beside the one it reads.
+        shutil.copy(POM, scratch)
+        target = Path(scratch) / "jars"
+        command = ["mvn", "--quiet", "--batch-mode", *GOAL, f"-DoutputDirectory={target}"]
+        done = subprocess.run(command, cwd=scratch, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+        if done.returncode != 0:
+            tail = "\n".join((done.stdout + done.stderr).splitlines()[-20:])
+            raise RuntimeError(f"Maven could not fetch the broker's jars ({' '.join(command)}):\n{tail}")
+        with contextlib.suppress(FileExistsError):
+            target.rename(folder)
+
+
+if __name__ == "__main__":
+    missing = lacking()
+    if missing:
+        sys.exit(f"cannot fetch the broker: {missing}")
+    print(jars())

@@ -1,0 +1,69 @@
+"""A real Redis with its append-only file, as in production: killed, it comes back with what it had written."""
+
+import shutil
+from typing import Self
+
+from streams.children import Child, Sandbox
+from tests.parts.ports import free_port
+
+START_SECONDS = 30.0
+PERSISTENCE = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
+
+
+def lacking() -> str | None:
+    """What this machine lacks to run Redis; None where nothing."""
+    return None if shutil.which("redis-server") else "no redis-server on the PATH (install redis-server)"
+
+
+class RedisServer:
+    """A server that starts on entry and is gone, files and all, on exit; ``url`` is what clients connect to."""
+
+    def __init__(self, *arguments: str) -> None:
+        """``arguments``: further options of redis-server."""
+        self._port = free_port()
+        self._arguments = arguments
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def __enter__(self) -> Self:
+        self._sandbox = Sandbox("flipside-redis-")
+        try:
+            self._launch()
+        except BaseException:
+            self._sandbox.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._sandbox.close()
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._child.kill()
+
+    def stop(self) -> None:
+        """SIGTERM: the file is written out first."""
+        self._child.stop()
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self._child.pause()
+
+    def resume(self) -> None:
+        self._child.resume()
+
+    def restart(self) -> None:
+        """Start again after a kill or a stop, on the same port and file; returns when the data are loaded."""
+        assert not self._child.running(), "Redis is running"
+        self._launch()
+
+    def _launch(self) -> None:
+        where = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._sandbox.folder)]
+        self._child: Child = self._sandbox.start("redis", ["redis-server", *where, *PERSISTENCE, *self._arguments])
+        self._child.wait_until(lambda: self._child.said("Ready to accept connections"), START_SECONDS, "ready")
