@@ -44,3 +44,23 @@ def deal(seed: str, experiment: str, block: int, clusters: Sequence[str], shares
     ]
     # The arms are laid out treated first: which end gets which arm is immaterial, the order is the hash's.
     return dict(zip(ordered, reversed(arms), strict=True))
+
+
+def coin(seed: str, experiment: str, cluster: str, ordinal: int, shares: Sequence[Fraction]) -> int:
+    """The arm of the ``ordinal``-th start of a cluster, fixed before anybody knows when that will be.
+
+    By hand: ``printf 'SEED|EXPERIMENT|start|CLUSTER|ORDINAL' | sha256sum``; the first 16 hex digits over 2^64 fall into
+    one of the shares, laid end to end.
+    """
+    place = Fraction(score(seed, experiment, "start", cluster, ordinal), HASH_RANGE)
+    cumulative = Fraction(0)
+    for arm, share in enumerate(shares):
+        cumulative += share
+        if place < cumulative:
+            return arm
+    raise AssertionError(f"shares {shares} do not sum to one")
+
+
+def permuted(seed: str, experiment: str, block: int, label: str, size: int) -> tuple[int, ...]:
+    """The numbers 0..size-1 in an order that depends on names alone; every order is equally likely over seeds."""
+    return tuple(sorted(range(size), key=lambda k: (score(seed, experiment, block, label, k), k)))

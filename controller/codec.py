@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from controller.control import CONTROL_TYPES, ControlMessage
 from controller.errors import UnreadableMessage
 from controller.events import (
     CE_TYPES,
@@ -33,7 +34,9 @@ from controller.wire import Message
 M = TypeVar("M", bound=Message)
 Headers = list[tuple[str, bytes]]
 
-MODELS: dict[str, type[Message]] = {name: model for model, name in CE_TYPES.items()}
+#: every model of the contract -> its CloudEvents type, and back
+TYPES: dict[type[Message], str] = CE_TYPES | CONTROL_TYPES
+MODELS: dict[str, type[Message]] = {name: model for model, name in TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,8 @@ def key_of(message: Message) -> str | None:
             return f"{message.market}/{message.day}"
         case Estimate():
             return f"{message.experiment}/{message.metric}/{message.arm}/{message.estimator}"
+        case ControlMessage():
+            return message.key
         case _:
             return None
 
@@ -80,7 +85,7 @@ def encode(message: Message, identity: str, at: datetime) -> Record:
         ("ce_specversion", b"1.0"),
         ("ce_id", identity.encode()),
         ("ce_source", SOURCE.encode()),
-        ("ce_type", CE_TYPES[type(message)].encode()),
+        ("ce_type", TYPES[type(message)].encode()),
         ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),
         ("content-type", b"application/json"),
     ]
@@ -112,4 +117,4 @@ def read(model: type[M], value: bytes) -> M:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise UnreadableMessage(f"{CE_TYPES[model]}: {where or 'value'}: {first['msg']}") from error
+        raise UnreadableMessage(f"{TYPES[model]}: {where or 'value'}: {first['msg']}") from error

@@ -1,13 +1,16 @@
 """The front door: what to do about an experiment, given what time it is. Pure."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from controller.design import Block
 from controller.designs import design_of
+from controller.designs.triggered import arms_entered
+from controller.entries import Entry
 from controller.events import CatalogEntry, Undelivered
-from controller.periods import period
+from controller.experiment import Experiment
+from controller.periods import period, period_at
 from controller.roster import Roster
 from controller.schedule import Due, MarketPlan, due
 
@@ -24,6 +27,10 @@ class Proposal:
     arm: int
     #: price of each arm in minor units, in the order of the arms; None where the list price is not known
     prices_minor: tuple[int | None, ...]
+    #: what the draw asked for, where a limit has put control in its place
+    planned_arm: int | None = None
+    #: why ``arm`` differs from ``planned_arm``
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,8 @@ class Flip:
     keep_until: datetime
     decided_at: datetime
     proposals: tuple[Proposal, ...]
+    #: effective as soon as it is written, over what was decided for this day: a kill, or a delayed start
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +68,16 @@ class Decision:
 
 
 def decide(
-    roster: Roster, plans: Mapping[str, MarketPlan], now: datetime, catalog: Mapping[str, CatalogEntry]
+    roster: Roster,
+    plans: Mapping[str, MarketPlan],
+    now: datetime,
+    catalog: Mapping[str, CatalogEntry],
+    entries: Sequence[Entry] = (),
 ) -> Iterator[Decision]:
     """Decide the next local day of each market in ``plans``; a market where nothing is due yields nothing.
 
     ``catalog`` only prices the arms, as far as the units are known. O(units of the due markets), and once for all
-    markets the draw of a block: O(clusters log clusters).
+    markets the draw of a block: O(clusters log clusters). ``entries`` are those of a triggered design, of any market.
     """
     experiment, design = roster.experiment, design_of(roster.experiment)
     drawn: dict[int, Mapping[str, int]] = {RELEASE.index: dict.fromkeys(roster.clusters, 0)}
@@ -77,7 +90,7 @@ def decide(
         if block is None:
             raise AssertionError(f"day {day} of {experiment.name} is due but in no block")
         if block.index not in drawn:
-            drawn[block.index] = design.arms(experiment, block)
+            drawn[block.index] = arms_entered(experiment, entries, day) if entries else design.arms(experiment, block)
         yield Decision(
             market=market,
             # A release is done once every unit has let go: `settled` takes it back where a blackout held some.
@@ -93,6 +106,61 @@ def settled(decision: Decision, kept: int) -> MarketPlan:
     return replace(decision.state, released=False) if kept else decision.state
 
 
+def release_now(roster: Roster, market: str, now: datetime, catalog: Mapping[str, CatalogEntry]) -> Flip:
+    """Control prices at once, in one market: what a kill or a breached guardrail asks for.
+
+    The one decision that does not wait for a boundary. It has no lease, because control needs none.
+    """
+    return _urgent(roster, market, roster.units[market], 0, now, now, None, RELEASE.index, catalog)
+
+
+def start(roster: Roster, entry: Entry, now: datetime, catalog: Mapping[str, CatalogEntry]) -> Flip:
+    """The start of an entry that does not wait for a boundary; its lease ends with the local day."""
+    units = tuple(unit for unit in roster.units[entry.market] if roster.cluster_of[unit] == entry.cluster)
+    day = period_at(entry.starts_at, roster.time_zones[entry.market])
+    block = design_of(roster.experiment).block_on(roster.experiment, day.day)
+    if block is None:
+        raise AssertionError(f"entry {entry.trigger} starts outside {roster.experiment.name}")
+    return _urgent(roster, entry.market, units, entry.arm, entry.starts_at, now, day.end, block.index, catalog)
+
+
+def _urgent(
+    roster: Roster,
+    market: str,
+    units: tuple[str, ...],
+    arm: int,
+    at: datetime,
+    now: datetime,
+    expires_at: datetime | None,
+    block: int,
+    catalog: Mapping[str, CatalogEntry],
+) -> Flip:
+    experiment, today = roster.experiment, period_at(at, roster.time_zones[market])
+    return Flip(
+        experiment=experiment.name,
+        experiment_version=experiment.version,
+        design_hash=roster.design_hash,
+        market=market,
+        block=block,
+        day=today.day,
+        arms=tuple(arm.name for arm in experiment.arms),
+        currency=experiment.currency,
+        effective_at=at,
+        expires_at=expires_at,
+        keep_until=today.end,
+        decided_at=now,
+        proposals=tuple(
+            Proposal(unit, roster.cluster_of[unit], arm, _prices(experiment, catalog, unit)) for unit in units
+        ),
+        urgent=True,
+    )
+
+
+def _prices(experiment: Experiment, catalog: Mapping[str, CatalogEntry], unit: str) -> tuple[int | None, ...]:
+    entry = catalog.get(unit)
+    return tuple(None if entry is None else arm.price.price_minor(entry.list_price_minor) for arm in experiment.arms)
+
+
 def _flip(
     roster: Roster,
     market: str,
@@ -103,12 +171,6 @@ def _flip(
     catalog: Mapping[str, CatalogEntry],
 ) -> Flip:
     experiment = roster.experiment
-    rules = tuple(arm.price for arm in experiment.arms)
-
-    def prices(unit: str) -> tuple[int | None, ...]:
-        entry = catalog.get(unit)
-        return tuple(None if entry is None else rule.price_minor(entry.list_price_minor) for rule in rules)
-
     return Flip(
         experiment=experiment.name,
         experiment_version=experiment.version,
@@ -123,7 +185,7 @@ def _flip(
         keep_until=upcoming.period.end,
         decided_at=now,
         proposals=tuple(
-            Proposal(unit, cluster, arms[cluster], prices(unit))
+            Proposal(unit, cluster, arms[cluster], _prices(experiment, catalog, unit))
             for unit in roster.units[market]
             for cluster in (roster.cluster_of[unit],)
         ),

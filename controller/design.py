@@ -42,3 +42,13 @@ def single_day(experiment: Experiment, day: date) -> Block | None:
     if not experiment.start <= day < experiment.end:
         return None
     return Block((day - experiment.start).days, day, day + timedelta(days=1))
+
+
+def whole(experiment: Experiment, day: date) -> Block | None:
+    """The block of a design that has only one."""
+    return Block(0, experiment.start, experiment.end) if experiment.start <= day < experiment.end else None
+
+
+def equal_chances(experiment: Experiment) -> tuple[float, ...]:
+    """The share of each arm: a cluster's chance of it in a block that is dealt."""
+    return tuple(float(share) for share in experiment.shares())

@@ -46,6 +46,10 @@ class CatalogEntry(Message):
     #: no arm may charge less, or more
     floor_minor: MinorUnits | None = None
     ceiling_minor: MinorUnits | None = None
+    #: no longer sold at all
+    delisted: bool = False
+    #: sold, and there is something to sell
+    in_stock: bool = True
 
 
 class Sale(Message):

@@ -1,16 +1,50 @@
 """What an owner pre-registers: an experiment, frozen, with one canonical spelling and one hash."""
 
+import re
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_serializer, model_validator
 
+from controller.parameters import (
+    Balance,
+    CatalogPolicy,
+    DesignParameters,
+    Guardrail,
+    Limits,
+    RandomDays,
+    Share,
+    fraction,
+)
 from controller.wire import ClusterId, Currency, Message, Name, Text, UnitId, canonical_json, market_of, sha256_hex
+
+__all__ = [
+    "Arm",
+    "CatalogFilter",
+    "DesignParameters",
+    "Experiment",
+    "Market",
+    "PriceRule",
+    "RandomDays",
+    "canonical_definition",
+    "design_hash",
+    "seed_commitment",
+    "with_seed",
+    "withheld",
+]
 
 Percent = Annotated[Decimal, Field(gt=-100, le=1000, max_digits=9, decimal_places=4)]
 MinorUnits = Annotated[int, Field(ge=0, le=10**12)]
 Seed = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
+
+
+#: a definition with more is a mistake; the largest shop in mind has a tenth of it
+MOST_UNITS = 1_000_000
+
+#: local days whose boundaries are well defined and far from the ends of the calendar
+EARLIEST, LATEST = date(1970, 1, 2), date(2200, 1, 1)
 
 
 class PriceRule(Message):
@@ -44,16 +78,8 @@ class Arm(Message):
 
     name: Name
     price: PriceRule = PriceRule()
-
-
-class RandomDays(Message):
-    """Each local day is a block of its own; exactly half of the clusters are treated on each."""
-
-    kind: Literal["random_days"] = "random_days"
-
-
-#: closed set: one member a design
-DesignParameters = RandomDays
+    #: part of the clusters (or of the cluster-days) that get it; None for all arms: equal shares
+    share: Share | None = None
 
 
 class CatalogFilter(Message):
@@ -80,7 +106,7 @@ class Experiment(Message):
     description: Text = ""
     currency: Currency
     #: the units, or ``select`` to take them from the catalog at registration
-    units: tuple[UnitId, ...] = ()
+    units: Annotated[tuple[UnitId, ...], Field(max_length=MOST_UNITS)] = ()
     select: CatalogFilter | None = None
     #: filled from the catalog at registration: markets and their time zones
     markets: tuple[Market, ...] = ()
@@ -90,10 +116,18 @@ class Experiment(Message):
     arms: Annotated[tuple[Arm, ...], Field(min_length=2, max_length=16)]
     design: DesignParameters = RandomDays()
     #: first local day, in every market
-    start: date
+    start: Annotated[date, Field(ge=EARLIEST, le=LATEST)]
     #: number of local days
     days: Annotated[int, Field(ge=1, le=3660)]
     seed: Seed
+    #: "committed": only the SHA-256 of the seed is published until the experiment is over
+    seed_disclosure: Literal["published", "committed"] = "published"
+    #: m: days that an arm still acts after it ended
+    carryover_order: Annotated[int, Field(ge=0, le=3659)] = 0
+    balance: Balance = Balance()
+    limits: Limits = Limits()
+    guardrails: tuple[Guardrail, ...] = ()
+    on_catalog_change: CatalogPolicy = CatalogPolicy()
     #: how long before the first instant of a day its assignments are published
     lead_minutes: Annotated[int, Field(ge=1, le=1439)] = 60
 
@@ -109,6 +143,12 @@ class Experiment(Message):
     @property
     def control(self) -> Arm:
         return self.arms[0]
+
+    def shares(self) -> tuple[Fraction, ...]:
+        """The share of each arm, exact; equal where no arm names one."""
+        if any(arm.share is None for arm in self.arms):
+            return (Fraction(1, len(self.arms)),) * len(self.arms)
+        return tuple(fraction(arm.share) for arm in self.arms if arm.share is not None)
 
     def cluster_by_unit(self) -> dict[str, str]:
         """Unit -> cluster, for every unit that has one. O(units): call it once, not once a unit."""
@@ -134,9 +174,28 @@ class Experiment(Message):
         return {market: tuple(units) for market, units in grouped.items()}
 
 
+COMMITMENT = re.compile(r"^sha256\.([0-9a-f]{64})$")
+
+
 def seed_commitment(seed: str) -> str:
-    """SHA-256 of the seed: what may be published while the seed itself stays secret."""
-    return sha256_hex(seed.encode())
+    """SHA-256 of the seed: what may be published while the seed itself stays secret.
+
+    A seed that was replaced by its commitment (:func:`withheld`) gives the same answer.
+    """
+    committed = COMMITMENT.match(seed)
+    return committed[1] if committed else sha256_hex(seed.encode())
+
+
+def withheld(experiment: Experiment) -> Experiment:
+    """The experiment with ``sha256.HEX`` in place of its seed: same design hash, no arm can be drawn from it."""
+    return experiment.model_copy(update={"seed": f"sha256.{seed_commitment(experiment.seed)}"})
+
+
+def with_seed(experiment: Experiment, seed: str) -> Experiment:
+    """A withheld experiment with its revealed seed; raises ValueError where the seed is not the committed one."""
+    if seed_commitment(experiment.seed) != sha256_hex(seed.encode()):
+        raise ValueError("the revealed seed is not the one that was committed to")
+    return experiment.model_copy(update={"seed": seed})
 
 
 def canonical_definition(experiment: Experiment) -> bytes:
@@ -144,6 +203,8 @@ def canonical_definition(experiment: Experiment) -> bytes:
     body = experiment.model_dump(mode="json", exclude={"seed"})
     body["units"] = sorted(body["units"])
     body["markets"] = sorted(body["markets"], key=lambda market: market["name"])
+    if isinstance(body["clusters"], dict):
+        body["clusters"] = {name: sorted(units) for name, units in body["clusters"].items()}
     body["seed_commitment"] = seed_commitment(experiment.seed)
     return canonical_json(body)
 

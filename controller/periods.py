@@ -53,10 +53,7 @@ def day_start(day: date, time_zone: str) -> datetime:
     if local_day(guess, time_zone) >= day > local_day(guess - second, time_zone):
         return guess
     while high - low > second:
-        middle = low + (high - low) // 2
-        middle = middle.replace(microsecond=0)
-        if middle in (low, high):
-            break
+        middle = low + (high - low) // second // 2 * second
         if local_day(middle, time_zone) >= day:
             high = middle
         else:

@@ -1,53 +1,76 @@
 """Registration: from what an owner wrote to an experiment that can run, or all the reasons why it cannot."""
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from zoneinfo import ZoneInfoNotFoundError
 
 from pydantic import ValidationError
 
 from controller.errors import InvalidExperiment, Problem
 from controller.events import CatalogEntry
 from controller.experiment import CatalogFilter, Experiment, Market
-from controller.periods import day_start, zone
+from controller.explain import explain
+from controller.rules import named, problems
 from controller.wire import market_of
 
-NAMED_AT_MOST = 5
+#: a definition that names a million units has 40 MB; what is larger is a mistake or an attack
+MOST_BYTES = 64 * 1024 * 1024
 
 
 def parse(document: str | bytes) -> Experiment:
     """An experiment from its JSON; raises InvalidExperiment with every field that is wrong."""
+    if len(document) > MOST_BYTES:
+        size = f"{len(document)} bytes"
+        raise InvalidExperiment((Problem("(document)", size, f"at most {MOST_BYTES} bytes", "use `select`"),))
     try:
         return Experiment.model_validate_json(document)
     except ValidationError as error:
-        raise InvalidExperiment(tuple(_problem(detail) for detail in error.errors(include_url=False))) from error
+        raise InvalidExperiment(explain(error, Experiment)) from error
 
 
 def register(
     experiment: Experiment, catalog: Mapping[str, CatalogEntry], others: Iterable[Experiment], now: datetime
 ) -> Experiment:
-    """The experiment with its units and time zones filled in from the catalog.
+    """The experiment with its units, time zones and strata filled in from the catalog.
 
     Raises InvalidExperiment that lists every broken rule: unknown units, units or clusters of another experiment at the
-    same time, a start in the past, a price outside its limits, too few clusters.
+    same time, a start in the past, a price outside its limits, too few clusters, parameters that contradict the design.
     """
     resolved = resolve(experiment, catalog)
-    problems = (*_problems(resolved, catalog, now), *_overlaps(resolved, others))
-    if problems:
-        raise InvalidExperiment(problems)
+    found = (*problems(resolved, catalog, now), *_overlaps(resolved, others))
+    if found:
+        raise InvalidExperiment(found)
     return resolved
 
 
 def resolve(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:
     """Units by the filter where none are named, sorted; markets with the time zones that the catalog gives them."""
     units = experiment.units
+    changes: dict[str, object] = {}
     if not units and experiment.select is not None:
         units = tuple(unit for unit, entry in catalog.items() if _selected(experiment.select, entry))
+        changes["select"] = None
     units = tuple(sorted(units))
     zones = {market_of(unit): catalog[unit].time_zone for unit in units if unit in catalog}
     markets = tuple(Market(name=name, time_zone=zones[name]) for name in sorted(zones))
-    return experiment.model_copy(update={"units": units, "markets": markets})
+    resolved = experiment.model_copy(update={**changes, "units": units, "markets": markets})
+    strata = _by_category(resolved, catalog) if experiment.balance.strata == "category" else None
+    if strata is None:
+        return resolved
+    return resolved.model_copy(update={"balance": experiment.balance.model_copy(update={"strata": strata})})
+
+
+def _by_category(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> dict[str, tuple[str, ...]] | None:
+    """Category -> its clusters; None where a cluster has no category, or several."""
+    categories: dict[str, set[str | None]] = {}
+    for unit, cluster in experiment.cluster_by_unit().items():
+        categories.setdefault(cluster, set()).add(catalog[unit].category if unit in catalog else None)
+    strata: dict[str, list[str]] = {}
+    for cluster, several in sorted(categories.items()):
+        category = next(iter(several))
+        if len(several) > 1 or category is None:
+            return None
+        strata.setdefault(category, []).append(cluster)
+    return {category: tuple(clusters) for category, clusters in strata.items()}
 
 
 def _selected(select: CatalogFilter, entry: CatalogEntry) -> bool:
@@ -57,100 +80,6 @@ def _selected(select: CatalogFilter, entry: CatalogEntry) -> bool:
         and (select.products is None or product in select.products)
         and (select.categories is None or entry.category in select.categories)
     )
-
-
-def _problem(detail: Mapping[str, object]) -> Problem:
-    location = detail.get("loc", ())
-    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in _parts(location)).lstrip(".")
-    return Problem(path or "(document)", _short(detail.get("input")), str(detail.get("msg")), "see the schema")
-
-
-def _parts(location: object) -> tuple[object, ...]:
-    return location if isinstance(location, tuple) else (location,)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _named(items: Iterable[str]) -> str:
-    """A few of many, and how many there are."""
-    ordered = sorted(items)
-    more = len(ordered) - NAMED_AT_MOST
-    return ", ".join(ordered[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
-
-
-def _problems(experiment: Experiment, catalog: Mapping[str, CatalogEntry], now: datetime) -> Iterator[Problem]:
-    if not experiment.units:
-        yield Problem("units", "none", "an experiment needs units", "name units, or widen `select`")
-        return
-    repeated = [unit for unit, times in Counter(experiment.units).items() if times > 1]
-    if repeated:
-        yield Problem("units", _named(repeated), "a unit is named once", "remove the repetitions")
-    unknown = [unit for unit in experiment.units if unit not in catalog]
-    if unknown:
-        yield Problem("units", _named(unknown), "a unit must be in the catalog", "publish its catalog entry first")
-    clusters = experiment.cluster_by_unit()
-    lonely = [unit for unit in experiment.units if unit not in clusters]
-    if lonely:
-        yield Problem("clusters", _named(lonely), "each unit is in one cluster", "add the unit to a cluster")
-    names = {clusters[unit] for unit in experiment.units if unit in clusters}
-    if len(names) < 2:
-        yield Problem(
-            "clusters", _named(names), "at least two clusters are compared", "cluster by product or unit, or add units"
-        )
-    arms = [arm.name for arm in experiment.arms]
-    if len(set(arms)) < len(arms):
-        yield Problem("arms", ", ".join(arms), "arms have different names", "rename one")
-    yield from _times(experiment, now)
-    yield from _prices(experiment, catalog)
-
-
-def _times(experiment: Experiment, now: datetime) -> Iterator[Problem]:
-    for market in experiment.markets:
-        try:
-            zone(market.time_zone)
-        except (ZoneInfoNotFoundError, ValueError):
-            yield Problem(
-                f"markets[{market.name}].time_zone", market.time_zone, "a zone of the IANA database", "mend the catalog"
-            )
-            continue
-        announced = day_start(experiment.start, market.time_zone) - experiment.lead
-        if announced < now:
-            yield Problem(
-                "start",
-                f"{experiment.start} ({market.name})",
-                f"assignments go out {experiment.lead_minutes} minutes before the first day begins",
-                f"start after {now.date()}, or shorten lead_minutes",
-            )
-            return
-
-
-def _prices(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Iterator[Problem]:
-    for index, arm in enumerate(experiment.arms):
-        for limit, sign, words in (("floor_minor", 1, "below the floor"), ("ceiling_minor", -1, "above the ceiling")):
-            broken = []
-            for unit in experiment.units:
-                entry = catalog.get(unit)
-                bound = None if entry is None else getattr(entry, limit)
-                if entry is None or bound is None:
-                    continue
-                price = arm.price.price_minor(entry.list_price_minor)
-                if sign * (price - bound) < 0:
-                    broken.append(f"{unit} ({price} against {bound})")
-            if broken:
-                yield Problem(
-                    f"arms[{index}].price",
-                    _named(broken),
-                    f"no price is {words}",
-                    "choose a milder price or drop units",
-                )
-        wrong = [u for u in experiment.units if u in catalog and catalog[u].currency != experiment.currency]
-        if wrong and index == 0:
-            yield Problem(
-                "currency", experiment.currency, f"the catalog's currency for {_named(wrong)}", "use that one"
-            )
 
 
 def _overlaps(experiment: Experiment, others: Iterable[Experiment]) -> Iterator[Problem]:
@@ -171,7 +100,7 @@ def _overlaps(experiment: Experiment, others: Iterable[Experiment]) -> Iterator[
             if hits:
                 yield Problem(
                     field,
-                    _named(hits),
+                    named(hits),
                     f"one experiment per unit and cluster at a time; {other.name} runs {other.start} to {other.end}",
                     "choose other units, or other days",
                 )

@@ -1,10 +1,22 @@
 """All designs, by the word that a definition uses."""
 
 from controller.design import Design
+from controller.designs.blocked_switchback import BlockedSwitchbackDesign
+from controller.designs.crossover import CrossoverDesign
 from controller.designs.random_days import RandomDaysDesign
+from controller.designs.staggered_rollout import StaggeredRolloutDesign
+from controller.designs.time_bound import TimeBoundDesign
+from controller.designs.triggered import TriggeredDesign
 from controller.experiment import Experiment
 
-DESIGNS: dict[str, Design] = {"random_days": RandomDaysDesign()}
+DESIGNS: dict[str, Design] = {
+    "random_days": RandomDaysDesign(),
+    "time_bound": TimeBoundDesign(),
+    "crossover": CrossoverDesign(),
+    "blocked_switchback": BlockedSwitchbackDesign(),
+    "staggered_rollout": StaggeredRolloutDesign(),
+    "triggered": TriggeredDesign(),
+}
 
 
 def design_of(experiment: Experiment) -> Design:

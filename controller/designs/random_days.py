@@ -1,32 +1,39 @@
-"""Random days: each local day is a block of its own, and exactly half of the clusters are treated on each.
+"""Random days: each local day is a block of its own, and the arms' shares are met exactly on each.
 
 Valid only where an arm stops acting when it ends (carryover order 0).
 """
 
 from collections.abc import Mapping
 from datetime import date
-from fractions import Fraction
 
-from controller.assignment import deal
-from controller.design import Block, single_day
+from controller.assignment import permuted
+from controller.design import Block, equal_chances, single_day
+from controller.draw import draw
 from controller.experiment import Experiment
+from controller.parameters import RandomDays
 
 
 class RandomDaysDesign:
-    """Equal shares for all arms, dealt anew each day; independent between days."""
+    """Dealt anew each day, independent between days; with weekday balance, days a week apart complete each other."""
 
     def block_on(self, experiment: Experiment, day: date) -> Block | None:
         return single_day(experiment, day)
 
     def arms(self, experiment: Experiment, block: Block) -> Mapping[str, int]:
-        return deal(experiment.seed, experiment.name, block.index, experiment.cluster_names(), self._shares(experiment))
+        design = experiment.design
+        if not (isinstance(design, RandomDays) and design.weekday_balance):
+            return draw(experiment, block.index, experiment.shares()).arms
+        # One draw serves the same weekday of as many weeks as there are arms, turned by another step in each week.
+        levels = len(experiment.arms)
+        week, weekday = divmod(block.index, 7)
+        cycle, turn = divmod(week, levels)
+        first = cycle * levels * 7 + weekday
+        step = permuted(experiment.seed, experiment.name, first, "turn", levels)[turn]
+        drawn = draw(experiment, first, experiment.shares()).arms
+        return {cluster: (arm + step) % levels for cluster, arm in drawn.items()}
 
     def propensities(self, experiment: Experiment, block: Block) -> tuple[float, ...]:
-        return tuple(float(share) for share in self._shares(experiment))
+        return equal_chances(experiment)
 
     def washout(self, experiment: Experiment, cluster: str, day: date) -> bool:
         return False
-
-    @staticmethod
-    def _shares(experiment: Experiment) -> tuple[Fraction, ...]:
-        return (Fraction(1, len(experiment.arms)),) * len(experiment.arms)

@@ -1,0 +1,243 @@
+"""The language of control: what people and rules ask for while an experiment runs, and what is recorded of it."""
+
+from abc import abstractmethod
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from controller.experiment import MinorUnits, Seed
+from controller.wire import ClusterId, EventId, Instant, Message, Name, Text, UnitId
+
+State = Literal["draft", "scheduled", "running", "paused", "stopping", "stopped", "archived"]
+Action = Literal[
+    "submit", "withdraw", "begin", "pause", "resume", "freeze", "unfreeze", "stop", "finish", "revert", "kill",
+    "washed_out", "archive",
+]  # fmt: skip
+#: who asks: a person who owns the experiment, the person on call, time, or a rule
+Role = Literal["owner", "on_call", "clock", "guardrail"]
+Ordinal = Annotated[int, Field(ge=0)]
+
+
+class ControlMessage(Message):
+    """Base of this file's messages: each knows its record key."""
+
+    @property
+    @abstractmethod
+    def key(self) -> str:
+        """The record key."""
+
+
+class LifecycleRequest(ControlMessage):
+    """Somebody asks for a change of an experiment's state."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    action: Action
+    role: Role
+    who: Text
+    why: Text
+    requested_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.experiment
+
+
+class LifecycleChanged(ControlMessage):
+    """An experiment went from one state to another: who, when, why."""
+
+    version: Literal[1] = 1
+    #: id of the request
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    action: Action
+    from_state: State
+    to_state: State
+    #: whether clusters may still enter
+    frozen: bool
+    role: Role
+    who: Text
+    why: Text
+    changed_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.experiment
+
+
+class Kill(ControlMessage):
+    """Control prices now: for one experiment, one market, or everything. Lifted by the same id."""
+
+    version: Literal[1] = 1
+    id: EventId
+    scope: Literal["experiment", "market", "all"]
+    #: the experiment or market; empty for all
+    name: Annotated[str, Field(max_length=64)] = ""
+    lifted: bool = False
+    who: Text
+    why: Text
+    requested_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.id
+
+
+class TriggerFired(ControlMessage):
+    """A rule fired on a rival's price. Keyed by market, whose owner decides whether it starts anything."""
+
+    version: Literal[1] = 1
+    #: experiment.version/cluster/event: the same event has the same id, however often it is seen
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    market: Name
+    cluster: ClusterId
+    unit: UnitId
+    competitor: Text
+    #: id of the competitor-price event
+    event: EventId
+    rule: Text
+    observed_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.market
+
+
+class Entered(ControlMessage):
+    """A cluster entered a triggered experiment, with the arm that its coin had fixed."""
+
+    version: Literal[1] = 1
+    #: trigger id, with /entry
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    design_hash: str
+    market: Name
+    cluster: ClusterId
+    ordinal: Ordinal
+    arm: Name
+    trigger: EventId
+    triggered_at: Instant
+    starts_at: Instant
+    first_day: date
+    end_day: date
+    decided_at: Instant
+
+    @property
+    def key(self) -> str:
+        return f"{self.experiment}/{self.market}"
+
+
+class TriggerIgnored(ControlMessage):
+    """A trigger that started nothing, and why."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    market: Name
+    cluster: ClusterId
+    trigger: EventId
+    reason: Literal["stale", "frozen", "window", "running", "cool_down", "not_quiet", "cap"]
+    detail: Text
+    decided_at: Instant
+
+    @property
+    def key(self) -> str:
+        return f"{self.experiment}/{self.market}"
+
+
+class GuardrailBreached(ControlMessage):
+    """A guardrail's bound has left what is tolerated: harm reverts, a signal pauses."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    design_hash: str
+    metric: Literal["units", "revenue", "margin"]
+    arm: Name
+    #: the effect is below this, at every look, with error at most alpha; per cluster-day in the metric's own unit
+    upper_limit: float
+    tolerance: float
+    alpha: float
+    blocks: Ordinal
+    on_breach: Literal["revert", "pause"]
+    breached_at: Instant
+
+    @property
+    def key(self) -> str:
+        return f"{self.experiment}/{self.metric}"
+
+
+class LimitKept(ControlMessage):
+    """A unit keeps control because its planned arm would break a price limit."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    unit: UnitId
+    day: date
+    planned_arm: Name
+    price_minor: MinorUnits
+    rule: Text
+    bound_minor: MinorUnits | None
+    decided_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.unit
+
+
+class CatalogActed(ControlMessage):
+    """A change of the catalog met a running unit, and was treated as the owner declared."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    unit: UnitId
+    changes: tuple[Literal["cost_up", "list_price_changed", "delisted", "out_of_stock"], ...]
+    action: Literal["keep", "reprice", "drop"]
+    reason: Text
+    decided_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.unit
+
+
+class SeedRevealed(ControlMessage):
+    """The committed seed of an experiment that is over: now anyone can draw its arms."""
+
+    version: Literal[1] = 1
+    id: EventId
+    experiment: Name
+    experiment_version: int
+    design_hash: str
+    seed: Seed
+    revealed_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.experiment
+
+
+CONTROL_TYPES: dict[type[Message], str] = {
+    LifecycleRequest: "flipside.lifecycle-request.v1",
+    LifecycleChanged: "flipside.lifecycle-changed.v1",
+    Kill: "flipside.kill.v1",
+    TriggerFired: "flipside.trigger-fired.v1",
+    Entered: "flipside.entered.v1",
+    TriggerIgnored: "flipside.trigger-ignored.v1",
+    GuardrailBreached: "flipside.guardrail-breached.v1",
+    LimitKept: "flipside.limit-kept.v1",
+    CatalogActed: "flipside.catalog-acted.v1",
+    SeedRevealed: "flipside.seed-revealed.v1",
+}

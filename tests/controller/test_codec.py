@@ -1,0 +1,209 @@
+"""Records on the wire: CloudEvents as the official SDK reads and writes them, and round trips of every message."""
+
+import json
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
+from cloudevents.core.formats.json import JSONFormat
+from cloudevents.core.v1.event import CloudEvent
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.codec import MODELS, ce_type, decode, encode, key_of, read
+from controller.errors import UnreadableMessage
+from controller.events import (
+    Applied,
+    Assignment,
+    Blackout,
+    BlackoutSet,
+    CatalogEntry,
+    CompetitorPrice,
+    EffectEstimate,
+    Estimate,
+    Ownership,
+    PeriodClosed,
+    Reason,
+    Refused,
+    Registered,
+    Sale,
+    Scope,
+    StopExperiment,
+    Stopped,
+    Tick,
+    Undelivered,
+    UnitDay,
+    Withheld,
+)
+from controller.experiment import Experiment
+from controller.topics import TOPICS
+from controller.wire import Message, from_milliseconds, milliseconds
+from tests.controller.builders import START, an_entry, an_experiment, instants
+from tests.controller.control_examples import CONTROL_EXAMPLES
+
+AT = datetime(2026, 3, 1, 5, 0, 0, 250000, tzinfo=UTC)
+
+EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
+    CatalogEntry: (an_entry("m0/p1", attributes={"size": 64, "own": True, "brand": "x"}), "m0/p1"),
+    Sale: (Sale(id="s1", unit="m0/p1", occurred_at=AT, quantity=2, price_minor=299, currency="USD"), "m0/p1"),
+    CompetitorPrice: (
+        CompetitorPrice(id="c1", unit="m0/p1", competitor="rival", observed_at=AT, price_minor=None, currency="USD"),
+        "m0/p1",
+    ),
+    Applied: (Applied(id="a1", unit="m0/p1", arm="cheap", price_minor=270, applied_at=AT, assignment=None), "m0/p1"),
+    Blackout: (
+        Blackout(id="b1", scope=Scope(kind="global"), starts_at=AT, ends_at=AT.replace(hour=6), reason="x"),
+        "b1",
+    ),
+    Experiment: (an_experiment(), "oj-2026"),
+    Assignment: (
+        Assignment(
+            id="oj-2026.1/2026-03-02/m0/p1", unit="m0/p1", cluster="m0/p1", experiment="oj-2026", experiment_version=1,
+            design_hash="0" * 64, block=0, day=START, arm="cheap", planned_arm="cheap", price_minor=270, currency="USD",
+            effective_at=AT, expires_at=None, decided_at=AT, epoch=3, sequence=9, reason=Reason(code="scheduled"),
+        ),
+        "m0/p1",
+    ),
+    Registered: (
+        Registered(id="r1", experiment=an_experiment(), design_hash="0" * 64, registered_at=AT), "oj-2026"
+    ),
+    Refused: (Refused(id="r2", subject="oj-2026", problems=("units = none",), refused_at=AT), "oj-2026"),
+    BlackoutSet: (BlackoutSet(id="bs", blackout="b1", removed=False, recorded_at=AT), "b1"),
+    Undelivered: (
+        Undelivered(id="u1", experiment="oj-2026", experiment_version=1, market="m0", first_day=START, last_day=START,
+                    reason="down", decided_at=AT),
+        "oj-2026/m0",
+    ),
+    Tick: (Tick(at=AT), None),
+    Ownership: (Ownership(worker="w1", at=AT), None),
+    UnitDay: (
+        UnitDay(unit="m0/p1", day=START, starts_at=AT, ends_at=AT, quantity=3, revenue_minor=897, cost_minor=None,
+                currency="USD", events=2, revision=0),
+        "m0/p1/2026-03-02",
+    ),
+    PeriodClosed: (
+        PeriodClosed(market="m0", day=START, watermark=AT, offsets={"0": 17}, unit_days=3, events=5, revised=0,
+                     revision=0),
+        "m0/2026-03-02",
+    ),
+    Estimate: (
+        Estimate(experiment="oj-2026", experiment_version=1, design_hash="0" * 64, metric="units", arm="cheap",
+                 estimator="difference", absolute=EffectEstimate(value=0.1, se=0.2, ci_low=-0.3, ci_high=0.5),
+                 relative=None, reason_absent=None, confidence=0.95, through=START, clusters=6, days=1, cells=6,
+                 left_out={"blackout": 1}, blocked_cells=("m0/p1 2026-03-02",), watermark=AT, offsets={"0": 17},
+                 revision=0, computed_at_event_time=AT, code_version="0.1.0"),
+        "oj-2026/units/cheap/difference",
+    ),
+    Withheld: (
+        Withheld(id="w", experiment="oj-2026", experiment_version=1, market="m0", day=START, units=("m0/p1",),
+                 reason="held by other", decided_at=AT),
+        "oj-2026/m0",
+    ),
+    StopExperiment: (StopExperiment(experiment="oj-2026", reason="why", requested_at=AT), "oj-2026"),
+    Stopped: (Stopped(id="s", experiment="oj-2026", experiment_version=1, reason="why", stopped_at=AT), "oj-2026"),
+    **CONTROL_EXAMPLES,
+}  # fmt: skip
+
+everything = pytest.mark.parametrize("model", EXAMPLES, ids=lambda model: model.__name__)
+
+
+def test_every_message_of_the_contract_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(MODELS.values())
+
+
+@everything
+def test_what_is_encoded_is_decoded_to_the_same_message(model: type[Message]) -> None:
+    message, key = EXAMPLES[model]
+    record = encode(message, "id-1", AT)
+    assert decode(record.headers, record.value) == message
+    assert record.key == (None if key is None else key.encode())
+    assert key_of(message) == key
+
+
+@everything
+def test_the_official_sdk_reads_our_records(model: type[Message]) -> None:
+    message, key = EXAMPLES[model]
+    record = encode(message, "id-1", AT)
+    event = from_binary(KafkaMessage(dict(record.headers), record.key, record.value), JSONFormat(), CloudEvent)
+    assert (event.get_id(), event.get_source(), event.get_specversion()) == ("id-1", "/flipside", "1.0")
+    assert event.get_type() == ce_type(record.headers)
+    assert event.get_time() == AT
+    assert event.get_datacontenttype() == "application/json"
+    assert event.get_extension("partitionkey") == key
+    assert model.model_validate_json(record.value).model_dump(mode="json") == event.get_data()
+
+
+@everything
+def test_we_read_records_that_the_official_sdk_wrote(model: type[Message]) -> None:
+    message, _ = EXAMPLES[model]
+    attributes: dict[str, Any] = {
+        "id": "id-1", "source": "/shop", "type": ce_type(encode(message, "x", AT).headers), "specversion": "1.0",
+        "time": AT, "datacontenttype": "application/json",
+    }  # fmt: skip
+    written = to_binary(CloudEvent(attributes, message.model_dump(mode="json")), JSONFormat())
+    assert isinstance(written.value, bytes)
+    assert decode(list(written.headers.items()), written.value) == message
+    ours = dict(encode(message, "id-1", AT).headers) | {"ce_source": b"/shop"}
+    assert written.headers == ours
+
+
+@pytest.mark.parametrize(
+    ("headers", "value", "named"),
+    [
+        ([], b"{}", "ce_type is None"),
+        ([("ce_type", b"flipside.sale.v9")], b"{}", "flipside.sale.v9"),
+        ([("ce_type", b"\xff\xfe")], b"{}", "none of the contract's"),
+        ([("ce_type", b"flipside.tick.v1")], b"{", "flipside.tick.v1: value"),
+        ([("ce_type", b"flipside.tick.v1")], b"\xff\xfe", "flipside.tick.v1: value"),
+        ([("ce_type", b"flipside.tick.v1")], b'{"at":0}', "at"),
+        ([("ce_type", b"flipside.tick.v1")], b'{"at":"2026-01-01T00:00:00"}', "at"),
+        ([("ce_type", b"flipside.tick.v1")], b'{"at":"2026-01-01T00:00:00Z","why":1}', "why"),
+        ([("ce_type", b"flipside.sale.v1")], b'{"version":2}', "version"),
+    ],
+)
+def test_bytes_that_are_no_event_of_the_contract_are_refused_by_name(
+    headers: list[tuple[str, bytes]], value: bytes, named: str
+) -> None:
+    with pytest.raises(UnreadableMessage, match=named):
+        decode(headers, value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("quantity", "2"),
+        ("quantity", 2.5),
+        ("price_minor", -1),
+        ("currency", "usd"),
+        ("unit", "m0"),
+        ("unit", "m0/p\u0430"),
+    ],
+)
+def test_a_sale_is_not_guessed_at(field: str, value: object) -> None:
+    sale = EXAMPLES[Sale][0].model_dump(mode="json") | {field: value}
+    with pytest.raises(UnreadableMessage, match=field):
+        read(Sale, json.dumps(sale).encode())
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_read_or_refused_and_never_raise_anything_else(value: bytes) -> None:
+    for kind in ("flipside.sale.v1", "flipside.experiment.v1"):
+        with pytest.raises(UnreadableMessage):
+            decode([("ce_type", kind.encode())], value)
+
+
+@given(instants(1990, 2090))
+def test_an_instant_survives_as_milliseconds(instant: datetime) -> None:
+    back = from_milliseconds(milliseconds(instant))
+    assert abs((back - instant).total_seconds()) <= 0.000_501
+    assert from_milliseconds(milliseconds(back)) == back
+
+
+def test_topics_are_versioned_and_say_who_writes_and_reads_them() -> None:
+    assert all(name.endswith(".v1") and topic.writers and topic.readers for name, topic in TOPICS.items())
+    assert {t.name for t in TOPICS.values() if t.config["cleanup.policy"] == "compact"} >= {"pricing.catalog.v1"}
+
+
+def test_a_day_is_a_date_and_not_an_instant() -> None:
+    assert EXAMPLES[UnitDay][0].model_dump(mode="json")["day"] == date(2026, 3, 2).isoformat()
