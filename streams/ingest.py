@@ -18,6 +18,7 @@ from controller.outcomes import UnitDayTotal
 from controller.periods import local_day
 from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE
 from controller.wire import market_of, milliseconds
+from streams.backoff import Backoff
 from streams.catalog import Catalog
 from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
@@ -105,8 +106,14 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._target.pop(partition.partition, None)
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """The loop seeks: what fails there is tried again, which nobody would do here."""
         for partition in assigned:
-            await self._seek(partition)
+            self._positions.pop(partition.partition, None)
+
+    async def _seek_assigned(self) -> None:
+        for partition in self._consumer.assignment():
+            if partition.partition not in self._positions:
+                await self._seek(partition)
 
     async def _seek(self, partition: TopicPartition) -> None:
         position = await self._parts.store.position(self._short, partition.partition)
@@ -126,14 +133,26 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             settings = self._parts.settings
             wait = settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
+            backoff = Backoff(self._parts, self._short)
             while not stop.is_set():
-                polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
-                for partition, records in polled.items():
-                    await self._apply(partition, records)
-                if self._short == "sale":
-                    await self._follow_clock()
+                async with backoff:
+                    await self._seek_assigned()
+                    polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
+                    for partition, records in polled.items():
+                        await self._apply_whole(partition, records)
+                    if self._short == "sale":
+                        await self._follow_clock()
         finally:
             await stop_client(self._consumer)
+
+    async def _apply_whole(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
+        try:
+            if partition.partition in self._positions:
+                await self._apply(partition, records)
+        except BaseException:
+            # What was fetched but not applied is fetched again from the store's position.
+            self._positions.pop(partition.partition, None)
+            raise
 
     async def _apply_sales(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
         if any((r.key or b"").decode(errors="replace") not in self._catalog.known for r in records):
