@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import faust
 import structlog
@@ -54,7 +55,12 @@ async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
 
 
 def build_app(
-    parts: Parts, catalog: Catalog, duties: Sequence[Duty], stop: asyncio.Event, faults: list[BaseException]
+    parts: Parts,
+    catalog: Catalog,
+    duties: Sequence[Duty],
+    stop: asyncio.Event,
+    faults: list[BaseException],
+    scratch: str,
 ) -> faust.App:
     """A Faust app with the agents and, in the same worker, the batch duties as services.
 
@@ -76,6 +82,8 @@ def build_app(
         topic_disable_leader=True,
         topic_allow_declare=False,
         topic_partitions=settings.partitions,
+        # Faust makes folders for its tables at every start, used or not: never where the user happens to stand.
+        datadir=scratch,
         worker_redirect_stdouts=False,
         web_enabled=False,
         web_tables_enabled=False,
@@ -143,29 +151,35 @@ async def run_worker(
     settings: Settings, name: str, stop: asyncio.Event, on_ready: Callable[[], None] | None = None
 ) -> None:
     """Run one worker until ``stop`` is set; returns when everything it held is let go."""
-    async with build_parts(settings, name) as parts:
-        catalog = Catalog(parts)
-        await catalog.start()
-        try:
-            duties: list[Duty] = [
-                Owner(parts, catalog).run,
-                Ingest(parts, catalog, SALE).run,
-                Ingest(parts, catalog, COMPETITOR_PRICE).run,
-            ]
-            clock = parts.clock
-            if isinstance(clock, TickClock):
-                duties.append(partial(follow_ticks, parts, clock))
-            if settings.metrics_port:
-                start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
-            faults: list[BaseException] = []
-            app = build_app(parts, catalog, duties, stop, faults)
-            await app.start()
-            parts.log.info("worker started", kafka=settings.kafka, namespace=settings.namespace, clock=settings.clock)
-            if on_ready is not None:
-                on_ready()
-            await stop.wait()
-            await app.stop()
-            if faults:
-                raise faults[0]
-        finally:
-            await catalog.stop()
+    with TemporaryDirectory(prefix="flipside-worker-") as scratch:
+        async with build_parts(settings, name) as parts:
+            await _run(parts, scratch, stop, on_ready)
+
+
+async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callable[[], None] | None) -> None:
+    settings = parts.settings
+    catalog = Catalog(parts)
+    await catalog.start()
+    try:
+        duties: list[Duty] = [
+            Owner(parts, catalog).run,
+            Ingest(parts, catalog, SALE).run,
+            Ingest(parts, catalog, COMPETITOR_PRICE).run,
+        ]
+        clock = parts.clock
+        if isinstance(clock, TickClock):
+            duties.append(partial(follow_ticks, parts, clock))
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
+        faults: list[BaseException] = []
+        app = build_app(parts, catalog, duties, stop, faults, scratch)
+        await app.start()
+        parts.log.info("worker started", kafka=settings.kafka, namespace=settings.namespace, clock=settings.clock)
+        if on_ready is not None:
+            on_ready()
+        await stop.wait()
+        await app.stop()
+        if faults:
+            raise faults[0]
+    finally:
+        await catalog.stop()
