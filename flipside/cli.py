@@ -5,7 +5,7 @@ import sys
 import typer
 
 from controller.errors import CannotReach, CannotStart, FlipsideError, InvalidExperiment, InvalidSettings
-from flipside.commands import blackout, config, demo, experiment, replay, topics, worker
+from flipside.commands import blackout, config, demo, design, experiment, replay, topics, verify, worker
 
 #: exit codes, documented in docs/commands.md
 EXIT_CODES: tuple[tuple[type[FlipsideError], int], ...] = (
@@ -27,6 +27,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
+app.command("design")(design.design)
+app.command("verify")(verify.verify)
 app.command("worker")(worker.worker)
 app.command("analysis")(worker.analysis)
 app.command("config")(config.config)

@@ -6,6 +6,7 @@ SWITCHBACK = {"kind": "blocked_switchback", "block_days": 4, "burn_in_days": 1}
 CROSSOVER = {"kind": "crossover", "washout_days": 2}
 TRIGGERED = {"kind": "triggered", "rule": {"kind": "price_drop", "share": 0.1}, "treatment_days": 3}
 ROLLOUT = {"kind": "staggered_rollout", "steps": [{"day": 2, "share": 0.5}]}
+B = {"name": "b"}
 ARMS = [{"name": "control"}, {"name": "cheap", "price": {"percent": -10}}]
 
 
@@ -43,32 +44,32 @@ HOSTILE: dict[str, tuple[dict[str, Any], str, str]] = {
     "seventeen arms": ({"arms": [{"name": f"a{k}"} for k in range(17)]}, "arms", "at most 16"),
     "arms of one name": ({"arms": [ARMS[0], ARMS[0]]}, "arms", "different names"),
     "percent and absolute": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": 1, "absolute_minor": 1}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": 1, "absolute_minor": 1}}]},
         "arms[1].price",
         "not both",
     ),
     "a price of minus all": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": -100}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": -100}}]},
         "arms[1].price.percent",
         "-100",
     ),
     "a negative price": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"absolute_minor": -1}}]},
+        {"arms": [ARMS[0], B | {"price": {"absolute_minor": -1}}]},
         "arms[1].price.absolute_minor",
         "at least 0",
     ),
     "a price in fractions of a cent": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"absolute_minor": 2.5}}]},
+        {"arms": [ARMS[0], B | {"price": {"absolute_minor": 2.5}}]},
         "arms[1].price.absolute_minor",
         "whole number",
     ),
     "percent that is no number": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": "ten"}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": "ten"}}]},
         "arms[1].price.percent",
         "a number",
     ),
     "below the floor": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": -90}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": -90}}]},
         "arms[1].price.percent",
         "below the floor",
     ),
