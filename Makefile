@@ -23,7 +23,7 @@ install: $(INSTALLED) ## everything into .venv: pinned, checked against hashes (
 
 $(INSTALLED): requirements-uv.lock requirements-dev.lock pyproject.toml client/pyproject.toml
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Flipside needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make install PYTHON=python3.11")'
-	test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --no-build-isolation -e . -e client
@@ -58,6 +58,23 @@ lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose fil
 	$(BIN)/lint-imports
 	@if command -v docker-compose >/dev/null; then echo docker-compose config -q; docker-compose config -q; \
 	else echo "docker-compose is not installed: docker-compose.yml is not checked" >&2; test -z "$$CI"; fi
+
+# A benchmark is a file of benchmarks/ that can be run; calibration takes long and has a verb of its own.
+BENCHES := $(patsubst benchmarks/%.py,bench-%,$(shell grep -ls __main__ benchmarks/*.py))
+
+$(VENV)/.peers: $(INSTALLED) requirements-bench.lock
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --require-hashes -r requirements-bench.lock
+	@touch $@
+
+.PHONY: bench
+bench: $(filter-out bench-calibration,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
+
+bench-%: benchmarks/%.py $(VENV)/.peers
+	$(BIN)/python -m benchmarks.$* $(ARGS)
+
+.PHONY: calibrate
+calibrate: bench-calibration ## coverage of every interval and size of every test, in simulation (long)
 
 .PHONY: schemas
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics

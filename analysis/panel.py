@@ -35,19 +35,39 @@ class Panel:
     exposure: FloatArray | None = None
     #: reason -> (N, T) mask of cells that estimators must not use
     left_out: tuple[tuple[str, BoolArray], ...] = ()
+    #: name -> (N, T), NaN where missing: what the outcome may be adjusted for
+    covariates: tuple[tuple[str, FloatArray], ...] = ()
+    #: N labels: units that share one were randomised, or err, together; None where every unit stands alone
+    clusters: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         shape = (len(self.units), len(self.periods))
-        for name, array in (("outcome", self.outcome), ("arm", self.arm), *self.left_out):
+        exposure = () if self.exposure is None else (("exposure", self.exposure),)
+        for name, array in (
+            ("outcome", self.outcome),
+            ("arm", self.arm),
+            *exposure,
+            *self.left_out,
+            *self.covariates,
+        ):
             if array.shape != shape:
                 raise InvalidPanel(
                     f"{name} has shape {array.shape}, but there are {shape[0]} units and {shape[1]} periods"
                 )
-        if np.isinf(self.outcome).any():
-            row, column = np.argwhere(np.isinf(self.outcome))[0]
-            raise InvalidPanel(
-                f"outcome of {self.units[row]} in {self.periods[column]} is infinite: outcomes are finite or missing"
-            )
+        for name, labels in (("unit", self.units), ("period", self.periods)):
+            if len(set(labels)) < len(labels):
+                twice = next(label for k, label in enumerate(labels) if label in labels[:k])
+                raise InvalidPanel(f"{name} {twice} stands in the panel twice: give each {name} one label")
+        if self.clusters is not None and len(self.clusters) != shape[0]:
+            raise InvalidPanel(f"{len(self.clusters)} cluster labels for {shape[0]} units: give one to each unit")
+        self._check_range("arm", (self.arm < -1) | (self.arm >= len(self.arms)), f"arms are -1 to {len(self.arms) - 1}")
+        self._check_range("outcome", np.isinf(self.outcome), "outcomes are finite, or NaN where missing")
+
+    def _check_range(self, name: str, wrong: BoolArray, rule: str) -> None:
+        if wrong.any():
+            row, column = np.argwhere(wrong)[0]
+            value = getattr(self, name)[row, column]
+            raise InvalidPanel(f"{name} of {self.units[row]} in {self.periods[column]} is {value}: {rule}")
 
     @property
     def observed(self) -> BoolArray:
@@ -57,9 +77,9 @@ class Panel:
     @property
     def usable(self) -> BoolArray:
         """(N, T): observed cells that no reason leaves out."""
-        usable = self.observed
+        usable: BoolArray = self.observed
         for _, mask in self.left_out:
-            usable = usable & ~mask
+            usable &= ~mask
         return usable
 
     @property

@@ -57,7 +57,9 @@ TOPICS: dict[str, Topic] = {
         Topic(SALE, "unit", OWNER, WORKERS, _kept(90)),
         Topic(DEFINITION, "experiment", "API, CLI", "workers, analysis", _compacted()),
         Topic(BLACKOUT, "window id", "API, CLI", WORKERS, _compacted()),
-        Topic(ASSIGNMENT, "unit", WORKERS, "pricing systems", _compacted()),
+        # A reader that starts between an announcement and its midnight needs the record of the running day as well,
+        # which was published up to two days before: compaction must leave that one alone.
+        Topic(ASSIGNMENT, "unit", WORKERS, "pricing systems", _compacted(**{"min.compaction.lag.ms": str(3 * DAY_MS)})),
         Topic(
             ASSIGNMENT_LOG, "unit, experiment or window id", WORKERS, "analysis, verify", _kept(None, MAX_RECORD_BYTES)
         ),

@@ -15,7 +15,7 @@ from controller.topics import ASSIGNMENT_LOG, CATALOG, MAX_RECORD_BYTES
 from controller.wire import Message
 from flipside.replay import Reader
 from streams.clock import WallClock
-from streams.kafka import connection, reach_kafka
+from streams.kafka import connection, reach_kafka, stop_client
 from streams.parts import partition_of
 from streams.settings import Settings
 
@@ -90,7 +90,7 @@ async def ask(
         )
         return await _answer(log, key, answers, timeout_seconds)
     finally:
-        await producer.stop()
+        await stop_client(producer)
         await log.stop()
 
 

@@ -1,11 +1,25 @@
 """The command line: which verbs there are. What they do is imported when they are called, so that help is quick."""
 
 import sys
+from collections.abc import Callable, Mapping
 
 import typer
 
 from controller.errors import CannotReach, CannotStart, FlipsideError, InvalidExperiment, InvalidSettings
-from flipside.commands import blackout, config, demo, design, experiment, replay, topics, verify, worker
+from flipside.commands import (
+    bakeoff,
+    blackout,
+    config,
+    demo,
+    design,
+    estimate,
+    experiment,
+    power,
+    replay,
+    topics,
+    verify,
+    worker,
+)
 
 #: exit codes, documented in docs/commands.md
 EXIT_CODES: tuple[tuple[type[FlipsideError], int], ...] = (
@@ -23,7 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # rich takes half a second to import: help answers at once without it
 )
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
@@ -32,12 +46,16 @@ app.command("verify")(verify.verify)
 app.command("worker")(worker.worker)
 app.command("analysis")(worker.analysis)
 app.command("config")(config.config)
-for group, help_text, verbs in (
+app.command("power")(power.power)
+app.command("estimate")(estimate.estimate)
+app.command("bakeoff")(bakeoff.bakeoff)
+GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),
     ("experiment", "Submit, stop and look at experiments.", experiment.VERBS),
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
-):
-    sub = typer.Typer(no_args_is_help=True, help=help_text)
+)
+for group, help_text, verbs in GROUPS:
+    sub = typer.Typer(no_args_is_help=True, help=help_text, rich_markup_mode=None)
     for name, verb in verbs.items():
         sub.command(name)(verb)
     app.add_typer(sub, name=group)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -20,12 +21,13 @@ from controller.events import (
     Blackout,
     BlackoutSet,
     Estimate,
+    PeriodClosed,
     Refused,
     Registered,
     Tick,
     UnitDay,
 )
-from controller.experiment import Arm, Experiment, PriceRule, RandomDays
+from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays
 from controller.periods import period
 from controller.topics import (
     APPLIED,
@@ -46,7 +48,7 @@ from flipside.checks import Census, Violation, check, check_shown
 from flipside.history import CURRENCY, TIME_ZONE, History
 from flipside.shop import Shop, plain
 from flipside_client import Assignments
-from streams.kafka import connection
+from streams.kafka import connection, stop_client
 from streams.parts import partition_of
 from streams.settings import Settings
 
@@ -55,6 +57,9 @@ FIRST_DAY = date(1990, 3, 12)
 TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.01
+ONE_DAY = timedelta(days=1)
+#: periods that may be open at once: the shop waits for the system as a real day would
+PERIODS_AHEAD = 4
 
 
 class ReplayFailed(FlipsideError):
@@ -74,6 +79,8 @@ class Progress:
     blocked: int
     estimate: Estimate | None
     seconds: float
+    #: from the start of the replay to the first assignment that a pricing system held
+    first_assignment_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +168,7 @@ class Reader:
         self._consumer.assign(self._partitions)
 
     async def stop(self) -> None:
-        await self._consumer.stop()
+        await stop_client(self._consumer)
 
     async def poll(self, wait_ms: int = 10) -> list[Message]:
         """New messages, also kept."""
@@ -194,7 +201,12 @@ class Replayer:
         self._estimates = Reader(settings, [ESTIMATE])
         self._panel = Reader(settings, [PANEL])
         self._dead = Reader(settings, [DEAD_LETTER])
+        self._shown: list[Estimate] = []
+        self._arms: dict[str, str] = {}
         self.events_in = 0
+        self.markets: tuple[Market, ...] = ()
+        #: market -> last closed day
+        self._closed: dict[str, date] = {}
         self._started = time.monotonic()
         self.first_assignment_seconds: float | None = None
 
@@ -205,6 +217,7 @@ class Replayer:
                 await reader.start()
                 stack.push_async_callback(reader.stop)
             registered = await self._open()
+            self.markets = registered.experiment.markets
             shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed)
             for number, sold in enumerate(self.plan.history.periods):
                 await self._period(registered, shop, number, sold)
@@ -245,7 +258,7 @@ class Replayer:
     async def _open(self) -> Registered:
         """Catalog, blackouts, definition; returns once the log says that they bind."""
         plan = self.plan
-        await self.tick(period(FIRST_DAY - timedelta(days=2), TIME_ZONE).start)
+        await self.tick(period(FIRST_DAY - 2 * ONE_DAY, TIME_ZONE).start)
         await self.send(CATALOG, [plain(entry) for entry in plan.history.catalog])
         await self.send(BLACKOUT, [plain(blackout) for blackout in plan.blackouts])
         await self.send(DEFINITION, [plain(plan.experiment)])
@@ -282,14 +295,23 @@ class Replayer:
         traded = shop.trade(number, local.start, local.end, plan.history.periods[number])
         await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
         self.events_in += len(traded["sale"])
-        if plan.on_progress is not None:
-            await self._report(number, day)
+        await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
+        await self._report(number, day)
+
+    async def _closed_up_to(self, number: int, day: date) -> bool:
+        """Whether every market has closed the period that lies PERIODS_AHEAD back."""
+        for message in await self._panel.poll(1):
+            if isinstance(message, PeriodClosed):
+                self._closed[message.market] = max(message.day, self._closed.get(message.market, message.day))
+        await self._dead.poll(0)
+        markets = {market.name for market in self.markets}
+        wanted = day - PERIODS_AHEAD * ONE_DAY
+        return number < PERIODS_AHEAD or all(self._closed.get(m, date.min) >= wanted for m in markets)
 
     async def _report(self, number: int, day: date) -> None:
-        await self._estimates.poll(1)
-        await self._log.poll(1)
-        today = [m for m in self._log.messages if isinstance(m, Assignment) and m.day == day]
-        latest = self._latest(self._estimates.messages)
+        today = [m for m in await self._log.poll(1) if isinstance(m, Assignment) and m.day == day]
+        latest = self._latest(await self._estimates.poll(1)) or self._shown
+        self._shown = latest[-1:]
         if self.plan.on_progress is not None:
             self.plan.on_progress(
                 Progress(
@@ -297,12 +319,20 @@ class Replayer:
                     periods=len(self.plan.history.periods),
                     day=day,
                     events=self.events_in,
-                    flips=sum(m.arm == m.planned_arm for m in today),
+                    flips=self._flipped(today),
                     blocked=sum(m.arm != m.planned_arm for m in today),
                     estimate=latest[-1] if latest else None,
                     seconds=time.monotonic() - self._started,
+                    first_assignment_seconds=self.first_assignment_seconds,
                 )
             )
+
+    def _flipped(self, today: Sequence[Assignment]) -> int:
+        """How many units changed their arm."""
+        control = self.plan.experiment.control.name
+        changed = sum(self._arms.get(m.unit, control) != m.arm for m in today)
+        self._arms |= {m.unit: m.arm for m in today}
+        return changed
 
     @staticmethod
     def _latest(messages: Sequence[Message]) -> list[Estimate]:
@@ -317,6 +347,14 @@ class Replayer:
         await self.tick(last.end - experiment.lead)
         await self.tick(last.end + timedelta(seconds=self.settings.lateness_seconds + 60))
 
+        held = set(experiment.units)
+
+        async def released() -> bool:
+            held.difference_update(
+                m.unit for m in await self._log.poll() if isinstance(m, Assignment) and m.day == experiment.end
+            )
+            return not held
+
         async def estimated() -> bool:
             await self._estimates.poll()
             return {
@@ -327,6 +365,7 @@ class Replayer:
                 "margin",
             }
 
+        await self._until("the release of all units to control", released)
         await self._until(f"the estimates through {last.day}", estimated)
         for reader in (self._log, self._panel, self._dead, self._estimates):
             await reader.drain()
@@ -392,4 +431,4 @@ async def replayer(settings: Settings, plan: Plan) -> AsyncIterator[Replayer]:
         async with Assignments(bootstrap, settings.namespace, **arguments) as client:
             yield Replayer(settings, plan, producer, client)
     finally:
-        await producer.stop()
+        await stop_client(producer)

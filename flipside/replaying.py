@@ -10,11 +10,12 @@ from tempfile import TemporaryDirectory
 from controller.topics import TOPICS
 from flipside.history import History
 from flipside.processes import Child
-from flipside.replay import Plan, Progress, Result, default_experiment, replayer
+from flipside.replay import Plan, Progress, ReplayFailed, Result, default_experiment, replayer
 from streams.admin import create_topics
 from streams.embedded import embedded_broker, embedded_redis
 from streams.settings import Settings
 
+#: shards of a replay
 PARTITIONS = 4
 
 
@@ -93,4 +94,8 @@ async def run_replay(
             on_progress=on_progress,
             check_alive=running.check,
         )
-        return await (await stack.enter_async_context(replayer(settings, plan))).run()
+        try:
+            return await (await stack.enter_async_context(replayer(settings, plan))).run()
+        except ReplayFailed as error:
+            tails = "".join(f"\n--- {name}\n{child.tail()}" for name, child in running.children.items())
+            raise ReplayFailed(f"{error}{tails}") from error

@@ -6,7 +6,7 @@ part that does not answer is waited for.
 """
 
 import asyncio
-from collections.abc import AsyncIterable, Awaitable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,6 +163,6 @@ def _add_agent(app: Any, topic: Any, name: str, handler: Handler, parts: Parts, 
         async for event in events:
             message = event.message
             headers = message.headers or ()
-            pairs: tuple[tuple[str, bytes], ...] = tuple(headers.items() if isinstance(headers, dict) else headers)
+            pairs: Any = tuple(headers.items() if isinstance(headers, Mapping) else headers)
             heard = Heard(message.topic, message.partition, message.offset, message.key, message.value, pairs)
             await handle(parts, catalog, heard, handler)

@@ -1,8 +1,9 @@
 """The composition root of a worker: the only file that knows all concrete parts."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import faust
 import structlog
@@ -17,7 +18,7 @@ from streams.agents import add_agents
 from streams.catalog import Catalog
 from streams.clock import Clock, TickClock, WallClock
 from streams.ingest import Ingest
-from streams.kafka import connection, reach_kafka
+from streams.kafka import connection, reach_kafka, stop_client
 from streams.metrics import Metrics
 from streams.owner import Owner
 from streams.parts import Parts
@@ -46,13 +47,15 @@ async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
             max_request_size=MAX_RECORD_BYTES,
         )
         await producer.start()
-        stack.push_async_callback(producer.stop)
+        stack.push_async_callback(stop_client, producer)
         clock: Clock = TickClock() if settings.clock == "ticks" else WallClock()
         log = structlog.get_logger().bind(worker=name)
         yield Parts(settings, clock, store, producer, Metrics(), log, name, arguments)
 
 
-def build_app(parts: Parts, catalog: Catalog, duties: dict[str, Duty], stop: asyncio.Event) -> faust.App:
+def build_app(
+    parts: Parts, catalog: Catalog, duties: Sequence[Duty], stop: asyncio.Event, faults: list[BaseException]
+) -> faust.App:
     """A Faust app with the agents and, in the same worker, the batch duties as services.
 
     The settings are those that hold what they promise: at least once, no tables, no web server, no leader topic.
@@ -63,6 +66,7 @@ def build_app(parts: Parts, catalog: Catalog, duties: dict[str, Duty], stop: asy
         broker=[f"aiokafka://{address}" for address in settings.kafka.split(",")],
         broker_credentials=faust_credentials(settings),
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=settings.worker_id or None,
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
         broker_commit_interval=1,
@@ -78,8 +82,8 @@ def build_app(parts: Parts, catalog: Catalog, duties: dict[str, Duty], stop: asy
         web_router_enabled=False,
     )
     add_agents(app, parts, catalog)
-    for name, duty in duties.items():
-        app.service(_service(name, duty, stop))
+    for duty in duties:
+        app.service(_service(duty, stop, faults))
     return app
 
 
@@ -99,25 +103,30 @@ def faust_credentials(settings: Settings) -> object | None:
     return None
 
 
-def _service(name: str, duty: Duty, stop: asyncio.Event) -> type[Service]:
-    """A duty as a mode service: it ends when the worker stops, and a fault in it stops the worker."""
+def _service(duty: Duty, stop: asyncio.Event, faults: list[BaseException]) -> type[Service]:
+    """A duty as a mode service: once one is over, for whatever reason, the worker stops and the others take over."""
 
     class DutyService(Service):
         @Service.task
         async def _run(self) -> None:
             try:
                 await duty(stop)
+            except Exception as error:  # told by `run_worker`, which ends with it
+                faults.append(error)
             finally:
-                # A duty that is over, for whatever reason, leaves a worker that is none: the others take over.
                 stop.set()
 
-    DutyService.__name__ = DutyService.__qualname__ = f"{name.title()}Service"
     return DutyService
 
 
 async def follow_ticks(parts: Parts, clock: TickClock, stop: asyncio.Event) -> None:
     """Move the tick clock: reads one partition of the tick topic, because a tick is written to all of them."""
-    consumer = AIOKafkaConsumer(**parts.connection, enable_auto_commit=False, auto_offset_reset="earliest")
+    consumer = AIOKafkaConsumer(
+        **parts.connection,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=parts.settings.fetch_wait_ms,
+    )
     await consumer.start()
     try:
         consumer.assign([TopicPartition(parts.topic(TICK), 0)])
@@ -127,7 +136,7 @@ async def follow_ticks(parts: Parts, clock: TickClock, stop: asyncio.Event) -> N
                     if ce_type(record.headers) == CE_TYPES[Tick]:
                         clock.advance(read(Tick, record.value).at)
     finally:
-        await consumer.stop()
+        await stop_client(consumer)
 
 
 async def run_worker(
@@ -138,22 +147,25 @@ async def run_worker(
         catalog = Catalog(parts)
         await catalog.start()
         try:
-            duties: dict[str, Duty] = {
-                "owner": Owner(parts, catalog).run,
-                "sales": Ingest(parts, catalog, SALE).run,
-                "prices": Ingest(parts, catalog, COMPETITOR_PRICE).run,
-            }
+            duties: list[Duty] = [
+                Owner(parts, catalog).run,
+                Ingest(parts, catalog, SALE).run,
+                Ingest(parts, catalog, COMPETITOR_PRICE).run,
+            ]
             clock = parts.clock
             if isinstance(clock, TickClock):
-                duties["clock"] = lambda until: follow_ticks(parts, clock, until)
+                duties.append(partial(follow_ticks, parts, clock))
             if settings.metrics_port:
                 start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
-            app = build_app(parts, catalog, duties, stop)
+            faults: list[BaseException] = []
+            app = build_app(parts, catalog, duties, stop, faults)
             await app.start()
             parts.log.info("worker started", kafka=settings.kafka, namespace=settings.namespace, clock=settings.clock)
             if on_ready is not None:
                 on_ready()
             await stop.wait()
             await app.stop()
+            if faults:
+                raise faults[0]
         finally:
             await catalog.stop()

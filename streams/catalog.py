@@ -11,6 +11,7 @@ from controller.events import CatalogEntry
 from controller.topics import CATALOG, MAX_RECORD_BYTES
 from controller.wire import market_of
 from streams.dead_letters import Incoming, Rejected
+from streams.kafka import stop_client
 from streams.parts import Parts
 
 
@@ -46,6 +47,7 @@ class Catalog:
         self._consumer = AIOKafkaConsumer(
             **self._parts.connection,
             enable_auto_commit=False,
+            fetch_max_wait_ms=self._parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=MAX_RECORD_BYTES,
         )
@@ -57,7 +59,7 @@ class Catalog:
 
     async def stop(self) -> None:
         if self._consumer is not None:
-            await self._consumer.stop()
+            await stop_client(self._consumer)
 
     async def catch_up(self) -> None:
         """Read every entry that was published before this call."""

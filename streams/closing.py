@@ -103,7 +103,8 @@ class Closing:
         closed: dict[str, tuple[int, int]] = {}
         for market, last_day in sorted(last.items()):
             days = touched.get(market, {})
-            through, times = self._closed.get(market, (min(days, default=last_day + 1) - 1, 0))
+            # A market's first closing is that of its first sale, or of this day if it has sold nothing yet.
+            through, times = self._closed.get(market, (min(days, default=last_day) - 1, 0))
             if last_day < through:
                 continue
             for day in sorted({*range(through + 1, last_day + 1), *days}):

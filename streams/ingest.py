@@ -20,6 +20,7 @@ from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE
 from controller.wire import market_of, milliseconds
 from streams.catalog import Catalog
 from streams.dead_letters import Incoming, Rejected
+from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.store import Cell, RivalPrice
 
@@ -89,7 +90,9 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             **parts.connection,
             group_id=parts.topic(f"flipside.{self._short}"),
             client_id=f"{parts.name}-{self._short}",
+            group_instance_id=parts.settings.worker_id or None,
             enable_auto_commit=False,
+            fetch_max_wait_ms=parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             session_timeout_ms=parts.settings.session_timeout_ms,
             heartbeat_interval_ms=parts.settings.session_timeout_ms // 3,
@@ -130,7 +133,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 if self._short == "sale":
                     await self._follow_clock()
         finally:
-            await self._consumer.stop()
+            await stop_client(self._consumer)
 
     async def _apply_sales(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
         if any((r.key or b"").decode(errors="replace") not in self._catalog.known for r in records):

@@ -1,5 +1,6 @@
 """How everybody connects to Kafka: one set of arguments from the settings, and one patient first contact."""
 
+import asyncio
 import ssl
 from typing import Any
 
@@ -70,6 +71,20 @@ async def reach_kafka(settings: Settings) -> None:
         raise ConnectionError("; ".join(refusals))
 
     await patiently(any_broker, "Kafka", settings.kafka, settings.connect_timeout_seconds, WAY_OUT)
+
+
+async def stop_client(client: Any) -> None:
+    """Stop an aiokafka client.
+
+    Its fetcher awaits tasks that it has cancelled, and lets the cancellation of one that was waiting to try again
+    escape; that one is not ours.
+    """
+    try:
+        await client.stop()
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
 
 
 def _trust(settings: Settings) -> ssl.SSLContext:

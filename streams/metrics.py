@@ -4,6 +4,8 @@ from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from controller.events import Estimate
+
 
 class Metrics:
     """The meters of one worker, in a registry of their own."""
@@ -42,3 +44,23 @@ class Metrics:
             "Sales before this instant are counted, least of all inputs",
             registry=registry,
         )
+
+
+class AnalysisMetrics:
+    """The meters of an analysis process."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        Info("flipside_build", "Version of the running code", registry=registry).info({"version": version("flipside")})
+        self.estimates = Counter(
+            "flipside_estimates_published", "Estimates, by whether there was a number", ["outcome"], registry=registry
+        )
+        self.watermark = Gauge(
+            "flipside_estimate_watermark_timestamp_seconds", "Watermark of the latest estimate", registry=registry
+        )
+
+    def saw(self, estimate: Estimate) -> None:
+        """Count an estimate that was published."""
+        self.estimates.labels("absent" if estimate.absolute is None else "number").inc()
+        if estimate.watermark is not None:
+            self.watermark.set(estimate.watermark.timestamp())

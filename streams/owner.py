@@ -21,6 +21,7 @@ from controller.topics import TICK
 from streams.catalog import Catalog
 from streams.closing import Closing
 from streams.dead_letters import Incoming, Rejected
+from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.relay import Relay
 from streams.store import Fenced, Outcome, plan_key
@@ -63,7 +64,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             **parts.connection,
             group_id=parts.topic("flipside.owner"),
             client_id=f"{parts.name}-owner",
+            group_instance_id=parts.settings.worker_id or None,
             enable_auto_commit=False,
+            fetch_max_wait_ms=parts.settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             session_timeout_ms=parts.settings.session_timeout_ms,
             heartbeat_interval_ms=parts.settings.session_timeout_ms // 3,
@@ -148,7 +151,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             for number in list(self._shards):
                 await self._release(number)
-            await self._consumer.stop()
+            await stop_client(self._consumer)
 
     async def _hear(self, number: int, records: Sequence[Incoming]) -> None:
         for record in records:
@@ -215,11 +218,14 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             for decision in decisions:
                 outcome = await self._parts.store.flip(shard.number, shard.epoch, decision.flip)
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
-                plans[key] = settled(decision, outcome.kept)
+                # What a release could not write is as little let go as what it kept.
+                plans[key] = settled(decision, outcome.kept + len(outcome.withheld))
                 records += self._records(decision, outcome)
                 self._count(decision, outcome)
                 shard.relay.wake()
             await self._parts.store.settle(shard.number, shard.epoch, plans, records, next_tick)
+        if plans:
+            self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(plans))
         shard.plans |= plans
         shard.tick = next_tick
         if records:
@@ -258,7 +264,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             flips.labels(name).inc(number)
         for message in decision.messages:
             self._parts.metrics.undelivered.inc((message.last_day - message.first_day).days + 1)
-        self._parts.log.info(
+        self._parts.log.debug(
             "decided",
             experiment=decision.flip.experiment,
             market=decision.market,

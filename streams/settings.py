@@ -41,10 +41,14 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
     #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
     stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
+    #: how long a broker may hold back a fetch that finds nothing: questions about offsets queue behind it
+    fetch_wait_ms: Annotated[int, Field(ge=1, le=500)] = 50
     metrics_host: str = "127.0.0.1"
     #: 0 switches the endpoint off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    #: a name that this worker keeps over restarts: it gets its partitions back at once instead of after the timeout
+    worker_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,80}$")] = ""
     #: a worker that is silent for so long loses its partitions to the others
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 10_000
     #: how long to go on trying when Kafka or Redis cannot be reached at the start

@@ -7,7 +7,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
+from flipside_client.errors import KafkaUnreachable
 from flipside_client.record import APPLIED_TOPIC, instant_ms, topic
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,6 +71,11 @@ class Acknowledger:
                 )
                 try:
                     await producer.start()
+                except KafkaError as error:
+                    await producer.stop()
+                    raise KafkaUnreachable(
+                        f"Kafka at {self._bootstrap} takes no acknowledgement: {error}; try again, the id stays"
+                    ) from error
                 except BaseException:
                     await producer.stop()
                     raise

@@ -223,7 +223,7 @@ class Assignments:
                 auto_offset_reset="earliest",
                 enable_auto_commit=False,
                 max_partition_fetch_bytes=8 * 1024 * 1024,
-                metadata_max_age_ms=30_000,  # added partitions are noticed, and all read again, within half a minute
+                metadata_max_age_ms=5_000,  # so soon are added partitions noticed, and all of them read again
                 **self._security,
             )
             started = seconds_running()

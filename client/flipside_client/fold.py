@@ -77,6 +77,20 @@ def _without_past(held: Held) -> Held:
     return held
 
 
+#: What a look-up needs of a record and nothing else: start, end (the start where nothing is to be shown), arm, and the
+#: step before it. A third of the cost of walking through records.
+Step = tuple[int, int, str, "Step | None"]
+
+
+def steps(held: Held) -> Step | None:
+    """The same records as a chain from the latest start back. Pure."""
+    chain: Step | None = None
+    for record in reversed(held):
+        start, end = record.effective_at_ms, record.expires_at_ms
+        chain = (start, start if end is None else end, record.arm, chain)
+    return chain
+
+
 def in_force(held: Held, now_ms: int) -> Assignment | None:
     """The record that speaks about ``now_ms``, whether or not its lease has lapsed; None before the first one."""
     for record in held:
@@ -87,8 +101,12 @@ def in_force(held: Held, now_ms: int) -> Assignment | None:
 
 def price_of(unit: str, held: Held, now_ms: int) -> Price:
     """What to show for a unit whose records are ``held``. Pure."""
-    record = in_force(held, now_ms)
-    next_start = min((other.effective_at_ms for other in held if other.effective_at_ms > now_ms), default=None)
+    record, next_start = None, None
+    for other in held:
+        if other.effective_at_ms <= now_ms:
+            record = other
+            break
+        next_start = other.effective_at_ms
     if record is None:
         return Price(unit, None, None, None, None, "announced" if held else "unknown", next_start)
     if record.expires_at_ms is None:
@@ -102,10 +120,12 @@ def price_of(unit: str, held: Held, now_ms: int) -> Price:
 class Fold:
     """All units. Look-ups are safe from any thread: a unit's records are replaced whole, never changed."""
 
-    __slots__ = ("_forgotten", "_held", "counts", "last_unreadable")
+    __slots__ = ("_forgotten", "_held", "_steps", "counts", "last_unreadable")
 
     def __init__(self) -> None:
         self._held: dict[str, Held] = {}
+        #: what `arm` reads; every entry is `steps` of the unit's records
+        self._steps: dict[str, Step] = {}
         #: the newest version of a unit at its last tombstone: what is not newer does not come back
         self._forgotten: dict[str, tuple[int, int]] = {}
         self.counts: dict[Outcome, int] = dict.fromkeys(
@@ -143,6 +163,9 @@ class Fold:
             replaced, outcome = insert(held, record)
             if replaced is not held:
                 self._held[record.unit] = replaced
+                chain = steps(replaced)
+                if chain is not None:
+                    self._steps[record.unit] = chain
         self.counts[outcome] += 1
         return outcome
 
@@ -150,18 +173,21 @@ class Fold:
         """A tombstone: the unit is on control until a record comes that is newer than all before it."""
         self.counts["tombstone"] += 1
         held = self._held.pop(unit, ())
+        self._steps.pop(unit, None)
         if held:
             self._forgotten[unit] = max(record.version for record in held)
 
     # --- answers out ------------------------------------------------------------------------------------------------
 
     def arm(self, unit: str, now: datetime | int) -> str | None:
-        """The arm to show; None means control. The hot path: no allocation, one dictionary look-up."""
-        now_ms = now if now.__class__ is int else instant_ms(now)
-        for record in self._held.get(unit, ()):
-            if record.effective_at_ms <= now_ms:
-                expires = record.expires_at_ms
-                return record.arm if expires is not None and now_ms < expires else None
+        """The arm to show; None means control. The hot path: one dictionary look-up and two comparisons."""
+        if now.__class__ is not int:
+            now = instant_ms(now)
+        step = self._steps.get(unit)
+        while step is not None:
+            start, end, arm, step = step
+            if start <= now:
+                return arm if now < end else None
         return None
 
     def price(self, unit: str, now: datetime | int) -> Price:

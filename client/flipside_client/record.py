@@ -75,7 +75,8 @@ def instant_ms(now: datetime | int) -> int:
         raise TypeError(f"now = {now!r}: an aware datetime, or milliseconds since 1970 as an int")
     if now.tzinfo is None:
         raise ValueError(f"now = {now!r} has no time zone: write datetime.now(UTC), not datetime.now()")
-    return (now - _EPOCH) // _MILLISECOND
+    since = now - _EPOCH  # whole numbers: a float of seconds would flip some milliseconds early
+    return since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
 
 
 # An instant is spelled alike for all units of a market and day, hence the caches.
@@ -186,9 +187,8 @@ def read(key: bytes | None, value: bytes) -> Assignment:
 
 def _check_version(body: dict[str, Any]) -> None:
     if body.get("version") != VERSION:
-        raise Unreadable(
-            f"version {body.get('version')!r}: this client reads version {VERSION}; update flipside-client"
-        )
+        found = body.get("version")
+        raise Unreadable(f"version = {found!r:.80}: this client reads version {VERSION}; update flipside-client")
 
 
 def _first_wrong_type(picked: tuple[Any, ...]) -> str:

@@ -1,5 +1,6 @@
 """`flipside blackout`: add, remove, list."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated
 
@@ -106,4 +107,4 @@ def list_blackouts(
     Console().print(table)
 
 
-VERBS = {"add": add, "remove": remove, "list": list_blackouts}
+VERBS: dict[str, Callable[..., None]] = {"add": add, "remove": remove, "list": list_blackouts}

@@ -1,5 +1,34 @@
-"""`flipside demo`."""
+"""`flipside demo`: the whole system in one terminal."""
+
+from typing import Annotated
+
+import typer
+
+from flipside.commands.options import AsJson
 
 
-def demo() -> None:
-    """The whole system in one terminal."""
+def demo(
+    days: Annotated[int, typer.Option(min=4, max=365, help="Simulated days.")] = 28,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the market and of the draws.")] = 7,
+    effect: Annotated[
+        float, typer.Option(min=-0.9, max=9.0, help="True effect on units sold of the treatment.")
+    ] = -0.10,
+    as_json: AsJson = False,
+) -> None:
+    """Run a price experiment on a simulated market: embedded broker and Redis, simulated time, a live view.
+
+    20 stores sell 6 products; each day a random half of the stores is treated, and sells so much more or less. The
+    running estimate closes in on the true effect. Exit code 0 if every promise held, 2 otherwise.
+    """
+    import asyncio
+
+    from flipside.demonstration import DemoOptions, run_demo
+    from flipside.view import live_view, print_json, summary
+
+    with live_view(effect) as show:
+        result = asyncio.run(run_demo(DemoOptions(days, seed, effect), show))
+    if as_json:
+        print_json(result)
+    else:
+        summary(result)
+    raise typer.Exit(2 if result.violations else 0)

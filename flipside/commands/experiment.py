@@ -1,5 +1,6 @@
 """`flipside experiment`: submit, stop, list, show."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -117,4 +118,4 @@ def show(
     print(held[name][0].model_dump_json(indent=2))
 
 
-VERBS = {"submit": submit, "stop": stop, "list": list_experiments, "show": show}
+VERBS: dict[str, Callable[..., None]] = {"submit": submit, "stop": stop, "list": list_experiments, "show": show}

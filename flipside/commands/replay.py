@@ -25,22 +25,17 @@ def replay(
     of its own under a namespace of its own, unless --attach. Exit code 0 if no promise was broken, 2 otherwise.
     """
     import asyncio
-    import dataclasses
-    import json
 
     from flipside.history import read_history
     from flipside.replaying import ReplayOptions, run_replay
-    from flipside.view import progress_bar, summary
+    from flipside.view import print_json, progress_bar, summary
 
     options = ReplayOptions(effect, seed, kafka, redis, namespace, attach)
     history = read_history(folder).first(weeks)
     with progress_bar(len(history.periods), "weeks") as advance:
         result = asyncio.run(run_replay(history, options, on_progress=advance))
     if as_json:
-        shown = dataclasses.asdict(result)
-        for name in ("estimates", "log"):
-            shown.pop(name)
-        print(json.dumps(shown))
+        print_json(result)
     else:
         summary(result)
     raise typer.Exit(2 if result.violations else 0)

@@ -1,5 +1,7 @@
 """`flipside topics`: make and show the topics of the contract."""
 
+from collections.abc import Callable
+
 from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
 
 
@@ -39,4 +41,4 @@ def show(as_json: AsJson = False) -> None:
     Console().print(table)
 
 
-VERBS = {"create": create, "show": show}
+VERBS: dict[str, Callable[..., None]] = {"create": create, "show": show}

@@ -27,16 +27,26 @@ def worker(
 
 
 def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
-    """Fold the panel and the log, and publish running estimates after each closed day."""
-    from analysis.worker import run
+    """Fold the panel and the log, and publish running estimates after each closed day.
 
+    Holds nothing that it cannot read again: stop it, kill it, start it anew. Metrics on FLIPSIDE_METRICS_PORT.
+    """
+    import asyncio
+
+    from prometheus_client import start_http_server
+
+    from analysis.worker import run
     from flipside.serve import serve
     from streams.kafka import connection, reach_kafka
+    from streams.metrics import AnalysisMetrics
 
     settings = settings_from(kafka=kafka, namespace=namespace)
 
-    async def work(stop: object) -> None:
+    async def work(stop: asyncio.Event) -> None:
         await reach_kafka(settings)
-        await run(connection(settings), settings.namespace, stop)  # type: ignore[arg-type]
+        metrics = AnalysisMetrics()
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+        await run(connection(settings), settings.namespace, stop, metrics.saw)
 
     serve(settings, work)

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from controller.decide import Flip
+from controller.errors import CannotReach as CannotReach
 from controller.errors import FlipsideError
 from controller.events import Blackout
 from controller.experiment import Experiment
@@ -20,6 +21,13 @@ from controller.schedule import MarketPlan
 
 class Fenced(FlipsideError):
     """A newer owner has taken the shard: whoever gets this stops deciding for it, at once."""
+
+
+class StoreRefuses(CannotReach):
+    """The store answers, but takes nothing in (memory or disk full, a replica, rights): nothing of the call is written.
+
+    The message says what to mend; then the same call may be repeated.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +143,10 @@ def plan_key(experiment: str, version: int, market: str) -> str:
 
 
 class Store(Protocol):
-    """Every method is safe to repeat: a reply that was lost may be asked for again."""
+    """Every method is safe to repeat: a reply that was lost may be asked for again.
+
+    Every method raises CannotReach where the store does not answer, and StoreRefuses where it answers but cannot write.
+    """
 
     # --- shards -----------------------------------------------------------------------------------------------------
 
@@ -148,7 +159,7 @@ class Store(Protocol):
         ...
 
     async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
-        """Grant or keep, unit by unit: fence, repetition, definition, exclusivity, blackout; then state and outbox.
+        """Grant or keep, unit by unit: fence, definition, repetition, exclusivity, blackout; then state and outbox.
 
         One atomic call for each few hundred units. Raises Fenced.
         """
@@ -157,7 +168,10 @@ class Store(Protocol):
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
     ) -> None:
-        """Record that ticks before offset ``tick`` are decided, with the plans and log records they led to."""
+        """Record that ticks before offset ``tick`` are decided, with the plans and log records they led to.
+
+        All or nothing; nothing where that offset, or a later one, has been settled before. Raises Fenced.
+        """
         ...
 
     async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
@@ -191,7 +205,11 @@ class Store(Protocol):
         ...
 
     async def fold_sales(self, partition: int, start: int, end: int, cells: Sequence[Cell]) -> bool:
-        """Add the cells of records [start, end) if ``start`` is the stored position; False where it is not."""
+        """Add the cells of records [start, end) if ``start`` is the stored position, which then is ``end``.
+
+        False where the stored position is neither: a gap, or records that were folded long ago. A repetition of the
+        latest batch changes nothing and is True.
+        """
         ...
 
     async def fold_rival_prices(self, partition: int, start: int, end: int, prices: Sequence[RivalPrice]) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controller.decide import Flip, Proposal
@@ -10,6 +11,9 @@ from controller.experiment import Experiment
 from controller.wire import milliseconds
 from streams.store import Cell, DirtyCell, Granted, Registration
 
+EPOCH = datetime.fromtimestamp(0, UTC)
+#: what a Lua number holds exactly
+EXACT = 2**53
 #: units decided in one atomic call: keeps a script near a millisecond
 UNITS_PER_CALL = 400
 
@@ -62,17 +66,21 @@ def granted(row: Sequence[Any]) -> Granted:
 
 
 def window(blackout: Blackout) -> str:
-    """A blackout as the flip script reads it."""
+    """A blackout as the flip script reads it; ``ends``, then ``id`` come first: this text's order is who binds."""
     return json.dumps(
         {
+            "ends": ceil_milliseconds(blackout.ends_at),
             "id": blackout.id,
             "kind": blackout.scope.kind,
-            "name": blackout.scope.name,
-            "starts": milliseconds(blackout.starts_at),
-            "ends": milliseconds(blackout.ends_at),
-        },
-        sort_keys=True,
+            "name": "" if blackout.scope.kind == "global" else blackout.scope.name,
+            "starts": ceil_milliseconds(blackout.starts_at),
+        }
     )
+
+
+def ceil_milliseconds(instant: datetime) -> int:
+    """The first whole millisecond not before an instant: whether a window holds a whole one is then exact."""
+    return -((EPOCH - instant) // timedelta(milliseconds=1))
 
 
 def registration_json(registration: Registration) -> str:
@@ -94,7 +102,15 @@ def registration(text: str | bytes) -> Registration:
 
 
 def cell_rows(cells: Sequence[Cell]) -> list[list[Any]]:
-    return [[c.market, c.day, c.unit, c.quantity, c.revenue_minor, c.cost_minor, c.costed, c.events] for c in cells]
+    """Cells as the fold script reads them; amounts beyond `EXACT` travel as strings."""
+    return [
+        [c.market, c.day, c.unit, c.quantity, _amount(c.revenue_minor), _amount(c.cost_minor), c.costed, c.events]
+        for c in cells
+    ]
+
+
+def _amount(minor: int) -> int | str:
+    return minor if minor < EXACT else str(minor)
 
 
 def dirty_cell(partition: int, market: str, day: int, unit: str, text: str) -> DirtyCell:

@@ -5,14 +5,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.parts.kafka import Kafka
+from tests.parts.kafka import Kafka, password_listener
+from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
 
 
 @pytest.fixture(scope="session")
-def kafka() -> Iterator[Kafka]:
+def password_port() -> int:
+    """Where the shared Kafka asks for user and password; see `password_listener`."""
+    return free_port()
+
+
+@pytest.fixture(scope="session")
+def kafka(password_port: int) -> Iterator[Kafka]:
     """A single Kafka node, shared by all tests: leave it running."""
-    with Kafka() as cluster:
+    with Kafka(overrides=password_listener(password_port)) as cluster:
         yield cluster
 
 

@@ -7,6 +7,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ OLDEST_JAVA = 17
 
 def cache_folder() -> Path:
     """Where the jars of this very pom lie, or will lie."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir  # set and empty is as good as not set
+    root = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache")
     recipe = POM.read_bytes()
     version = re.search(rb"<kafka.version>([^<]+)<", recipe)
     assert version is not None, f"{POM} names no kafka.version"
@@ -83,4 +85,7 @@ if __name__ == "__main__":
     missing = lacking()
     if missing:
         sys.exit(f"cannot fetch the broker: {missing}")
-    print(jars())
+    try:
+        print(jars())
+    except RuntimeError as error:
+        sys.exit(str(error))

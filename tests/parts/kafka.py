@@ -167,6 +167,19 @@ class Kafka:
         }
 
 
+def password_listener(port: int) -> dict[str, str]:
+    """Overrides: a second listener on this port, for a user ``worker`` with the password ``right`` (SASL, PLAIN)."""
+    listener = f"SASL_PLAINTEXT://127.0.0.1:{port}"
+    module = "org.apache.kafka.common.security.plain.PlainLoginModule"
+    return {
+        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}," + listener,
+        "advertised.listeners": "PLAINTEXT://127.0.0.1:{port}," + listener,
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{module} required user_worker="right";',
+    }
+
+
 def resident_megabytes(pid: int) -> float:
     """What a process holds in memory now, in MB (from /proc, hence on Linux only)."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -17,32 +16,11 @@ from streams.settings import Settings
 from tests.parts.kafka import Kafka
 from tests.parts.ports import free_port
 
-JAAS = (
-    "org.apache.kafka.common.security.plain.PlainLoginModule required "
-    'username="admin" password="admin" user_admin="admin" user_worker="right";'
-)
 
-
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[str]:
-    """Address of a listener that asks for user and password."""
-    port = free_port()
-    listener = f"SASL_PLAINTEXT://127.0.0.1:{port}"
-    protocols = "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT"
-    overrides = {
-        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}," + listener,
-        "advertised.listeners": "PLAINTEXT://127.0.0.1:{port}," + listener,
-        "listener.security.protocol.map": protocols,
-        "sasl.enabled.mechanisms": "PLAIN",
-        "listener.name.sasl_plaintext.plain.sasl.jaas.config": JAAS,
-    }
-    with Kafka(overrides=overrides):
-        yield f"127.0.0.1:{port}"
-
-
-def guarded_settings(address: str, password: str) -> Settings:
+def settings_of_a_user(port: int, password: str, namespace: str) -> Settings:
     return Settings(
-        kafka=address,
+        kafka=f"127.0.0.1:{port}",
+        namespace=namespace,
         kafka_security_protocol="SASL_PLAINTEXT",
         kafka_sasl_mechanism="PLAIN",
         kafka_username="worker",
@@ -122,19 +100,23 @@ async def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever
 
 
 @pytest.mark.broker
-async def test_the_right_password_is_admitted_and_the_wrong_one_refused_at_once_by_name(guarded: str) -> None:
-    await reach_kafka(guarded_settings(guarded, "right"))
-    report = await create_topics(guarded_settings(guarded, "right"))
+async def test_the_right_password_is_admitted_and_the_wrong_one_refused_at_once_by_name(
+    kafka: Kafka, password_port: int, namespace: str
+) -> None:
+    report = await create_topics(settings_of_a_user(password_port, "right", namespace))
     assert len(report.created) == len(TOPICS)
-    with pytest.raises(CannotReach, match=f"Kafka at {guarded} does not admit 'worker'.*FLIPSIDE_KAFKA_PASSWORD"):
-        await reach_kafka(guarded_settings(guarded, "wrong"))
+    refusal = f"Kafka at 127.0.0.1:{password_port} does not admit 'worker'.*FLIPSIDE_KAFKA_PASSWORD"
+    with pytest.raises(CannotReach, match=refusal):
+        await reach_kafka(settings_of_a_user(password_port, "wrong", namespace))
 
 
 @pytest.mark.broker
-async def test_a_mechanism_that_the_broker_lacks_is_refused_at_once(guarded: str) -> None:
-    settings = guarded_settings(guarded, "right").model_copy(update={"kafka_sasl_mechanism": "SCRAM-SHA-512"})
+async def test_a_mechanism_that_the_broker_lacks_is_refused_at_once(
+    kafka: Kafka, password_port: int, namespace: str
+) -> None:
+    settings = settings_of_a_user(password_port, "right", namespace)
     with pytest.raises(CannotReach, match="FLIPSIDE_KAFKA_SASL_MECHANISM"):
-        await reach_kafka(settings)
+        await reach_kafka(settings.model_copy(update={"kafka_sasl_mechanism": "SCRAM-SHA-512"}))
 
 
 def test_sasl_without_a_user_and_more_acknowledgements_than_copies_are_no_settings() -> None:

@@ -3,7 +3,8 @@ local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
 if held ~= tonumber(ARGV[1]) then
   return redis.error_reply('FENCED ' .. held)
 end
-if #ARGV > 1 then
-  redis.call('HSET', KEYS[2], unpack(ARGV, 2))
+-- `unpack` takes a few thousand values at most.
+for first = 2, #ARGV, 4000 do
+  redis.call('HSET', KEYS[2], unpack(ARGV, first, math.min(first + 3999, #ARGV)))
 end
 return 1

@@ -6,8 +6,9 @@ end
 if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[2]) then
   return 0
 end
-if #ARGV > 3 then
-  redis.call('HSET', KEYS[3], unpack(ARGV, 4))
+-- `unpack` takes a few thousand values at most.
+for first = 4, #ARGV, 4000 do
+  redis.call('HSET', KEYS[3], unpack(ARGV, first, math.min(first + 3999, #ARGV)))
 end
 if ARGV[3] ~= '' then
   redis.call('XADD', KEYS[4], '*', 'e', ARGV[1], 'r', ARGV[3])

@@ -1,0 +1,135 @@
+"""Does an arm act for longer than assumed, or before it starts? Estimates under two orders must agree."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from analysis.diagnostics.check import Check, unknown
+from analysis.estimators.contrasts import contrast_of_sums
+from analysis.estimators.switchback import hajek
+from analysis.windows import FloatArray, coins_in_windows, propensities
+from controller.errors import NotEstimable
+
+BOOTSTRAPS = 1000
+
+
+def carryover_test(
+    outcome: FloatArray,
+    arm: NDArray[Any],
+    points: Sequence[int],
+    *,
+    assumed_order: int,
+    longer_order: int,
+    rng: np.random.Generator,
+    probability: float = 0.5,
+    alpha: float = 0.05,
+    bootstraps: int = BOOTSTRAPS,
+) -> Check:
+    """Hajek estimates under the assumed and under a longer carryover order, and the error of their difference.
+
+    If nothing acts beyond ``assumed_order`` days, both estimate the same effect (Missault and Masoero, arXiv
+    2506.12654). Only periods whose two windows touch different coins can tell, so only these are compared; each
+    period's mean over the clusters is taken off first. The difference's standard error is a bootstrap of clusters, its
+    reference Student's t with G - 1 degrees of freedom.
+
+    ``outcome`` (N, T) less its forecast, NaN where missing; ``arm`` (N, T); ``points``: columns of the coins.
+    """
+    return _compare(
+        "carryover",
+        outcome,
+        arm,
+        points,
+        (assumed_order, longer_order),
+        rng,
+        probability,
+        alpha,
+        bootstraps,
+        f"Do not rely on the estimate at carryover order {assumed_order}: raise the order to {longer_order} or more,"
+        " lengthen the burn-in, and test again.",
+    )
+
+
+def non_anticipation_test(
+    outcome: FloatArray,
+    arm: NDArray[Any],
+    points: Sequence[int],
+    *,
+    lead: int,
+    rng: np.random.Generator,
+    probability: float = 0.5,
+    alpha: float = 0.05,
+    bootstraps: int = BOOTSTRAPS,
+) -> Check:
+    """The same with time reversed: an outcome must not know the arm of the ``lead`` days that follow.
+
+    A failure means that the schedule leaked (a price tag printed early, a customer told), or that cells are labelled
+    with the wrong day.
+    """
+    periods = outcome.shape[1]
+    ends = np.r_[np.asarray(points)[1:], periods]
+    mirrored = tuple(int(periods - end) for end in ends[::-1])
+    return _compare(
+        "non-anticipation",
+        outcome[:, ::-1],
+        arm[:, ::-1],
+        mirrored,
+        (0, lead),
+        rng,
+        probability,
+        alpha,
+        bootstraps,
+        "Find out who saw the schedule early, and whether days are labelled in the market's own time zone.",
+    )
+
+
+def _compare(
+    name: str,
+    outcome: FloatArray,
+    arm: NDArray[Any],
+    points: Sequence[int],
+    orders: tuple[int, int],
+    rng: np.random.Generator,
+    probability: float,
+    alpha: float,
+    bootstraps: int,
+    what_to_do: str,
+) -> Check:
+    short, long = orders
+    if long <= short:
+        raise ValueError(f"orders {short} and {long}: the second one must be longer")
+    periods = outcome.shape[1]
+    telling = coins_in_windows(points, periods, long) > coins_in_windows(points, periods, short)
+    if not telling.any():
+        return unknown(name, alpha, f"no day's window of {long} days back holds a draw that one of {short} does not")
+    centred = np.where(telling, outcome, np.nan)
+    observed = np.isfinite(centred)
+    count = observed.sum(axis=0)
+    total = np.where(observed, centred, 0.0).sum(axis=0)
+    centred = centred - np.divide(total, count, out=np.zeros(periods), where=count > 0)
+    try:
+        estimates = [hajek(centred, arm, order, *propensities(points, periods, order, probability)) for order in orders]
+        sums = np.concatenate([estimate.sums for estimate in estimates], axis=1)
+        clusters = len(sums)
+        if clusters < 3:
+            return unknown(name, alpha, f"{clusters} clusters: a bootstrap of clusters needs at least 3")
+        drawn = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=bootstraps) @ sums
+        drawn = drawn[(drawn[:, [1, 3, 5, 7]] > 0.0).all(axis=1)]
+        if len(drawn) < bootstraps // 2:
+            return unknown(name, alpha, "most redraws of the clusters leave an arm without a window that was held")
+        spread = contrast_of_sums(drawn[:, 4:], relative=False)[0] - contrast_of_sums(drawn[:, :4], relative=False)[0]
+    except NotEstimable as reason:
+        return unknown(name, alpha, str(reason))
+    difference = estimates[1].effect - estimates[0].effect
+    se = float(spread.std(ddof=1))
+    if se == 0.0:
+        return unknown(name, alpha, "the outcomes do not vary")
+    p = 2.0 * float(special.stdtr(clusters - 1.0, -abs(difference / se)))
+    found = p < alpha
+    evidence = (
+        f"{estimates[0].effect:.4g} at order {short}, {estimates[1].effect:.4g} at order {long}:"
+        f" difference {difference:.4g}, standard error {se:.3g}, p = {p:.3g}"
+    )
+    return Check(name, p, alpha, "fail" if found else "pass", what_to_do if found else "Nothing.", evidence)

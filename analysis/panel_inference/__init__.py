@@ -1,0 +1,1 @@
+"""How sure is a panel estimate? Placebos, jackknife, bootstrap, conditional variances, each refused where invalid."""

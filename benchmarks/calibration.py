@@ -1,0 +1,259 @@
+"""Does 95 % mean 95 %? Coverage, ever-miss, test sizes and power by simulation, each with its Monte-Carlo error.
+
+python -m benchmarks.calibration                  # everything, some minutes; prints tables
+python -m benchmarks.calibration --json out.json  # the same figures for machines
+python -m benchmarks.calibration --scale 0.1      # a tenth of the repetitions
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from analysis.blocks import block_differences, mean_of_blocks
+from analysis.diagnostics.carryover import carryover_test, non_anticipation_test
+from analysis.diagnostics.counts import sample_ratio, sequential_ratio_p
+from analysis.estimators.contrasts import stratified_difference
+from analysis.estimators.switchback import hajek
+from analysis.inference import t_interval, z_interval
+from analysis.power import power_of, standard_error
+from analysis.randomization import randomization_test
+from analysis.sequential import (
+    expected_variance,
+    guardrail_sequence,
+)
+from analysis.variance import cluster_interval, cluster_linearised
+from benchmarks.looks import EFFECT, EVER_MISS, MISPLANNED
+from benchmarks.worlds import (
+    World,
+    ar1,
+    balanced_blocks,
+    lognormal_ar1,
+    white,
+    with_effect,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A share of repetitions, with the Monte-Carlo standard error of that share."""
+
+    study: str
+    setting: str
+    figure: str
+    rate: float
+    error: float
+    repetitions: int
+
+
+def rate(study: str, setting: str, figure: str, hits: list[bool]) -> Rate:
+    """Count hits."""
+    share = float(np.mean(hits))
+    return Rate(study, setting, figure, share, float(np.sqrt(share * (1 - share) / len(hits))), len(hits))
+
+
+def cover_time_bound(rng: np.random.Generator, clusters: int, world: World = lognormal_ar1) -> dict[str, bool]:
+    """Half of the clusters treated for four weeks after four weeks of history; is the effect inside?"""
+    outcome = world(rng, clusters, 56)
+    treated = rng.permutation(clusters) < clusters // 2
+    change = outcome[:, 28:].mean(axis=1) - outcome[:, :28].mean(axis=1) + EFFECT * treated
+    found = stratified_difference(change, treated)
+    exact = t_interval(found.effect, found.se, clusters=clusters, method="t(G-2)")
+    contrast = hajek(change[:, None], treated[:, None].astype(np.int64), 0)
+    naive = z_interval(contrast.effect, cluster_linearised(contrast) ** 0.5, clusters=clusters, method="robust z")
+    return {
+        "time-bound, t(G-2)": exact.lower <= EFFECT <= exact.upper,
+        "time-bound, naive z": naive.lower <= EFFECT <= naive.upper,
+    }
+
+
+def cover_switchback(rng: np.random.Generator, clusters: int, world: World = lognormal_ar1) -> dict[str, bool]:
+    """Eight weeks in blocks of four days, the first washed out, exact halves; is the effect inside?"""
+    outcome = world(rng, clusters, 28 + 56)
+    arm = balanced_blocks(rng, clusters, 14, 4)
+    level = outcome[:, :28].mean(axis=1, keepdims=True)
+    value = with_effect(outcome[:, 28:], arm, EFFECT) - level
+    block = np.repeat(np.arange(14), 4)
+    clean = np.broadcast_to(np.arange(56) % 4 >= 1, value.shape)
+    of_blocks = mean_of_blocks(block_differences(value, arm, block, clean=clean))
+    # exact halves: a day's mean over the clusters cancels from the effect, but not from a cluster's own influence
+    contrast = hajek(np.where(clean, value - value.mean(axis=0), np.nan), arm, 0)
+    of_clusters = cluster_interval(contrast)
+    return {
+        "switchback, blocks, Welch t": of_blocks.lower <= EFFECT <= of_blocks.upper,
+        "switchback, cluster jackknife, t(G-1)": of_clusters.lower <= EFFECT <= of_clusters.upper,
+    }
+
+
+def cover_exact(rng: np.random.Generator, clusters: int, world: World = lognormal_ar1) -> dict[str, bool]:
+    """The interval by inversion of the exact test, 399 redraws."""
+    value = world(rng, clusters, 40)
+    arm = balanced_blocks(rng, clusters, 10, 4)
+    draws = np.stack([balanced_blocks(rng, clusters, 10, 4) for _ in range(399)]).astype(np.int8)
+    test = randomization_test(with_effect(value, arm, EFFECT), arm, draws)
+    return {"switchback, exact test inverted": test.lower <= EFFECT <= test.upper}
+
+
+def coverage(rng: np.random.Generator, scale: float) -> list[Rate]:
+    """Share of 95 % intervals that contain the effect, lognormal outcomes with AR(1) .9."""
+    rows = []
+    for study, repetitions in ((cover_time_bound, 4000), (cover_switchback, 4000), (cover_exact, 1000)):
+        for clusters in (6, 10, 20, 40):
+            hits: dict[str, list[bool]] = {}
+            for _ in range(max(20, round(repetitions * scale))):
+                for name, hit in study(rng, clusters).items():
+                    hits.setdefault(name, []).append(hit)
+            rows += [rate("coverage", f"{clusters} clusters", name, found) for name, found in hits.items()]
+    return rows
+
+
+def ever_miss(rng: np.random.Generator, scale: float) -> tuple[list[Rate], dict[str, float]]:
+    """Share of experiments whose interval misses at one look or more, from the first block on."""
+    rows, widths = [], {}
+    for name, run in (EVER_MISS | MISPLANNED).items():
+        found = [run(rng) for _ in range(max(20, round(2000 * scale)))]
+        rows.append(rate("ever-miss", name, "anytime", [one.missed for one in found]))
+        rows.append(rate("ever-miss", name, "naive t at every look", [one.naive_missed for one in found]))
+        widths[name] = float(np.mean([one.width for one in found]))
+    return rows, widths
+
+
+def guardrails(rng: np.random.Generator, scale: float) -> list[Rate]:
+    """False alarms of the one-sided form at alpha .05, and alarms when the metric falls by a standard deviation."""
+    rows = []
+    for effect, figure in ((0.0, "false alarm"), (-1.0, "alarm when harmful")):
+        hits = []
+        for _ in range(max(20, round(2000 * scale))):
+            outcome = ar1(rng, 10, 28 + 80)
+            level = outcome[:, :28].mean(axis=1, keepdims=True)
+            arm = balanced_blocks(rng, 10, 20, 4)
+            found = block_differences(
+                with_effect(outcome[:, 28:], arm, effect) - level, arm, np.repeat(np.arange(20), 4)
+            )
+            planned = expected_variance(outcome[:, :28] - level, 4, 20)
+            hits.append(bool((guardrail_sequence(found, planned_variance=planned).upper < 0.0).any()))
+        rows.append(rate("guardrail", "10 clusters, AR(1) .9, 20 looks", figure, hits))
+    return rows
+
+
+def assumptions(rng: np.random.Generator, scale: float) -> list[Rate]:
+    """Carryover and anticipation tests, 40 clusters, 42 days, effect of one residual standard deviation."""
+    rows = []
+    for days in (1, 2, 3, 7):
+        points = tuple(range(0, 42, days))
+        for spill, figure in ((0.0, "size of the carryover test"), (0.4, "power at a spill of .4")):
+            hits, early = [], []
+            for _ in range(max(20, round((2000 if spill == 0.0 else 500) * scale))):
+                arm = balanced_blocks(rng, 40, 42 // days, days)
+                outcome = white(rng, 40, 28 + 42)
+                level = outcome[:, :28].mean(axis=1, keepdims=True)
+                value = with_effect(outcome[:, 28:], arm, 1.0, spill) - level
+                settings = {"rng": rng, "bootstraps": 400}
+                found = carryover_test(value, arm, points, assumed_order=0, longer_order=1, **settings)
+                hits.append(found.verdict == "fail")
+                if spill == 0.0:
+                    early.append(non_anticipation_test(value, arm, points, lead=1, **settings).verdict == "fail")
+            rows.append(rate("assumptions", f"blocks of {days} days", figure, hits))
+            if early:
+                rows.append(rate("assumptions", f"blocks of {days} days", "size of the anticipation test", early))
+    return rows
+
+
+def sample_ratios(rng: np.random.Generator, scale: float) -> list[Rate]:
+    """Sample ratio over 1000 looks of 100 unit-days each: false alarms, and a tenth of one arm's cells lost."""
+    rows = []
+    planned = np.array([0.5, 0.5])
+    for lost, figure in ((0.0, "false alarm"), (0.1, "alarm when a tenth of one arm is lost")):
+        hits = []
+        for _ in range(max(20, round(2000 * scale))):
+            treated = rng.binomial(100, 0.5, 1000)
+            counts = np.cumsum(np.stack([100 - treated, rng.binomial(treated, 1.0 - lost)], axis=1), axis=0)
+            if lost == 0.0:  # any p under .01 counts, even without a practical deviation
+                hits.append(bool(sequential_ratio_p(counts, planned)[-1] < 0.01))
+            else:
+                hits.append(sample_ratio(counts, planned).verdict == "fail")
+        rows.append(rate("sample ratio", "1000 looks, 100,000 unit-days", figure, hits))
+    return rows
+
+
+def closed_forms(rng: np.random.Generator, scale: float) -> dict[str, float]:
+    """The power oracle, and the closed form against a simulated switchback of that very variance structure."""
+    oracle = standard_error(clusters=100, blocks=168, observations=20, cv=1.5, macro_share=0.2, sd=1000)
+    answer = power_of(oracle)
+    spread = []
+    clusters, blocks, n, share = 20, 28, 10, 0.3
+    for _ in range(max(20, round(2000 * scale))):
+        arm = balanced_blocks(rng, clusters, blocks, 1)
+        value = np.sqrt(share) * rng.standard_normal(arm.shape) + np.sqrt((1 - share) / n) * rng.standard_normal(
+            arm.shape
+        )
+        spread.append(hajek(value, arm, 0).effect)
+    # equal cells: cv = 0, and the 1 / n of the macro part is a sampling term that equal cells do not have
+    planned = standard_error(clusters=clusters, blocks=blocks, observations=n, cv=0.0, macro_share=share, sd=1.0)
+    return {
+        "se": answer.se,
+        "mde": answer.mde,
+        "mde_anytime": answer.mde_anytime,
+        "planned over simulated se": planned / float(np.std(spread)),
+    }
+
+
+def exact_test_speed(rng: np.random.Generator) -> dict[str, float]:
+    """10,000 redraws on 100 clusters x 60 days, schedules already drawn; and what a loop over them would take."""
+    arm = balanced_blocks(rng, 100, 15, 4)
+    value = white(rng, 100, 60)
+    draws = np.stack([balanced_blocks(rng, 100, 15, 4) for _ in range(10_000)]).astype(np.int8)
+    seconds = {}
+    for order in (0, 2):
+        before = time.perf_counter()
+        randomization_test(value, arm, draws, carryover_order=order)
+        seconds[f"carryover order {order}"] = time.perf_counter() - before
+        before = time.perf_counter()
+        for draw in draws[:200]:
+            hajek(value, draw, order)
+        loop = (time.perf_counter() - before) * len(draws) / 200
+        seconds[f"carryover order {order}, loop over fast, ratio"] = loop / seconds[f"carryover order {order}"]
+    return seconds
+
+
+def main() -> None:
+    """Run every study, print tables, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--scale", type=float, default=1.0, help="repetitions, as a multiple of the published ones")
+    parser.add_argument("--seed", type=int, default=20_260_101)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(arguments.seed)
+    console = Console(width=110)
+    rows: list[Rate] = []
+    studies = (coverage, guardrails, assumptions, sample_ratios)
+    for study in track(studies, description="calibrating", console=console):
+        rows += study(rng, arguments.scale)
+    missed, widths = ever_miss(rng, arguments.scale)
+    rows += missed
+    table = Table("study", "setting", "figure", "rate", "± Monte Carlo", "repetitions")
+    for row in rows:
+        table.add_row(row.study, row.setting, row.figure, f"{row.rate:.1%}", f"{row.error:.1%}", str(row.repetitions))
+    console.print(table)
+    scalars = {
+        "width at the horizon, anytime over fixed": widths,
+        "power": closed_forms(rng, arguments.scale),
+        "exact test, seconds": exact_test_speed(rng),
+    }
+    for title, figures in scalars.items():
+        console.print(title)
+        for name, value in figures.items():
+            console.print(f"  {name:<45} {value:.3f}")
+    if arguments.json:
+        document = {"seed": arguments.seed, "rates": [asdict(row) for row in rows], **scalars}
+        arguments.json.write_text(json.dumps(document, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

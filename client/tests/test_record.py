@@ -1,0 +1,106 @@
+"""What the client makes of bytes: the contract, and everything that is not the contract."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from client.tests.builders import UNIT, at, published, wire
+from flipside_client.errors import Unreadable
+from flipside_client.record import instant_ms, read, topic
+
+
+def test_what_flipside_publishes_is_what_the_client_reads() -> None:
+    message = published(14, "low", planned_arm="control", reason={"code": "blackout", "detail": "sale"})
+    record = read(UNIT.encode(), message.model_dump_json().encode())
+    assert (record.id, record.unit, record.arm, record.planned_arm) == (message.id, UNIT, "low", "control")
+    assert (record.price_minor, record.currency, record.reason) == (900, "EUR", "blackout")
+    assert record.version == (message.epoch, message.sequence)
+    assert record.effective_at_ms == instant_ms(message.effective_at)
+    assert record.expires_at_ms == instant_ms(at(15))
+    assert record.decided_at_ms == instant_ms(message.decided_at)
+
+
+def test_a_release_has_no_end_and_a_unit_without_list_price_has_no_price() -> None:
+    record = read(None, wire(1, "control", expires_at=None, price_minor=None))
+    assert record.expires_at_ms is None
+    assert record.price_minor is None
+
+
+def test_a_field_added_later_is_left_alone() -> None:
+    body = json.loads(wire(1)) | {"added_in_2027": {"deep": [1, 2]}}
+    assert read(None, json.dumps(body).encode()) == read(None, wire(1))
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"version": 2}, "version = 2: this client reads version 1"),
+        ({"version": True}, "version = True"),
+        ({"epoch": "7"}, "epoch = '7' is no int"),
+        ({"epoch": True}, "epoch = True is no int"),
+        ({"sequence": 1.0}, "sequence = 1.0 is no int"),
+        ({"price_minor": "900"}, "price_minor = '900' is no int or NoneType"),
+        ({"price_minor": 9.5}, "price_minor = 9.5"),
+        ({"effective_at": None}, "effective_at = None is no str"),
+        ({"effective_at": 0}, "effective_at = 0 is no str"),
+        ({"effective_at": "2026-03-01T00:00:00"}, "has no time zone"),
+        ({"expires_at": "tomorrow"}, "no instant"),
+        ({"expires_at": "2026-03-02"}, "has no time zone"),
+        ({"reason": {}}, "has no code"),
+        ({"unit": "berlin/sku-2"}, "is not the unit 'berlin/sku-2'"),
+    ],
+)
+def test_a_record_that_breaks_the_contract_is_refused_by_name_and_value(
+    change: dict[str, object], complaint: str
+) -> None:
+    body = json.loads(wire(1)) | change
+    with pytest.raises(Unreadable, match=complaint):
+        read(UNIT.encode(), json.dumps(body).encode())
+
+
+def test_a_version_to_come_is_named_even_where_its_fields_are_others() -> None:
+    with pytest.raises(Unreadable, match="version = 9: this client reads version 1; update flipside-client"):
+        read(None, b'{"version": 9, "price": "1.23 EUR"}')
+
+
+def test_every_field_that_the_rules_need_is_required() -> None:
+    for name in json.loads(wire(1)).keys() - {"design_hash", "block", "day"}:
+        body = json.loads(wire(1))
+        del body[name]
+        with pytest.raises(Unreadable, match=name):
+            read(None, json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    "value", [b"", b"nonsense", b"null", b"[]", b"7", b"\xff\xfe", b'{"version": 1', b"[" * 200_000], ids=repr
+)
+def test_bytes_that_are_no_object_are_unreadable_and_nothing_else(value: bytes) -> None:
+    with pytest.raises(Unreadable):
+        read(b"berlin/sku-1", value)
+
+
+def test_an_arm_never_starts_early_nor_lasts_late_by_rounding() -> None:
+    start, end = at(1) + timedelta(microseconds=1), at(2) + timedelta(microseconds=999)
+    record = read(None, wire(1, effective_at=start, expires_at=end))
+    assert record.effective_at_ms == instant_ms(at(1)) + 1
+    assert record.expires_at_ms == instant_ms(at(2))
+
+
+def test_an_instant_is_exact_to_the_millisecond_in_every_zone() -> None:
+    for milliseconds in range(1000):  # a float of seconds times 1000 misses some of these by one
+        instant = datetime(2026, 3, 29, 1, 0, 0, milliseconds * 1000, tzinfo=UTC)
+        assert instant_ms(instant) == 1_774_746_000_000 + milliseconds
+        assert instant_ms(instant.astimezone(timezone(timedelta(hours=5, minutes=45)))) == instant_ms(instant)
+
+
+def test_what_is_no_instant_is_refused_with_the_way_out() -> None:
+    with pytest.raises(ValueError, match="has no time zone: write"):
+        instant_ms(datetime(2026, 3, 1))  # noqa: DTZ001
+    with pytest.raises(TypeError, match="milliseconds since 1970 as an int"):
+        instant_ms(1_774_746_000.5)  # type: ignore[arg-type]
+
+
+def test_a_namespace_stands_before_the_name_with_a_dot() -> None:
+    assert topic("pricing.experiment.assignment.v1") == "pricing.experiment.assignment.v1"
+    assert topic("pricing.experiment.assignment.v1", "eu") == "eu.pricing.experiment.assignment.v1"

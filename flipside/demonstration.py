@@ -1,0 +1,83 @@
+"""The demo: everything in one process and one terminal; no Docker, no Java, no settings."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import structlog
+
+from analysis import worker as analysis_worker
+from controller.events import Blackout, Scope
+from controller.periods import day_start
+from flipside.history import TIME_ZONE
+from flipside.market import made_up_history
+from flipside.replay import FIRST_DAY, Plan, Progress, Result, default_experiment, replayer
+from flipside.replaying import ReplayOptions, parts
+from streams.app import run_worker
+from streams.kafka import connection
+
+STORES, PRODUCTS = 20, 6
+#: one store may not change prices for two days in the middle
+BLACKOUT_STORE = "store-3"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What to demonstrate."""
+
+    days: int
+    seed: int
+    effect: float
+
+
+async def run_demo(options: DemoOptions, on_progress: Callable[[Progress], None]) -> Result:
+    """Run the demo to its end; worker, analysis, shop, broker and Redis live and die with this call."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+    history = made_up_history(STORES, PRODUCTS, options.days, np.random.default_rng(options.seed))
+    experiment = default_experiment(history, "demo", str(options.seed))
+    async with AsyncExitStack() as stack:
+        settings = stack.enter_context(parts(ReplayOptions(options.effect, str(options.seed))))
+        stop = asyncio.Event()
+        duties = [
+            asyncio.create_task(run_worker(settings, "demo-worker", stop)),
+            asyncio.create_task(analysis_worker.run(connection(settings), settings.namespace, stop)),
+        ]
+
+        async def end() -> None:
+            stop.set()
+            await asyncio.gather(*duties, return_exceptions=True)
+
+        stack.push_async_callback(end)
+
+        def check_alive() -> None:
+            for duty in duties:
+                if duty.done():
+                    duty.result()
+
+        plan = Plan(
+            history=history,
+            experiment=experiment,
+            effect=options.effect,
+            seed=str(options.seed),
+            blackouts=(blackout(options.days),),
+            on_progress=on_progress,
+            check_alive=check_alive,
+        )
+        return await (await stack.enter_async_context(replayer(settings, plan))).run()
+
+
+def blackout(days: int) -> Blackout:
+    """Two days in the middle in which one store's prices must not change."""
+    first = FIRST_DAY + timedelta(days=days // 2)
+    return Blackout(
+        id="inventory",
+        scope=Scope(kind="market", name=BLACKOUT_STORE),
+        starts_at=day_start(first, TIME_ZONE),
+        ends_at=day_start(first + timedelta(days=2), TIME_ZONE),
+        reason="inventory in one store",
+    )

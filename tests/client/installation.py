@@ -1,0 +1,38 @@
+"""The topics of a pricing system on a real broker, and somebody who writes to them as a worker does."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiokafka import AIOKafkaProducer
+
+from controller.codec import encode
+from controller.events import Assignment
+from controller.topics import APPLIED, ASSIGNMENT, TOPICS
+from streams.admin import create_topics
+from streams.settings import Settings
+
+Publish = Callable[..., Awaitable[None]]
+
+
+@asynccontextmanager
+async def installation(address: str, namespace: str) -> AsyncIterator[Publish]:
+    """The two topics of a pricing system, and a way to write to the first as a worker does."""
+    settings = Settings(kafka=address, namespace=namespace)
+    await create_topics(settings, [TOPICS[ASSIGNMENT], TOPICS[APPLIED]])
+    producer = AIOKafkaProducer(bootstrap_servers=address, enable_idempotence=True, linger_ms=5)
+    await producer.start()
+
+    async def publish(*messages: Assignment | tuple[bytes | None, bytes | None]) -> None:
+        for message in messages:
+            if isinstance(message, Assignment):
+                record = encode(message, message.id, message.decided_at)
+                await producer.send_and_wait(
+                    settings.prefixed(ASSIGNMENT), key=record.key, value=record.value, headers=record.headers
+                )
+            else:
+                await producer.send_and_wait(settings.prefixed(ASSIGNMENT), key=message[0], value=message[1])
+
+    try:
+        yield publish
+    finally:
+        await producer.stop()

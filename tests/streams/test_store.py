@@ -1,0 +1,236 @@
+"""What the store keeps, under both adapters: settled ticks, definitions, folded inputs, totals owed, closings."""
+
+from dataclasses import replace
+from datetime import date
+from itertools import pairwise
+
+import pytest
+
+from controller.schedule import MarketPlan
+from streams.store import DirtyCell, Registration, RivalPrice, Store, plan_key
+from tests.streams.builders import at, cell, experiment, flip, ordinal, total
+
+LAST = {"de": ordinal(99)}
+
+
+# --- settled ticks ----------------------------------------------------------------------------------------------------
+
+
+async def test_settling_moves_ticks_forward_only_and_repeats_nothing(store: Store) -> None:
+    key, plan = plan_key("juice", 1, "de"), MarketPlan(date(2026, 3, 2))
+    for _ in range(2):
+        await store.settle(0, 1, {key: plan}, [("kind", "{}")], 5)
+    await store.settle(0, 1, {key: MarketPlan(date(2020, 1, 1))}, [("old", "{}")], 4)
+    assert await store.claim(0, 1) == 5
+    assert await store.plans(0) == {key: plan}
+    assert [entry.records for entry in await store.outbox(0, 9)] == [(("kind", "{}"),)]
+    await store.settle(0, 1, {}, [], 6)
+    assert await store.claim(0, 1) == 6
+    assert len(await store.outbox(0, 9)) == 1
+
+
+async def test_plans_come_back_as_they_went_in(store: Store) -> None:
+    plans = {"a.1/de": MarketPlan(), "a.2/de": MarketPlan(date(2026, 3, 2)), "b.1/de": MarketPlan(date.max, True)}
+    await store.settle(0, 1, plans, [], 1)
+    assert await store.plans(0) == plans
+    assert await store.plans(1) == {}
+    await store.settle(0, 1, {"a.1/de": MarketPlan(date(2026, 3, 3))}, [], 2)
+    assert await store.plans(0) == {**plans, "a.1/de": MarketPlan(date(2026, 3, 3))}
+
+
+async def test_an_older_tick_of_many_markets_takes_no_plan_back(store: Store) -> None:
+    """More plans than one Lua call can unpack at once: all or none of them are written."""
+    newer = {f"juice.1/m{k:05d}": MarketPlan(date(2026, 3, 3)) for k in range(9000)}
+    older = dict.fromkeys(newer, MarketPlan(date(2026, 3, 2)))
+    await store.settle(0, 1, newer, [], 2)
+    await store.settle(0, 1, older, [], 1)
+    assert await store.plans(0) == newer
+
+
+# --- definitions ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_version_of_the_registrations_moves_only_on_a_change(store: Store) -> None:
+    first = Registration(experiment("tea"), "hash")
+    before = await store.registrations_version(0)
+    versions = [before]
+    for registration in (first, first, replace(first, stopped=True), first, Registration(experiment("tea", 2), "h2")):
+        await store.put_registration(registration)
+        versions.append(await store.registrations_version(0))
+    assert [later - sooner for sooner, later in pairwise(versions)] == [1, 0, 1, 1, 1]
+    version, found = await store.registrations(1)
+    assert version == versions[-1], "the same in every shard"
+    assert found["tea"] == Registration(experiment("tea", 2), "h2")
+    assert set(found) == {"juice", "milk", "tea"}
+
+
+# --- inputs: compare and set ------------------------------------------------------------------------------------------
+
+
+async def test_a_batch_is_folded_once_however_often_it_comes(store: Store) -> None:
+    for _ in range(3):
+        assert await store.fold_sales(0, 0, 10, [cell(quantity=2, revenue=180)])
+    assert await store.position("sale", 0) == 10
+    assert total(await store.dirty(LAST)) == [("de/a", 2, 180, 0)]
+
+
+@pytest.mark.parametrize(("start", "end"), [(11, 20), (0, 5), (5, 15), (0, 20)], ids=["gap", "older", "across", "more"])
+async def test_a_batch_that_does_not_begin_at_the_position_is_refused_whole(store: Store, start: int, end: int) -> None:
+    await store.fold_sales(0, 0, 10, [cell()])
+    await store.fold_rival_prices(0, 0, 10, [RivalPrice("de/a", "rival", 1, 100)])
+    assert not await store.fold_sales(0, start, end, [cell(quantity=7)])
+    assert not await store.fold_rival_prices(0, start, end, [RivalPrice("de/a", "rival", 2, 50)])
+    assert await store.position("sale", 0) == 10
+    assert await store.position("competitor-price", 0) == 10
+    assert total(await store.dirty(LAST)) == [("de/a", 1, 100, 0)]
+    assert (await store.rival_prices(0, "de/a"))["rival"].price_minor == 100
+
+
+async def test_partitions_and_topics_have_positions_of_their_own(store: Store) -> None:
+    assert await store.fold_sales(0, 0, 3, [])
+    assert await store.fold_sales(1, 0, 4, [])
+    assert await store.fold_rival_prices(0, 0, 5, [])
+    positions = [await store.position("sale", 0), await store.position("sale", 1)]
+    assert [*positions, await store.position("competitor-price", 0), await store.position("else", 0)] == [3, 4, 5, 0]
+
+
+async def test_totals_add_over_batches_days_and_partitions(store: Store) -> None:
+    await store.fold_sales(0, 0, 1, [cell(quantity=2, revenue=200, cost=80, costed=1, events=2), cell("de/b")])
+    await store.fold_sales(0, 1, 2, [cell(quantity=3, revenue=270, cost=90, costed=3, events=3), cell(day=1)])
+    await store.fold_sales(1, 0, 1, [cell(quantity=1)])
+    assert await store.dirty(LAST) == [
+        DirtyCell(0, "de", ordinal(0), "de/a", 5, 470, 170, 4, 5, 0),
+        DirtyCell(1, "de", ordinal(0), "de/a", 1, 100, 0, 0, 1, 0),
+        DirtyCell(0, "de", ordinal(0), "de/b", 1, 100, 0, 0, 1, 0),
+        DirtyCell(0, "de", ordinal(1), "de/a", 1, 100, 0, 0, 1, 0),
+    ]
+
+
+async def test_a_cell_named_twice_in_a_batch_counts_twice(store: Store) -> None:
+    await store.fold_sales(0, 0, 1, [cell(quantity=2), cell(quantity=3)])
+    assert total(await store.dirty(LAST)) == [("de/a", 5, 200, 0)]
+
+
+@pytest.mark.parametrize(
+    "amounts",
+    [
+        (10**12, 10**12),
+        (2**53 - 1, 1),
+        (2**53 - 1, 2**53 - 1, 1),
+        (2**53 + 1, 1, 2**53 + 3),
+        (10**21, 10**21, 1),
+        (10**21 - 1, 1, 10**21 + 7),
+        (999, 99_999_999_999_999_999_999),
+        (0, 2**53),
+    ],
+)
+async def test_money_adds_exactly_at_any_size(store: Store, amounts: tuple[int, ...]) -> None:
+    """The contract allows 10^9 pieces at 10^12: more than a double, or 64 bits, can count."""
+    for k, amount in enumerate(amounts):
+        await store.fold_sales(0, k, k + 1, [cell(revenue=amount, cost=amount)])
+    (found,) = await store.dirty(LAST)
+    assert (found.revenue_minor, found.cost_minor) == (sum(amounts), sum(amounts))
+
+
+async def test_a_large_batch_is_one_fold(store: Store) -> None:
+    cells = [cell(f"de/{k:05d}", quantity=k + 1) for k in range(5000)]
+    assert await store.fold_sales(0, 0, 5000, cells)
+    found = await store.dirty(LAST)
+    assert [one.quantity for one in found] == list(range(1, 5001))
+    await store.cleaned(found)
+    assert await store.dirty(LAST) == []
+
+
+# --- totals owed ------------------------------------------------------------------------------------------------------
+
+
+async def test_dirty_cells_are_of_the_markets_asked_for_and_up_to_their_day(store: Store) -> None:
+    await store.fold_sales(0, 0, 1, [cell(), cell(day=1), cell("fr/a"), cell("fr/a", day=1), cell("it/a")])
+    found = await store.dirty({"fr": ordinal(1), "de": ordinal(0), "es": ordinal(9)})
+    assert [(one.unit, one.day - ordinal(0)) for one in found] == [("de/a", 0), ("fr/a", 0), ("fr/a", 1)]
+    assert await store.dirty({}) == []
+
+
+async def test_a_published_total_is_clean_until_a_late_sale_makes_a_revision(store: Store) -> None:
+    await store.fold_sales(0, 0, 1, [cell()])
+    first = await store.dirty(LAST)
+    for _ in range(2):
+        await store.cleaned(first)
+        assert await store.dirty(LAST) == []
+    await store.fold_sales(0, 1, 2, [cell()])
+    again = await store.dirty(LAST)
+    assert total(again) == [("de/a", 2, 200, 1)]
+    await store.cleaned(again)
+    await store.fold_sales(0, 2, 3, [cell()])
+    assert total(await store.dirty(LAST)) == [("de/a", 3, 300, 2)]
+
+
+async def test_a_cell_that_changed_while_it_was_published_stays_dirty_with_a_revision_more(store: Store) -> None:
+    await store.fold_sales(0, 0, 1, [cell()])
+    published = await store.dirty(LAST)
+    await store.fold_sales(0, 1, 2, [cell()])
+    for _ in range(2):
+        await store.cleaned(published)
+        assert total(await store.dirty(LAST)) == [("de/a", 2, 200, 1)]
+
+
+async def test_an_old_word_of_publication_that_comes_late_changes_nothing(store: Store) -> None:
+    await store.fold_sales(0, 0, 1, [cell()])
+    old = await store.dirty(LAST)
+    await store.fold_sales(0, 1, 2, [cell()])
+    new = await store.dirty(LAST)
+    await store.cleaned(new)
+    await store.cleaned(old)
+    assert await store.dirty(LAST) == []
+    await store.fold_sales(0, 2, 3, [cell()])
+    assert total(await store.dirty(LAST)) == [("de/a", 3, 300, 1)]
+
+
+async def test_a_cell_that_nobody_knows_is_not_cleaned_into_being(store: Store) -> None:
+    await store.cleaned([DirtyCell(0, "de", ordinal(0), "de/ghost", 1, 1, 0, 0, 1, 0)])
+    assert await store.dirty(LAST) == []
+
+
+# --- rivals, catching up, closings ------------------------------------------------------------------------------------
+
+
+async def test_the_latest_price_of_a_rival_wins_whatever_the_order_of_arrival(store: Store) -> None:
+    prices = [RivalPrice("de/a", "x", 5, 500), RivalPrice("de/a", "x", 3, 300), RivalPrice("de/a", "y", 4, None)]
+    await store.fold_rival_prices(0, 0, 3, prices)
+    assert await store.rival_prices(0, "de/a") == {"x": prices[0], "y": prices[2]}
+    later = [RivalPrice("de/a", "x", 5, None), RivalPrice("de/a", "y", 5, 10**12), RivalPrice("de/ab", "x", 9, 1)]
+    await store.fold_rival_prices(0, 3, 6, later)
+    assert await store.rival_prices(0, "de/a") == {"x": later[0], "y": later[1]}, "of one instant, the later record"
+    assert await store.rival_prices(1, "de/a") == {}
+
+
+@pytest.mark.parametrize("rival", ["a|b", "two words", "ü ☃ 𝄞", "*", "new\nline", "nul\0", '"quoted"', "-", ""])
+async def test_a_rival_may_have_any_name(store: Store, rival: str) -> None:
+    await store.fold_rival_prices(0, 0, 1, [RivalPrice("de/a", rival, 1, 7)])
+    assert await store.rival_prices(0, "de/a") == {rival: RivalPrice("de/a", rival, 1, 7)}
+
+
+async def test_a_price_observed_before_1970_is_a_price(store: Store) -> None:
+    await store.fold_rival_prices(0, 0, 1, [RivalPrice("de/a", "x", -(10**12), 7)])
+    assert (await store.rival_prices(0, "de/a"))["x"].observed_ms == -(10**12)
+
+
+async def test_each_partition_says_how_far_it_has_caught_up(store: Store) -> None:
+    await store.mark_caught_up(1, at(0.5))
+    await store.fold_sales(0, 0, 7, [])
+    assert await store.caught_up() == [(None, 7), (at(0.5), 0)]
+
+
+async def test_closings_are_kept_by_shard(store: Store) -> None:
+    await store.set_closed(0, 1, {"de": (ordinal(0), 1), "fr": (ordinal(1), 3)})
+    await store.set_closed(0, 1, {"de": (ordinal(1), 2)})
+    assert await store.closed_through(0) == {"de": (ordinal(1), 2), "fr": (ordinal(1), 3)}
+    assert await store.closed_through(1) == {}
+
+
+async def test_shards_share_nothing_but_definitions_and_blackouts(store: Store) -> None:
+    await store.flip(0, 1, flip({"de/a": 1}))
+    await store.flip(1, 1, flip({"de/a": 2}))
+    assert [(await store.outbox(shard, 9))[0].granted[0].sequence for shard in (0, 1)] == [1, 1]
+    await store.published(0, [entry.id for entry in await store.outbox(0, 9)])
+    assert len(await store.outbox(1, 9)) == 1
