@@ -189,4 +189,51 @@ HOSTILE: dict[str, tuple[dict[str, Any], str, str]] = {
     "alpha of one": ({"guardrails": [{"metric": "units", "alpha": 1.0}]}, "guardrails[0].alpha", "less than 0.5"),
     "a guardrail on luck": ({"guardrails": [{"metric": "luck"}]}, "guardrails[0].metric", "units"),
     "a limit of one change": ({"limits": {"max_changes_a_week": 1}}, "limits.max_changes_a_week", "at least 2"),
+    "weekdays over half a cycle": (
+        {"design": {"kind": "random_days", "weekday_balance": True}, "days": 21},
+        "days",
+        "multiple of 14",
+    ),
+    "weekdays of unequal shares": (
+        {"design": {"kind": "random_days", "weekday_balance": True}, "arms": shares(0.25, 0.75)},
+        "arms.share",
+        "equal shares",
+    ),
+    "crossover of unequal shares": ({"design": CROSSOVER, "arms": shares(0.25, 0.75)}, "arms.share", "equal shares"),
+    "a switchback of one block": ({"design": SWITCHBACK | {"block_days": 14}}, "design.block_days", "two blocks"),
+    "burn-in shorter than carryover": (
+        {"design": SWITCHBACK, "carryover_order": 2},
+        "design.burn_in_days",
+        "carryover order",
+    ),
+    "a roll-out of three arms": ({"design": ROLLOUT, "arms": [{"name": n} for n in "abc"]}, "arms", "two arms"),
+    "a roll-out beyond everyone": (
+        {"design": ROLLOUT | {"steps": [{"day": 2, "share": "3/2"}]}},
+        "design.steps.share",
+        "at most 1",
+    ),
+    "uneven steps in strata": (
+        {
+            "design": ROLLOUT | {"steps": [{"day": 2, "share": 0.1}, {"day": 5, "share": 0.5}]},
+            "balance": {"strata": {"a": ["m0/p0", "m0/p1", "m0/p2"], "b": ["m1/p0", "m1/p1", "m1/p2"]}},
+        },
+        "balance.strata",
+        "even the steps out",
+    ),
+    "a quorum of three halves": ({"design": TRIGGERED | {"quorum": "3/2"}}, "design.quorum", "at most 1"),
+    "triggered in strata": (
+        {"design": TRIGGERED, "balance": {"strata": {"a": ["m0/p0"]}}},
+        "balance",
+        "one by one",
+    ),
+    "strata of three unequal arms": (
+        {"arms": shares(0.5, 0.25, 0.25), "balance": {"strata": {"a": ["m0/p0"]}}},
+        "balance.strata",
+        "two arms or equal shares",
+    ),
+    "covariates of two lengths": (
+        {"balance": {"covariates": {"m0/p0": [1.0], "m0/p1": [1.0, 2.0]}}},
+        "balance.covariates",
+        "as many for each cluster",
+    ),
 }

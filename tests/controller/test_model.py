@@ -10,6 +10,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Any, ClassVar
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -221,6 +222,7 @@ class Controller(RuleBasedStateMachine):
         assert [day for day, times in told.items() if times != 1] == []
 
 
+@pytest.mark.timeout(max(300, STEPS // 50))
 def test_the_controller_keeps_its_promises() -> None:
     Controller.steps = 0
     rounds = 0

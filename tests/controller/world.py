@@ -13,11 +13,12 @@ from controller.control import Action, Kill, LifecycleRequest
 from controller.decide import Flip, decide, release_now, settled
 from controller.errors import IllegalTransition
 from controller.events import Blackout, CatalogEntry, Undelivered
+from controller.experiment import Experiment
 from controller.killing import killed, standing
 from controller.lifecycle import ALLOWED, Lifecycle, apply, due_by_clock
 from controller.limits import keep_within
 from controller.price_rules import PriceChange
-from controller.roster import roster
+from controller.roster import Roster, roster
 from controller.schedule import MarketPlan
 from controller.wire import market_of
 
@@ -59,6 +60,7 @@ class World:
     #: (experiment, market, day) of every flip that was carried out
     delivered: list[tuple[str, str, object]] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
+    layouts: dict[tuple[str, bool], Roster] = field(default_factory=dict)
     requests: int = 0
     #: what happened how often: a model that reaches nothing proves nothing
     reached: Counter[str] = field(default_factory=Counter)
@@ -91,6 +93,13 @@ class World:
                 kept.append(change)
                 last = change.price_minor
         return tuple(kept)
+
+    def layout(self, experiment: Experiment, stopped: bool) -> Roster:
+        """The experiment's roster, laid out once."""
+        key = (experiment.name, stopped)
+        if key not in self.layouts:
+            self.layouts[key] = roster(experiment, stopped=stopped)
+        return self.layouts[key]
 
     # --- what happens ---
 
@@ -129,7 +138,7 @@ class World:
         shown = life.shows == "design" or life.state == "scheduled"
         for market in life.experiment.units_by_market():
             held_back = not shown or self._killed(name, market) is not None
-            layout = roster(life.experiment, stopped=held_back)
+            layout = self.layout(life.experiment, held_back)
             plan = self.plans.get((name, market), MarketPlan())
             through = plan.decided_through
             if not held_back and plan.released and through is not None and through < life.experiment.end:
@@ -156,7 +165,7 @@ class World:
 
     def _at_once(self, name: str, markets: Iterable[str]) -> None:
         for market in markets:
-            flip = release_now(roster(self.lives[name].experiment), market, self.now, self.catalog)
+            flip = release_now(self.layout(self.lives[name].experiment, False), market, self.now, self.catalog)
             mine = [
                 p for p in flip.proposals
                 for lease in (self.holding(p.unit, self.now), *self._ahead(p.unit))

@@ -119,6 +119,32 @@ def test_a_broken_definition_names_every_rule_and_exits_3(tmp_path: Path) -> Non
         assert f"{field} = " in printed
 
 
+def test_validate_checks_what_can_be_checked_without_the_system(tmp_path: Path) -> None:
+    for file in FILES:
+        assert "keeps every rule" in flipside("experiment", "validate", str(file))
+    (tmp_path / "catalog.jsonl").write_text("\n".join(e.model_dump_json() for e in a_catalog().values()))
+    printed = flipside("experiment", "validate", str(FILES[0]), "--catalog", str(tmp_path / "catalog.jsonl"), code=3)
+    assert "a unit must be in the catalog" in printed
+
+
+def documented(page: str) -> list[str]:
+    """The commands in a page's fences."""
+    text = (EXAMPLES.parents[1] / "docs" / page).read_text()
+    return [line for fence in text.split("```")[1::2] for line in fence.splitlines() if line.startswith("flipside ")]
+
+
+@pytest.mark.parametrize("command", documented("designs.md"))
+def test_every_command_of_the_page_on_designs_runs(command: str, tmp_path: Path) -> None:
+    experiment = an_experiment()
+    (tmp_path / "registered.json").write_text(published(experiment).model_dump_json())
+    written(tmp_path / "assignment-log.jsonl", a_log(experiment))
+    places = {"examples/": f"{EXAMPLES.parent}/", "registered.json": f"{tmp_path}/registered.json",
+              "assignment-log.jsonl": f"{tmp_path}/assignment-log.jsonl"}  # fmt: skip
+    for name, place in places.items():
+        command = command.replace(name, place)
+    assert flipside(*command.split()[1:])
+
+
 # --- documents -------------------------------------------------------------------------------------------------------
 
 
