@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from tempfile import TemporaryDirectory
 
@@ -27,6 +28,17 @@ from streams.settings import Settings
 from streams.store.redis import RedisStore
 
 Duty = Callable[[asyncio.Event], Awaitable[None]]
+#: how long a duty may take to end its turn
+STOP_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How the duties of a worker are: one that is over sets ``stop``, and tells here if something went wrong."""
+
+    stop: asyncio.Event
+    faults: list[BaseException] = field(default_factory=list)
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 @asynccontextmanager
@@ -58,8 +70,7 @@ def build_app(
     parts: Parts,
     catalog: Catalog,
     duties: Sequence[Duty],
-    stop: asyncio.Event,
-    faults: list[BaseException],
+    watch: Watch,
     scratch: str,
 ) -> faust.App:
     """A Faust app with the agents and, in the same worker, the batch duties as services.
@@ -91,7 +102,7 @@ def build_app(
     )
     add_agents(app, parts, catalog)
     for duty in duties:
-        app.service(_service(duty, stop, faults))
+        app.service(_service(duty, watch))
     return app
 
 
@@ -111,18 +122,21 @@ def faust_credentials(settings: Settings) -> object | None:
     return None
 
 
-def _service(duty: Duty, stop: asyncio.Event, faults: list[BaseException]) -> type[Service]:
+def _service(duty: Duty, watch: Watch) -> type[Service]:
     """A duty as a mode service: once one is over, for whatever reason, the worker stops and the others take over."""
 
     class DutyService(Service):
         @Service.task
         async def _run(self) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            watch.under_way.add(task)
             try:
-                await duty(stop)
+                await duty(watch.stop)
             except Exception as error:  # told by `run_worker`, which ends with it
-                faults.append(error)
+                watch.faults.append(error)
             finally:
-                stop.set()
+                watch.stop.set()
 
     return DutyService
 
@@ -171,15 +185,18 @@ async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callab
             duties.append(partial(follow_ticks, parts, clock))
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
-        faults: list[BaseException] = []
-        app = build_app(parts, catalog, duties, stop, faults, scratch)
+        watch = Watch(stop)
+        app = build_app(parts, catalog, duties, watch, scratch)
         await app.start()
         parts.log.info("worker started", kafka=settings.kafka, namespace=settings.namespace, clock=settings.clock)
         if on_ready is not None:
             on_ready()
         await stop.wait()
+        # Each duty ends at the end of its turn; Faust would cut it off in the middle.
+        if watch.under_way:
+            await asyncio.wait(watch.under_way, timeout=STOP_SECONDS)
         await app.stop()
-        if faults:
-            raise faults[0]
+        if watch.faults:
+            raise watch.faults[0]
     finally:
         await catalog.stop()
