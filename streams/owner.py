@@ -63,6 +63,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._shards: dict[int, Shard] = {}
         #: shards that were taken from us, until the group gives out anew
         self._lost: set[int] = set()
+        #: shards whose background duties were refused by the store
+        self._fenced: dict[int, Fenced] = {}
         self._consumer = AIOKafkaConsumer(
             **parts.connection,
             group_id=parts.topic("flipside.owner"),
@@ -87,6 +89,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take_over_assigned(self) -> None:
         """Own every shard that the group has given us, but for those that a newer owner has."""
+        while self._fenced:
+            await self._give_way(*self._fenced.popitem())
         for partition in sorted(self._consumer.assignment(), key=lambda p: p.partition):
             if partition.partition not in self._shards and partition.partition not in self._lost:
                 await self._take_over(partition)
@@ -127,6 +131,14 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._parts.metrics.shards_owned.set(len(self._shards))
         self._parts.log.info("shard let go", shard=number, epoch=shard.epoch)
 
+    async def _give_way(self, number: int, error: Fenced) -> None:
+        """Let a shard go that the store does not know as ours; claim it anew only if nobody newer has it."""
+        self._parts.metrics.fenced.inc()
+        self._parts.log.warning("fenced", shard=number, newer_owner=error.newer, error=str(error))
+        if error.newer:
+            self._lost.add(number)
+        await self._release(number)
+
     async def _guarded(self, shard: Shard, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Keep a background duty going through passing faults; a fence ends it for good."""
         pause = 0.1
@@ -135,8 +147,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 await run()
             except asyncio.CancelledError:
                 raise
-            except Fenced:
-                self._parts.metrics.fenced.inc()
+            except Fenced as error:
+                self._fenced[shard.number] = error
                 return
             except Exception:  # whatever passes must not end the shard's duties; it is logged, counted and tried again
                 self._parts.log.exception("tried again", duty=name, shard=shard.number, pause_seconds=pause)
@@ -180,10 +192,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 rejected = Rejected(record, "unreadable", str(error))
                 await self._parts.reject([rejected], self._parts.clock.now())
             except Fenced as error:
-                self._parts.metrics.fenced.inc()
-                self._parts.log.warning("fenced", shard=number, epoch=shard.epoch, error=str(error))
-                self._lost.add(number)
-                await self._release(number)
+                await self._give_way(number, error)
             except BaseException:
                 # Half decided: whoever takes the shard over next, we too, begins again with this tick.
                 await self._release(number)
