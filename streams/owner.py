@@ -168,7 +168,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             except Fenced as error:
                 self._parts.metrics.fenced.inc()
                 self._parts.log.warning("fenced", shard=number, epoch=shard.epoch, error=str(error))
-                await self._release(number)
+                # A rebalance may have made us its owner anew meanwhile, with a greater epoch: that one stays.
+                if self._shards.get(number) is shard:
+                    await self._release(number)
 
     async def _hear_ownership(self, shard: Shard, record: Incoming) -> None:
         if record.offset > shard.epoch:
