@@ -243,8 +243,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             decisions = [] if stale else [d for r in shard.rosters.values() for d in self._decide(shard, r, at)]
             plans: dict[str, MarketPlan] = {}
             records: list[tuple[str, str]] = []
-            for decision in decisions:
-                outcome = await self._parts.store.flip(shard.number, shard.epoch, decision.flip)
+            outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, [d.flip for d in decisions])
+            for decision, outcome in zip(decisions, outcomes, strict=True):
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
                 # What a release could not write is as little let go as what it kept.
                 plans[key] = settled(decision, outcome.kept + len(outcome.withheld))

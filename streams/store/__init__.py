@@ -173,6 +173,10 @@ class Store(Protocol):
         """
         ...
 
+    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
+        """Several flips, one after the other, each as by `flip`; one that is refused ends the row."""
+        ...
+
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
     ) -> None:

@@ -117,6 +117,9 @@ class MemoryStore:
             outcome += self._flip(self._shards[shard], epoch, flip, batch)
         return outcome
 
+    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
+        return [await self.flip(shard, epoch, flip) for flip in flips]
+
     def _flip(self, shard: _Shard, epoch: int, flip: Flip, batch: Sequence[Proposal]) -> Outcome:
         shard.own(epoch)
         registered = self._registrations.get(flip.experiment)
