@@ -178,7 +178,7 @@ class RedisStore:
             if fence is None:
                 raise
             held, mine = int(fence[1]), calls[0][0]
-            owner = f"belongs to the owner with epoch {held}" if held >= 0 else "belongs to nobody: the store is empty"
+            owner = f"belongs to the owner with epoch {held}" if held >= 0 else "belongs to nobody (claim it first)"
             raise Fenced(f"{keys[0]} {owner}, not to the one with {mine}", newer=held > int(mine)) from error
 
     # --- shards -----------------------------------------------------------------------------------------------------
