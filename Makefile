@@ -80,6 +80,14 @@ calibrate: bench-calibration ## coverage of every interval and size of every tes
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics
 	$(BIN)/python -m flipside.schemas
 
+.PHONY: reference
+reference: $(INSTALLED) ## write the reference part of docs/commands.md anew from the commands and the settings
+	$(BIN)/python -m flipside.reference
+
+.PHONY: examples
+examples: $(INSTALLED) ## write the generated sales of examples/ anew
+	$(BIN)/python -m flipside.sample
+
 .PHONY: lock
 lock: $(INSTALLED) ## the lock files anew from pyproject.toml; what is pinned stays (ARGS=--upgrade moves it)
 	$(BIN)/$(COMPILE) $(ARGS) pyproject.toml -o requirements.lock

@@ -20,7 +20,15 @@ from controller.schedule import MarketPlan
 
 
 class Fenced(FlipsideError):
-    """A newer owner has taken the shard: whoever gets this stops deciding for it, at once."""
+    """The store does not know the caller as the shard's owner: whoever gets this stops deciding for it, at once.
+
+    ``newer``: another has taken the shard over since. Otherwise the store has come back older than its owner, who may
+    claim the shard again.
+    """
+
+    def __init__(self, message: str, *, newer: bool) -> None:
+        super().__init__(message)
+        self.newer = newer
 
 
 class StoreRefuses(CannotReach):

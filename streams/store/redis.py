@@ -164,10 +164,11 @@ class RedisStore:
             held = str(error).partition("FENCED ")[2].partition(" ")[0]
             if held == "-1":
                 raise Fenced(
-                    f"{keys[0]}: nobody owns this shard (the store is new, or empty): claim it first"
+                    f"{keys[0]}: nobody owns this shard (the store is new, or empty): claim it first", newer=False
                 ) from error
             if held:
-                raise Fenced(f"{keys[0]} belongs to the owner with epoch {held}, not to this one") from error
+                said = f"{keys[0]} belongs to the owner with epoch {held}, not to the one with {args[0]}"
+                raise Fenced(said, newer=int(held) > int(args[0])) from error
             raise
 
     # --- shards -----------------------------------------------------------------------------------------------------
