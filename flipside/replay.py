@@ -6,13 +6,14 @@ client), the shop's sales and its rivals' prices. It knows the truth, because it
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.structs import ConsumerRecord
 
 from controller.codec import Record, decode, encode
 from controller.errors import FlipsideError
@@ -173,19 +174,31 @@ class Reader:
     async def poll(self, wait_ms: int = 10) -> list[Message]:
         """New messages, also kept."""
         new = []
-        for records in (await self._consumer.getmany(timeout_ms=wait_ms)).values():
-            for record in records:
-                try:
-                    new.append(decode(record.headers, record.value or b""))
-                except FlipsideError:
-                    self.others.append(record)
+        for record in await self.fetch(wait_ms):
+            try:
+                new.append(decode(record.headers, record.value or b""))
+            except FlipsideError:
+                self.others.append(record)
         self.messages += new
         return new
 
+    async def fetch(self, wait_ms: int) -> list[ConsumerRecord]:
+        """New records as they are; none is kept."""
+        return [r for records in (await self._consumer.getmany(timeout_ms=wait_ms)).values() for r in records]
+
+    async def ends(self) -> Mapping[TopicPartition, int]:
+        """Where each partition ends now."""
+        found: Mapping[TopicPartition, int] = await self._consumer.end_offsets(self._partitions)
+        return found
+
+    async def reached(self, ends: Mapping[TopicPartition, int]) -> bool:
+        """Whether all before these ends has been read."""
+        return all([await self._consumer.position(p) >= end for p, end in ends.items()])
+
     async def drain(self) -> None:
         """Read everything that is there now."""
-        ends = await self._consumer.end_offsets(self._partitions)
-        while any([await self._consumer.position(p) < end for p, end in ends.items()]):
+        ends = await self.ends()
+        while not await self.reached(ends):
             await self.poll(100)
 
 
