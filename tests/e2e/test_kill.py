@@ -77,7 +77,7 @@ async def disturbed(settings: Settings, victims: tuple[str, ...]) -> Result:
 async def test_killed_three_times_it_decides_and_estimates_the_same_to_the_last_digit(
     servers: Servers, namespace: str, eventful: Outcome, victims: tuple[str, ...]
 ) -> None:
-    result = await disturbed(servers.settings(namespace, session_timeout_ms=1500), victims)
+    result = await disturbed(servers.settings(namespace, session_timeout_ms=4000), victims)
     calm = eventful.result
     assert result.design_hash == calm.design_hash
     assert decisions(result.log) == decisions(calm.log)
@@ -88,7 +88,8 @@ async def test_killed_three_times_it_decides_and_estimates_the_same_to_the_last_
     different = {
         (*place, name): (expected[place][name], value)
         for place, estimate in found.items()
+        # Not the revision: a crash between two steps of a closing may announce the same rows as one revision more.
         for name, value in estimate.items()
-        if value != expected[place][name]
+        if name != "revision" and value != expected[place][name]
     }
     assert different == {}
