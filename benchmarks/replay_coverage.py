@@ -46,9 +46,10 @@ def main() -> None:
             whole = result.events_counted == result.events_in == history.rows and not result.violations
             if not whole:
                 raise SystemExit(f"seed {seed}: {result.events_counted} of {history.rows} sales counted")
+            outcome = "inside" if inside else "MISSED"
             console.print(
                 f"effect {effect:+.2f} seed {seed}: {result.estimate:+.4f} "
-                f"[{result.ci_low:+.4f}, {result.ci_high:+.4f}] {'inside' if inside else 'MISSED'} in {result.seconds:.0f} s"
+                f"[{result.ci_low:+.4f}, {result.ci_high:+.4f}] {outcome} in {result.seconds:.0f} s"
             )
             found.append((result.estimate, result.se, inside, result.seconds))
         n = len(found)
