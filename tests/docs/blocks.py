@@ -77,7 +77,7 @@ def adapted(script: str) -> str:
 def run(
     found: list[Block], folder: Path, environment: Mapping[str, str], addresses: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Run blocks one after the other in a folder; returns each command with what it printed, checked against the page."""
+    """Run blocks in a folder; returns each command with what it printed, checked against the page."""
     done = []
     for block in found:
         for script, printed in block.commands():

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import generate_latest
+from typer.testing import CliRunner
 
 from analysis.study import State
 from controller.events import Estimate
+from flipside.cli import app
 from flipside.reference import PAGE, commands, with_reference
 from flipside.schemas import ROOT
 from streams.metrics import Metrics
@@ -51,12 +53,14 @@ def test_the_reference_is_what_the_code_has() -> None:
 
 @pytest.mark.parametrize("name", ["flipside", *(name for name, _ in commands())])
 def test_every_command_explains_itself(name: str) -> None:
-    said = subprocess.run(
-        [sys.executable, "-m", *name.split(), "--help"], capture_output=True, text=True, timeout=60, check=True
-    ).stdout
-    assert "Usage:" in said
-    options = [option for found, command in commands() if found == name for p in command.params for option in p.opts]
-    assert all(option in said for option in options if option.startswith("--") and len(option) < 20)
+    result = CliRunner().invoke(app, [*name.split()[1:], "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Usage:" in result.output
+
+
+def test_help_is_there_from_the_shell() -> None:
+    done = subprocess.run([sys.executable, "-m", "flipside", "--help"], capture_output=True, text=True, check=True)
+    assert all(name.split()[1] in done.stdout for name, _ in commands())
 
 
 def test_every_setting_and_option_says_what_it_is_for() -> None:
