@@ -113,7 +113,8 @@ class Ledger:
         tally = self._tallies[market, day]
         held = tally.rows.get(unit)
         if held is not None:
-            if held.revision >= message.revision:
+            # A worker that died between publishing and noting it counts on under the same revision.
+            if (held.revision, held.events) >= (message.revision, message.events):
                 return
             tally.events -= held.events
         tally.rows[unit] = Sold(

@@ -64,7 +64,9 @@ def check(
             violations.append(Violation("ahead", f"{where} was decided at {record.decided_at}, not before"))
         block = design.block_on(experiment, record.day)
         if block is not None:
-            arms = drawn.setdefault(block.index, design.arms(experiment, block))
+            if block.index not in drawn:
+                drawn[block.index] = design.arms(experiment, block)
+            arms = drawn[block.index]
             planned = experiment.arms[arms[record.cluster]].name
             if record.planned_arm != planned:
                 violations.append(Violation("determinism", f"{where} planned {record.planned_arm}, the draw {planned}"))

@@ -80,8 +80,6 @@ class Progress:
     blocked: int
     estimate: Estimate | None
     seconds: float
-    #: from the start of the replay to the first assignment that a pricing system held
-    first_assignment_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +94,8 @@ class Plan:
     #: called at the start of each period, before its assignments are due: where tests kill and poison
     on_period: Callable[["Replayer", int], Awaitable[None]] | None = None
     on_progress: Callable[[Progress], None] | None = None
+    #: called with the seconds from the start of the replay, when a pricing system first holds an assignment
+    on_first_assignment: Callable[[float], None] = lambda seconds: None
     #: asked while waiting: raises if a process that we depend on has ended
     check_alive: Callable[[], None] = lambda: None
 
@@ -158,7 +158,6 @@ class Replayer:
         self._panel = Reader(settings, [PANEL])
         self._dead = Reader(settings, [DEAD_LETTER])
         self._shown: list[Estimate] = []
-        self._arms: dict[str, str] = {}
         self.events_in = 0
         self.markets: tuple[Market, ...] = ()
         #: market -> last closed day
@@ -245,6 +244,7 @@ class Replayer:
             missing = shop.informed(experiment.units, local.start)
             if self.first_assignment_seconds is None and missing < len(experiment.units):
                 self.first_assignment_seconds = time.monotonic() - self._started
+                plan.on_first_assignment(self.first_assignment_seconds)
             return missing == 0
 
         await self._until(f"the assignments of {day}", informed)
@@ -252,7 +252,7 @@ class Replayer:
         await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
         self.events_in += len(traded["sale"])
         await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
-        await self._report(number, day)
+        await self._report(number, day, len(traded["applied"]))
 
     async def _closed_up_to(self, number: int, day: date) -> bool:
         """Whether every market has closed the period that lies PERIODS_AHEAD back."""
@@ -264,8 +264,8 @@ class Replayer:
         wanted = day - PERIODS_AHEAD * ONE_DAY
         return number < PERIODS_AHEAD or all(self._closed.get(m, date.min) >= wanted for m in markets)
 
-    async def _report(self, number: int, day: date) -> None:
-        today = [m for m in await self._log.poll(1) if isinstance(m, Assignment) and m.day == day]
+    async def _report(self, number: int, day: date, flips: int) -> None:
+        decided = [m for m in await self._log.poll(1) if isinstance(m, Assignment)]
         latest = self._latest(await self._estimates.poll(1)) or self._shown
         self._shown = latest[-1:]
         if self.plan.on_progress is not None:
@@ -275,20 +275,12 @@ class Replayer:
                     periods=len(self.plan.history.periods),
                     day=day,
                     events=self.events_in,
-                    flips=self._flipped(today),
-                    blocked=sum(m.arm != m.planned_arm for m in today),
+                    flips=flips,
+                    blocked=sum(m.arm != m.planned_arm for m in decided),
                     estimate=latest[-1] if latest else None,
                     seconds=time.monotonic() - self._started,
-                    first_assignment_seconds=self.first_assignment_seconds,
                 )
             )
-
-    def _flipped(self, today: Sequence[Assignment]) -> int:
-        """How many units changed their arm."""
-        control = self.plan.experiment.control.name
-        changed = sum(self._arms.get(m.unit, control) != m.arm for m in today)
-        self._arms |= {m.unit: m.arm for m in today}
-        return changed
 
     @staticmethod
     def _latest(messages: Sequence[Message]) -> list[Estimate]:

@@ -61,7 +61,7 @@ async def demo(*arguments: str) -> Demo:
     async for line in process.stdout:
         lines.append(line.decode().rstrip())
         memory |= peaks(process.pid)
-        if lines[-1].startswith("first assignment consumed"):
+        if "holds its first assignment" in lines[-1]:
             first = time.monotonic() - started
     assert process.stderr is not None
     errors = (await process.stderr.read()).decode()
