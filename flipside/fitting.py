@@ -179,10 +179,6 @@ def _balance(fitted: Experiment, history: History, before: int) -> Balance:
         for row in week:
             if row.unit in clusters_of:
                 sold.setdefault(clusters_of[row.unit], []).append(row.packs)
-    strangers = sorted(set(clusters_of.values()) - set(sold))
-    if strangers:
-        raise DoesNotFit(
-            f"{', '.join(strangers[:3])} sold nothing in the {before} weeks before the start, so that balance has no"
-            " covariates of them; begin later by --pre-weeks, or balance by nothing"
-        )
-    return balance.model_copy(update={"covariates": {name: (fmean(packs),) for name, packs in sorted(sold.items())}})
+    # A cluster that sold nothing before the start is ranked as such: strata may rest on anything known beforehand.
+    before_start = {name: (fmean(sold.get(name, [0])),) for name in fitted.cluster_names()}
+    return balance.model_copy(update={"covariates": before_start})

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from controller.topics import TOPICS
 from controller.experiment import Experiment
+from controller.topics import TOPICS
 from flipside.fitting import fit
 from flipside.history import History
 from flipside.processes import Child

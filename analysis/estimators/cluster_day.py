@@ -116,7 +116,7 @@ def cluster_day_difference(
     if clusters < 2:
         raise NotEstimable("one cluster: there is nobody to compare it with")
     sharing, group = _sharing(draws, len(outcome))
-    drawn = np.ones(len(outcome), dtype=np.bool_) if draws is None else draws.any(axis=1)
+    drawn: BoolArray = np.ones(len(outcome), dtype=np.bool_) if draws is None else np.asarray(draws.any(axis=1))
     observed = np.isfinite(outcome)
     usable = observed & drawn[:, np.newaxis]
     for seen, name in ((usable & treated, "the arm"), (usable & ~treated, "control")):
