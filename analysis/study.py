@@ -40,9 +40,9 @@ class State(IntEnum):
     WASHOUT = -5
     UNSETTLED = -6
     #: before the start, at list price: nothing to compare, but to forecast from
-    PRE_PERIOD = -7
+    PRE_PERIOD = -9
     #: before the start, while another experiment held the unit
-    OTHER_EXPERIMENT = -8
+    OTHER_EXPERIMENT = -10
 
 
 @dataclass(frozen=True, slots=True)

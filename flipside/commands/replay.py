@@ -37,9 +37,12 @@ def replay(
     to the history; the effect is planted in every arm but control. Exit code 0 if no promise was broken, 2 otherwise.
     """
     import asyncio
+    import sys
 
     from flipside.documents import read_experiment
+    from flipside.fitting import fit
     from flipside.history import read_history
+    from flipside.replay import FIRST_DAY
     from flipside.replaying import ReplayOptions, run_replay
     from flipside.view import print_json, progress_bar, summary
 
@@ -47,6 +50,11 @@ def replay(
     chosen = seed or (definition.seed if definition else "7")
     options = ReplayOptions(effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks)
     history = read_history(folder).first(weeks)
+    if definition is not None:
+        fitted = fit(definition, history, FIRST_DAY, chosen, pre_weeks)
+        lasting, days = len(history.periods), fitted.experiment.days
+        print(f"{fitted.before} weeks before the start, {days} of the experiment, of {lasting} weeks", file=sys.stderr)
+        history = history.first(fitted.before + days)
     with progress_bar(len(history.periods), "weeks") as advance:
         result = asyncio.run(run_replay(history, options, on_progress=advance))
     if as_json:

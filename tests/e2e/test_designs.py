@@ -1,5 +1,6 @@
 """Each design through the whole system on real servers: no promise broken, every sale counted, the effect found."""
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +8,18 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.replay_designs import DESIGNS, definition
+from controller.design import Block
+from controller.designs import design_of
+from controller.events import Assignment
+from controller.experiment import Experiment
+from controller.periods import day_start
+from flipside.checks import check
 from flipside.cli import app
 from flipside.history import read_history
 from flipside.market import made_up_history
 from flipside.replay import Result
 from flipside.replaying import ReplayOptions, run_replay
+from tests.analysis.traffic import assignment, experiment, registered
 from tests.parts.kafka import Kafka
 
 EFFECT = -0.10
@@ -107,3 +115,22 @@ def test_a_definition_that_does_not_fit_the_weeks_is_told_which_field_and_what_t
     found = CliRunner().invoke(app, ["replay", str(write_week(tmp_path, 12)), "--design", str(file)])
     assert found.exception is not None
     assert str(found.exception).startswith(says)
+
+
+def lease(plan: Experiment, day: date, arm: str, **more: object) -> Assignment:
+    """One unit's arm from a day to the end of its block."""
+    block = design_of(plan).block_on(plan, day)
+    assert block is not None
+    ends = day_start(block.end, plan.time_zones()["m00"])
+    return assignment(plan, "m00/p0", day, arm, expires_at=ends, block=block.index, **more)
+
+
+def test_a_lease_over_a_block_may_be_renewed_each_day_but_not_with_another_arm() -> None:
+    plan = experiment(markets=4, products=1, days=6, design={"kind": "blocked_switchback", "block_days": 3})
+    drawn = plan.arms[design_of(plan).arms(plan, Block(0, plan.start, plan.end))["m00"]].name
+    other = next(arm.name for arm in plan.arms if arm.name != drawn)
+    days = [plan.start + timedelta(days=k) for k in range(2)]
+    renewed = [lease(plan, day, drawn) for day in days]
+    assert check(registered(plan), renewed, [])[1] == []
+    changed = [renewed[0], lease(plan, days[1], other, planned_arm=drawn)]
+    assert [violation.promise for violation in check(registered(plan), changed, [])[1]] == ["one price"]
