@@ -73,7 +73,8 @@ def check(
         previous = last.get(record.unit)
         unbroken = previous is not None and (previous.expires_at is None or previous.expires_at >= record.effective_at)
         before = previous.arm if previous is not None and unbroken else control
-        if previous is not None and previous.expires_at is not None and previous.expires_at > record.effective_at:
+        # A lease over a block of days is renewed on each of them; what must not overlap is another arm.
+        if previous is not None and previous.arm != record.arm and _runs_into(previous, record):
             violations.append(Violation("one price", f"{where} overlaps {previous.id}"))
         if record.arm != before:
             flips += 1
@@ -83,6 +84,10 @@ def check(
             blocked += 1
         last[record.unit] = record
     return Census(flips, blocked, len(decisions), repeated), violations
+
+
+def _runs_into(previous: Assignment, record: Assignment) -> bool:
+    return previous.expires_at is not None and previous.expires_at > record.effective_at
 
 
 def _covered(windows: Iterable[Blackout], record: Assignment) -> bool:
