@@ -15,7 +15,8 @@ from controller.events import Blackout, Scope
 from controller.periods import day_start
 from flipside.history import TIME_ZONE
 from flipside.market import made_up_history
-from flipside.replay import FIRST_DAY, Plan, Progress, Result, default_experiment, replayer
+from flipside.played import Progress, Result
+from flipside.replay import FIRST_DAY, Plan, default_experiment, replayer
 from flipside.replaying import ReplayOptions, parts
 from streams.app import run_worker
 from streams.kafka import connection

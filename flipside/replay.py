@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 
@@ -25,7 +25,6 @@ from controller.events import (
     Refused,
     Registered,
     Tick,
-    UnitDay,
 )
 from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays
 from controller.periods import period
@@ -43,9 +42,8 @@ from controller.topics import (
     SALE,
     TICK,
 )
-from controller.wire import Message
-from flipside.checks import Census, Violation, check, check_shown
 from flipside.history import CURRENCY, TIME_ZONE, History
+from flipside.played import Progress, Result, judged, of_units_sold
 from flipside.reader import Reader
 from flipside.shop import Shop, plain
 from flipside_client import Assignments
@@ -68,21 +66,6 @@ class ReplayFailed(FlipsideError):
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a replay is: what a live view shows."""
-
-    period: int
-    periods: int
-    day: date
-    events: int
-    #: units whose arm changed for this day, and units that a blackout kept
-    flips: int
-    blocked: int
-    estimate: Estimate | None
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Plan:
     """What to replay."""
 
@@ -100,34 +83,6 @@ class Plan:
     on_first_assignment: Callable[[float], None] = lambda seconds: None
     #: asked while waiting: raises if a process that we depend on has ended
     check_alive: Callable[[], None] = lambda: None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What came out, against what was planted."""
-
-    experiment: str
-    design_hash: str
-    truth: float
-    estimate: float | None
-    se: float | None
-    ci_low: float | None
-    ci_high: float | None
-    cells: int
-    events_in: int
-    events_counted: int
-    dead_lettered: int
-    revisions: int
-    flips: int
-    flips_blocked: int
-    violations: int
-    seconds: float
-    #: why there is no estimate, if there is none
-    reason_absent: str | None = None
-    first_assignment_seconds: float | None = None
-    broken_promises: tuple[Violation, ...] = ()
-    estimates: tuple[Estimate, ...] = ()
-    log: tuple[Assignment, ...] = field(default=(), repr=False)
 
 
 def default_experiment(history: History, name: str, seed: str) -> Experiment:
@@ -280,7 +235,7 @@ class Replayer:
 
     async def _report(self, number: int, day: date, flips: int) -> None:
         await self._hear(day)
-        latest = self._latest(await self._estimates.poll(1)) or self._shown
+        latest = of_units_sold(await self._estimates.poll(1), self.plan.experiment) or self._shown
         self._shown = latest[-1:]
         if self.plan.on_progress is not None:
             self.plan.on_progress(
@@ -295,13 +250,6 @@ class Replayer:
                     seconds=time.monotonic() - self._started,
                 )
             )
-
-    def _latest(self, messages: Sequence[Message]) -> list[Estimate]:
-        """Estimates of the first treated arm's effect on units sold, in the order of their days."""
-        arm = self.plan.experiment.arms[1].name
-        units = [m for m in messages if isinstance(m, Estimate) and (m.metric, m.arm) == ("units", arm)]
-        found = [m for m in units if m.through is not None]
-        return sorted(found, key=lambda e: (e.through or date.min, e.revision))
 
     async def _finish(self, registered: Registered, shop: Shop) -> Result:
         """Let the last day end, the units go back to control, and the last number arrive."""
@@ -335,45 +283,19 @@ class Replayer:
         return self._result(registered, shop)
 
     def _result(self, registered: Registered, shop: Shop) -> Result:
-        experiment = registered.experiment
-        log = tuple(m for m in self._log.messages if isinstance(m, Assignment) and m.experiment == experiment.name)
-        census: Census
-        census, violations = check(registered, log, self.plan.blackouts)
-        shown = {
-            (unit, experiment.start + timedelta(days=number - self.plan.before)): arm
-            for (unit, number), arm in shop.observed.items()
-        }
-        violations += check_shown(log, shown, experiment.control.name)
-        rows: dict[tuple[str, date], UnitDay] = {}
-        for message in self._panel.messages:
-            if isinstance(message, UnitDay):
-                held = rows.get((message.unit, message.day))
-                if held is None or message.revision >= held.revision:
-                    rows[message.unit, message.day] = message
-        final = self._latest(self._estimates.messages)[-1]
-        relative = final.relative
-        return Result(
-            experiment=experiment.name,
-            design_hash=registered.design_hash,
+        start, before = registered.experiment.start, self.plan.before
+        return judged(
+            registered,
+            log=self._log.messages,
+            panel=self._panel.messages,
+            estimates=self._estimates.messages,
+            shown={(unit, start + (number - before) * ONE_DAY): arm for (unit, number), arm in shop.observed.items()},
+            blackouts=self.plan.blackouts,
             truth=self.plan.effect,
-            estimate=relative.value if relative else None,
-            se=relative.se if relative else None,
-            ci_low=relative.ci_low if relative else None,
-            ci_high=relative.ci_high if relative else None,
-            cells=final.cells,
             events_in=self.events_in,
-            events_counted=sum(row.events for row in rows.values()),
             dead_lettered=len(self._dead.others),
-            revisions=sum(1 for row in rows.values() if row.revision),
-            flips=census.flips,
-            flips_blocked=census.flips_blocked,
-            violations=len(violations),
             seconds=round(time.monotonic() - self._started, 3),
-            reason_absent=final.reason_absent,
             first_assignment_seconds=self.first_assignment_seconds,
-            broken_promises=tuple(violations),
-            estimates=tuple(m for m in self._estimates.messages if isinstance(m, Estimate)),
-            log=log,
         )
 
 

@@ -11,8 +11,9 @@ from controller.experiment import Experiment
 from controller.topics import TOPICS
 from flipside.fitting import fit
 from flipside.history import History
+from flipside.played import Progress, Result
 from flipside.processes import Child
-from flipside.replay import FIRST_DAY, Plan, Progress, ReplayFailed, Result, default_experiment, replayer
+from flipside.replay import FIRST_DAY, Plan, ReplayFailed, default_experiment, replayer
 from streams.admin import create_topics
 from streams.embedded import embedded_broker, embedded_redis
 from streams.settings import Settings

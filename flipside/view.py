@@ -10,8 +10,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from flipside.replay import Progress as Step
-from flipside.replay import Result
+from flipside.played import Progress as Step
+from flipside.played import Result
 
 ROWS_SHOWN = 14
 #: columns of the interval's drawing, and the effect at its two ends

@@ -15,7 +15,8 @@ from aiokafka.structs import ConsumerRecord
 from controller.events import Assignment, Estimate
 from flipside.history import History
 from flipside.market import made_up_history
-from flipside.replay import Plan, ReplayFailed, Result, default_experiment, replayer
+from flipside.played import Result
+from flipside.replay import Plan, ReplayFailed, default_experiment, replayer
 from flipside.replaying import Processes, processes
 from streams.admin import create_topics
 from streams.kafka import connection

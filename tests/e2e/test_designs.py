@@ -17,7 +17,7 @@ from flipside.checks import check
 from flipside.cli import app
 from flipside.history import read_history
 from flipside.market import made_up_history
-from flipside.replay import Result
+from flipside.played import Result
 from flipside.replaying import ReplayOptions, run_replay
 from tests.analysis.traffic import assignment, experiment, registered
 from tests.parts.kafka import Kafka

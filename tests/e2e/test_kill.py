@@ -8,9 +8,10 @@ import pytest
 
 from controller.events import Assignment, UnitDay
 from controller.topics import ASSIGNMENT_LOG, PANEL, SALE
+from flipside.played import Result
 from flipside.processes import Child
 from flipside.reader import Reader
-from flipside.replay import FIRST_DAY, Result, replayer
+from flipside.replay import FIRST_DAY, replayer
 from streams.settings import Settings
 from tests.e2e.eventful import DAYS, PRODUCTS, STORES, Outcome, eventful_plan
 from tests.e2e.running import Servers, decisions, final_estimates, running

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from flipside.history import read_history
-from flipside.replay import Result
+from flipside.played import Result
 from tests.e2e.running import Servers, final_estimates, plan, replay
 
 pytestmark = pytest.mark.broker
