@@ -37,6 +37,8 @@ class State(IntEnum):
     RELEASED = -4
     WASHOUT = -5
     UNSETTLED = -6
+    LIMIT = -7
+    DROPPED = -8
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from controller.control import Kill
 from controller.decide import Flip
 from controller.errors import CannotReach
 from controller.events import Blackout
@@ -31,11 +32,13 @@ from controller.schedule import MarketPlan
 from controller.wire import from_milliseconds, milliseconds
 from streams.patience import patiently
 from streams.store import (
+    NOTHING,
     Cell,
     DirtyCell,
     Fenced,
     OutboxEntry,
     Outcome,
+    PastPrices,
     Registration,
     RivalPrice,
     StoreRefuses,
@@ -49,6 +52,7 @@ ANSWER_SECONDS = 5.0
 #: because connecting anew has retries and timeouts of its own
 RETRIES = 3
 PATIENCE = 4
+UNITS_PER_READ = 2000
 
 #: the first word of a refusal -> what to do about it
 REMEDIES = {
@@ -180,15 +184,33 @@ class RedisStore:
         stored = await self._ask(self._redis.hgetall(self._shard(shard, "plans")))
         return {key: _plan(text) for key, text in stored.items()}
 
-    async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
+    async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
         header = json.dumps(encoding.flip_header(flip))
-        keys = [self._shard(shard, k) for k in ("epoch", "units", "blackouts", "outbox", "sequence", "hashes")]
+        names = ("epoch", "units", "blackouts", "outbox", "sequence", "hashes", "prices")
+        keys = [self._shard(shard, name) for name in names]
+        kept_ms = round(remember.total_seconds() * 1000)
         outcome = Outcome()
         for batch in encoding.batches(flip.proposals):
-            reply = json.loads(await self._run("flip", keys, [epoch, header, json.dumps(encoding.rows(batch))]))
+            arguments = [epoch, header, json.dumps(encoding.rows(batch)), kept_ms]
+            reply = json.loads(await self._run("flip", keys, arguments))
             flips, blocked, kept, repeated, *withheld = reply
             outcome += Outcome(flips, blocked, kept, repeated, tuple(withheld[0]) if withheld else ())
         return outcome
+
+    async def past_prices(self, shard: int, units: Sequence[str]) -> dict[str, PastPrices]:
+        found: dict[str, PastPrices] = {}
+        for start in range(0, len(units), UNITS_PER_READ):
+            some = list(units[start : start + UNITS_PER_READ])
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hmget(self._shard(shard, "prices"), some)
+            pipe.hmget(self._shard(shard, "units"), some)
+            texts, states = await self._ask(pipe.execute())
+            for unit, text, state in zip(some, texts, states, strict=True):
+                if text is not None:
+                    _, _, _, on_control, _, expires, *_ = json.loads(state)
+                    lapses_at = from_milliseconds(expires) if expires and not on_control else None
+                    found[unit] = PastPrices(encoding.price_changes(text), lapses_at)
+        return found
 
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
@@ -220,6 +242,15 @@ class RedisStore:
 
     async def registrations_version(self, shard: int) -> int:
         return int(await self._ask(self._redis.get(self._shard(shard, "registrations-version"))) or 0)
+
+    async def put_kill(self, kill: Kill) -> None:
+        for shard in range(self._shards):
+            keys = [self._shard(shard, name) for name in ("kills", "registrations-version")]
+            await self._run("kill", keys, [kill.id, kill.model_dump_json()])
+
+    async def kills(self, shard: int) -> dict[str, Kill]:
+        stored = await self._ask(self._redis.hgetall(self._shard(shard, "kills")))
+        return {name: Kill.model_validate_json(body) for name, body in stored.items()}
 
     async def put_blackout(self, blackout: Blackout) -> None:
         for shard in range(self._shards):
