@@ -282,9 +282,12 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             records: list[tuple[str, str]] = []
             if not stale:
                 await self._carry_out(shard, at, plans, records)
-            for drawn in [] if stale else await self._drawn(shard, at):
-                decision = replace(drawn, flip=await self._safe(shard, drawn.flip))
-                outcome = await self._flip(shard, decision.flip)
+            drawn = [] if stale else await self._drawn(shard, at)
+            decisions = [replace(d, flip=await self._safe(shard, d.flip)) for d in drawn]
+            flips = [d.flip for d in decisions]
+            outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, flips, shard.remember)
+            shard.relay.wake()
+            for decision, outcome in zip(decisions, outcomes, strict=True):
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
                 # What a release could not write is as little let go as what it kept.
                 plans[key] = settled(decision, outcome.kept + len(outcome.withheld))

@@ -193,6 +193,12 @@ class Store(Protocol):
         """
         ...
 
+    async def flip_all(
+        self, shard: int, epoch: int, flips: Sequence[Flip], remember: timedelta = NOTHING
+    ) -> list[Outcome]:
+        """Several flips, one after the other, each as by `flip`; one that is refused ends the row."""
+        ...
+
     async def past_prices(self, shard: int, units: Sequence[str]) -> dict[str, PastPrices]:
         """What flips that were asked to remember did to the prices of units; a unit without any is left out."""
         ...

@@ -123,6 +123,11 @@ class MemoryStore:
             outcome += self._flip(self._shards[shard], epoch, flip, batch, remember)
         return outcome
 
+    async def flip_all(
+        self, shard: int, epoch: int, flips: Sequence[Flip], remember: timedelta = NOTHING
+    ) -> list[Outcome]:
+        return [await self.flip(shard, epoch, flip, remember) for flip in flips]
+
     def _flip(self, shard: _Shard, epoch: int, flip: Flip, batch: Sequence[Proposal], remember: timedelta) -> Outcome:
         shard.own(epoch)
         registered = self._registrations.get(flip.experiment)
