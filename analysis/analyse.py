@@ -7,15 +7,16 @@ of the order in which it was read.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import date, timedelta
 from importlib.metadata import version
 from typing import Literal
 
 import numpy as np
 
+from analysis.by_design import NO_PRE_PERIOD, Method, method_of
 from analysis.estimators.cluster_day import ClusterDayDifference, Effect, cluster_day_difference
 from analysis.ledger import Ledger
-from analysis.panel import FloatArray, IntArray
+from analysis.panel import BoolArray, FloatArray, IntArray
 from analysis.study import State, Study, UnitDays, outcome
 from controller.codec import key_of
 from controller.errors import NotEstimable
@@ -23,8 +24,9 @@ from controller.events import EffectEstimate, Estimate, PeriodClosed
 
 Metric = Literal["units", "revenue", "margin"]
 METRICS: tuple[Metric, ...] = ("units", "revenue", "margin")
-ESTIMATOR = "cluster_day_difference"
 CONFIDENCE = 0.95
+#: states of no cell of the experiment: its own missing days, and those before it
+BEFORE = (State.UNSETTLED, State.PRE_PERIOD, State.OTHER_EXPERIMENT)
 #: so many blocked cells are listed; all of them are counted
 BLOCKED_CELLS_LISTED = 1000
 CODE_VERSION = f"flipside {version('flipside')}"
@@ -78,22 +80,24 @@ def estimates(ledger: Ledger, study: Study, through: date) -> Iterator[Estimate]
     standing = ledger.standing(study, through)
     blocked = _blocked(study, days)
     experiment = study.roster.experiment
+    method = method_of(experiment)
+    draws = _draws(method, study, days)
     for metric in METRICS:
         values = outcome(days, metric)
         for arm in range(1, len(experiment.arms)):
             usable, left_out = _usable(days, values, metric, arm)
-            found, reason = _estimate(usable, days, arm)
+            found, reason = _estimate(method, draws, usable, days, arm)
             relative = _published(found.relative) if found else None
             if found and relative is None:
                 reason = "control's mean is not positive: there is nothing to be relative to"
-            counted = np.isfinite(usable)
+            counted = np.isfinite(usable[days.before :])
             yield Estimate(
                 experiment=experiment.name,
                 experiment_version=experiment.version,
                 design_hash=study.roster.design_hash,
                 metric=metric,
                 arm=experiment.arms[arm].name,
-                estimator=ESTIMATOR,
+                estimator=method.estimator,
                 absolute=_published(found.absolute) if found else None,
                 relative=relative,
                 reason_absent=reason,
@@ -114,7 +118,8 @@ def estimates(ledger: Ledger, study: Study, through: date) -> Iterator[Estimate]
 
 def _keys(study: Study) -> list[str]:
     experiment = study.roster.experiment
-    return [f"{experiment.name}/{metric}/{arm.name}/{ESTIMATOR}" for metric in METRICS for arm in experiment.arms[1:]]
+    name = method_of(experiment).estimator
+    return [f"{experiment.name}/{metric}/{arm.name}/{name}" for metric in METRICS for arm in experiment.arms[1:]]
 
 
 def _resume_after(study: Study, marks: list[Mark | None]) -> date | None:
@@ -124,27 +129,44 @@ def _resume_after(study: Study, marks: list[Mark | None]) -> date | None:
     return min(known) if known and len(known) == len(days) else None
 
 
-def _estimate(usable: FloatArray, days: UnitDays, arm: int) -> tuple[ClusterDayDifference | None, str | None]:
+def _draws(method: Method, study: Study, days: UnitDays) -> BoolArray:
+    """(T, L): none in the pre-period, then those of the design."""
+    during = method.draws(study.roster.experiment, len(days.state) - days.before)
+    return np.vstack([np.zeros((days.before, during.shape[1]), dtype=np.bool_), during])
+
+
+def _estimate(
+    method: Method, draws: BoolArray, usable: FloatArray, days: UnitDays, arm: int
+) -> tuple[ClusterDayDifference | None, str | None]:
+    if method.reason_absent is not None:
+        return None, method.reason_absent
+    if method.needs_pre_period and not np.isfinite(usable[~draws.any(axis=1)]).any():
+        return None, NO_PRE_PERIOD
     try:
-        return cluster_day_difference(usable, days.state == arm, days.cluster, CONFIDENCE), None
+        return cluster_day_difference(usable, days.state == arm, days.cluster, CONFIDENCE, draws), None
     except NotEstimable as reason:
         return None, str(reason)
 
 
 def _usable(days: UnitDays, values: FloatArray, metric: Metric, arm: int) -> tuple[FloatArray, dict[str, int]]:
-    """Outcomes of the cells that may be used for an arm against control, NaN elsewhere; and the others by reason."""
-    left_out = {state.name.lower(): int((days.state == state).sum()) for state in State if state is not State.UNSETTLED}
+    """Outcomes of the cells that may be used for an arm against control, and of the pre-period; the others by reason.
+
+    Unit-days of the pre-period are counted as far as they were observed: they are used, but not compared.
+    """
+    left_out = {state.name.lower(): int((days.state == state).sum()) for state in State if state not in BEFORE}
+    left_out |= {state.name.lower(): int((days.observed & (days.state == state)).sum()) for state in BEFORE[1:]}
     compared = (days.state == 0) | (days.state == arm)
     left_out["unobserved"] = int((compared & ~days.observed).sum())
     if metric == "margin":
         left_out["cost_unknown"] = int((compared & days.observed & ~np.isfinite(values)).sum())
-    return np.where(compared, values, np.nan), {reason: count for reason, count in left_out.items() if count}
+    kept = compared | (days.state == State.PRE_PERIOD)
+    return np.where(kept, values, np.nan), {reason: count for reason, count in left_out.items() if count}
 
 
 def _blocked(study: Study, days: UnitDays) -> tuple[str, ...]:
     """The cells whose flip a blackout blocked, by day and then by unit."""
     cells: IntArray = np.argwhere(days.state == State.BLACKOUT)[:BLOCKED_CELLS_LISTED]
-    return tuple(f"{study.units[unit]} {study.day(int(row))}" for row, unit in cells)
+    return tuple(f"{study.units[unit]} {days.first_day + timedelta(days=int(row))}" for row, unit in cells)
 
 
 def _offsets(standing: tuple[PeriodClosed, ...]) -> dict[str, int]:

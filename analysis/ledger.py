@@ -113,7 +113,8 @@ class Ledger:
         tally = self._tallies[market, day]
         held = tally.rows.get(unit)
         if held is not None:
-            if held.revision >= message.revision:
+            # A worker that died between publishing and noting it counts on under the same revision.
+            if (held.revision, held.events) >= (message.revision, message.events):
                 return
             tally.events -= held.events
         tally.rows[unit] = Sold(
@@ -158,15 +159,16 @@ class Ledger:
 
     def settle(self, study: Study, through: date) -> None:
         """Write every unit-day up to ``through`` that is not settled into the experiment's arrays."""
-        for market, day in study.unsettled(through):
+        for market, day in study.unsettled(through, self._tallies.keys()):
             span = period(day, study.roster.time_zones[market])
+            state = _state if day >= study.first_day else _state_before
             rows = self._tallies[market, day].rows if (market, day) in self._tallies else {}
             closing = self.closings[market].get(day)
             study.write(
                 market,
                 day,
                 states=[
-                    _state(self._holds.get(unit, []), study, span.start, span.end) if span.exists else State.UNSETTLED
+                    state(self._holds.get(unit, []), study, span.start, span.end) if span.exists else State.UNSETTLED
                     for unit in study.roster.units[market]
                 ],
                 sold=[rows.get(unit) for unit in study.roster.units[market]],
@@ -216,3 +218,11 @@ def _state(holds: list[Hold], study: Study, start: datetime, end: datetime) -> i
     if hold.expires_at < end:
         return State.PARTIAL
     return _BY_CODE.get(hold.code) or study.arms.get(hold.arm, State.UNDELIVERED)
+
+
+def _state_before(holds: list[Hold], study: Study, start: datetime, end: datetime) -> int:
+    """Whether a unit sold at list price over the whole of [start, end), a day before the experiment began."""
+    at = bisect_right(holds, start, key=_effective)
+    overlapping = [hold for hold in holds[max(at - 1, 0) :] if hold.effective_at < end and hold.expires_at > start]
+    free = all(hold.code == "released" for hold in overlapping)
+    return State.PRE_PERIOD if free else State.OTHER_EXPERIMENT

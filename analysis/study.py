@@ -1,7 +1,7 @@
 """One experiment's unit-days as integer arrays: what was sold, and under which arm, or why a cell cannot be used."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import IntEnum
@@ -9,11 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from analysis.by_design import method_of
 from analysis.panel import BoolArray, FloatArray, IntArray
-from controller.designs import design_of
 from controller.periods import period
 from controller.roster import Roster
 
+#: days before the start that are kept, to measure changes against: eight weeks, older ones tell little of today
+PRE_PERIOD_DAYS = 56
 #: in the cost array: not every sale of the unit-day has a known cost
 UNKNOWN = -1
 
@@ -39,12 +41,23 @@ class State(IntEnum):
     UNSETTLED = -6
     LIMIT = -7
     DROPPED = -8
+    #: before the start, at list price: nothing to compare, but to forecast from
+    PRE_PERIOD = -9
+    #: before the start, while another experiment held the unit
+    OTHER_EXPERIMENT = -10
 
 
 @dataclass(frozen=True, slots=True)
 class UnitDays:
-    """The unit-days of an experiment up to a day: arrays of shape (T, U), days in order, units sorted."""
+    """The unit-days of an experiment up to a day: arrays of shape (T, U), days in order, units sorted.
 
+    They begin with the pre-period, as far back as anything was read of it.
+    """
+
+    #: the day of row 0
+    first_day: date
+    #: rows of the pre-period
+    before: int
     #: (U,), 0 to G - 1
     cluster: IntArray
     #: index of the arm, or a State
@@ -67,6 +80,8 @@ class Study:
         self.key = (experiment.name, experiment.version)
         self.arms = {arm.name: index for index, arm in enumerate(experiment.arms)}
         self.first_day, self.last_day = experiment.start, experiment.end - timedelta(days=1)
+        self._first_row = self.first_day - timedelta(days=PRE_PERIOD_DAYS)
+        self._method = method_of(experiment)
         #: sorted by market, then by name: every market is one run of columns
         self.units = tuple(unit for market in sorted(registered.units) for unit in registered.units[market])
         self._columns: dict[str, slice] = {}
@@ -82,13 +97,8 @@ class Study:
         self._revised: defaultdict[date, int] = defaultdict(int)
         self._arrays = np.zeros((5, 0, len(self.units)), dtype=np.int64)
 
-    def row(self, day: date) -> int:
-        """The row of a day in the arrays."""
-        return (day - self.first_day).days
-
-    def day(self, row: int) -> date:
-        """The day of a row of the arrays."""
-        return self.first_day + timedelta(days=row)
+    def _row(self, day: date) -> int:
+        return (day - self._first_row).days
 
     def unsettle(self, market: str, day: date) -> None:
         """Something was read that touches a market's day."""
@@ -100,16 +110,17 @@ class Study:
         if settled and max(settled) >= day:
             self._settled[market] = {other for other in settled if other < day}
 
-    def unsettled(self, through: date) -> Iterator[tuple[str, date]]:
-        """The market-days up to ``through`` that must be written (again)."""
-        wanted = {self.day(row) for row in range(self.row(through) + 1)}
+    def unsettled(self, through: date, sold: Collection[tuple[str, date]]) -> Iterator[tuple[str, date]]:
+        """The market-days up to ``through`` that must be written (again); of the pre-period only those in ``sold``."""
+        wanted = {self._first_row + timedelta(days=row) for row in range(self._row(through) + 1)}
         for market in self.roster.units:
             for day in sorted(wanted - self._settled[market]):
-                yield market, day
+                if day >= self.first_day or (market, day) in sold:
+                    yield market, day
 
     def write(self, market: str, day: date, states: Sequence[int], sold: Sequence[Sold | None], revision: int) -> None:
         """Settle a market's day: the arm or State and the sales of its units, in the roster's order."""
-        row, columns = self.row(day), self._columns[market]
+        row, columns = self._row(day), self._columns[market]
         if row >= self._arrays.shape[1]:
             grown = np.zeros((5, max(2 * row, row + 8), len(self.units)), dtype=np.int64)
             grown[0] = State.UNSETTLED
@@ -118,7 +129,7 @@ class Study:
         nothing = Sold(0, 0, None, 0, 0)
         rows = [one or nothing for one in sold]
         self._arrays[:, row, columns] = (
-            self._without_washout(market, day, states),
+            states,
             [one is not None for one in sold],
             [one.quantity for one in rows],
             [one.revenue_minor for one in rows],
@@ -128,18 +139,6 @@ class Study:
         self._revised[day] += revised - self._revisions.get((market, day), 0)
         self._revisions[market, day] = revised
         self._settled[market].add(day)
-
-    def _without_washout(self, market: str, day: date, states: Sequence[int]) -> list[int]:
-        experiment, design = self.roster.experiment, design_of(self.roster.experiment)
-        washed = {
-            cluster
-            for cluster in {self.roster.cluster_of[unit] for unit in self.roster.units[market]}
-            if design.washout(experiment, cluster, day)
-        }
-        return [
-            State.WASHOUT if state >= 0 and self.roster.cluster_of[unit] in washed else state
-            for unit, state in zip(self.roster.units[market], states, strict=True)
-        ]
 
     def days(self, after: date | None, through: date) -> Iterator[date]:
         """The days after one and up to another that exist in at least one market."""
@@ -154,10 +153,16 @@ class Study:
         return sum(count for day, count in self._revised.items() if day <= through)
 
     def unit_days(self, through: date) -> UnitDays:
-        """The unit-days up to a day; settle them first."""
-        upto = self._arrays[:, : self.row(through) + 1]
-        state, observed, quantity, revenue, cost = upto
-        return UnitDays(self.cluster, state, observed.astype(np.bool_), quantity, revenue, cost)
+        """The unit-days up to a day, washed-out ones marked; settle them first."""
+        upto = self._arrays[:, : self._row(through) + 1]
+        read = upto[1, :PRE_PERIOD_DAYS].any(axis=1)
+        before = PRE_PERIOD_DAYS - int(read.argmax()) if read.any() else 0
+        state, observed, quantity, revenue, cost = upto[:, PRE_PERIOD_DAYS - before :]
+        during = state[before:]
+        washed = (during >= 0) & self._method.washout(self.roster.experiment, during)
+        state = np.vstack([state[:before], np.where(washed, State.WASHOUT, during)])
+        first_day = self.first_day - timedelta(days=before)
+        return UnitDays(first_day, before, self.cluster, state, observed.astype(np.bool_), quantity, revenue, cost)
 
 
 def outcome(days: UnitDays, metric: str) -> FloatArray:

@@ -64,14 +64,17 @@ def check(
             violations.append(Violation("ahead", f"{where} was decided at {record.decided_at}, not before"))
         block = design.block_on(experiment, record.day)
         if block is not None:
-            arms = drawn.setdefault(block.index, design.arms(experiment, block))
+            if block.index not in drawn:
+                drawn[block.index] = design.arms(experiment, block)
+            arms = drawn[block.index]
             planned = experiment.arms[arms[record.cluster]].name
             if record.planned_arm != planned:
                 violations.append(Violation("determinism", f"{where} planned {record.planned_arm}, the draw {planned}"))
         previous = last.get(record.unit)
         unbroken = previous is not None and (previous.expires_at is None or previous.expires_at >= record.effective_at)
         before = previous.arm if previous is not None and unbroken else control
-        if previous is not None and previous.expires_at is not None and previous.expires_at > record.effective_at:
+        # A lease over a block of days is renewed on each of them; what must not overlap is another arm.
+        if previous is not None and previous.arm != record.arm and _runs_into(previous, record):
             violations.append(Violation("one price", f"{where} overlaps {previous.id}"))
         if record.arm != before:
             flips += 1
@@ -81,6 +84,10 @@ def check(
             blocked += 1
         last[record.unit] = record
     return Census(flips, blocked, len(decisions), repeated), violations
+
+
+def _runs_into(previous: Assignment, record: Assignment) -> bool:
+    return previous.expires_at is not None and previous.expires_at > record.effective_at
 
 
 def _covered(windows: Iterable[Blackout], record: Assignment) -> bool:

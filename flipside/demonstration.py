@@ -34,7 +34,9 @@ class DemoOptions:
     effect: float
 
 
-async def run_demo(options: DemoOptions, on_progress: Callable[[Progress], None]) -> Result:
+async def run_demo(
+    options: DemoOptions, on_progress: Callable[[Progress], None], on_first_assignment: Callable[[float], None]
+) -> Result:
     """Run the demo to its end; worker, analysis, shop, broker and Redis live and die with this call."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
@@ -66,6 +68,7 @@ async def run_demo(options: DemoOptions, on_progress: Callable[[Progress], None]
             seed=str(options.seed),
             blackouts=blackouts(options.days),
             on_progress=on_progress,
+            on_first_assignment=on_first_assignment,
             check_alive=check_alive,
         )
         return await (await stack.enter_async_context(replayer(settings, plan))).run()

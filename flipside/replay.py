@@ -80,8 +80,6 @@ class Progress:
     blocked: int
     estimate: Estimate | None
     seconds: float
-    #: from the start of the replay to the first assignment that a pricing system held
-    first_assignment_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +90,14 @@ class Plan:
     experiment: Experiment
     effect: float
     seed: str
+    #: periods of the history that lie before the experiment's start: the shop sells at control
+    before: int = 0
     blackouts: tuple[Blackout, ...] = ()
     #: called at the start of each period, before its assignments are due: where tests kill and poison
     on_period: Callable[["Replayer", int], Awaitable[None]] | None = None
     on_progress: Callable[[Progress], None] | None = None
+    #: called with the seconds from the start of the replay, when a pricing system first holds an assignment
+    on_first_assignment: Callable[[float], None] = lambda seconds: None
     #: asked while waiting: raises if a process that we depend on has ended
     check_alive: Callable[[], None] = lambda: None
 
@@ -158,7 +160,8 @@ class Replayer:
         self._panel = Reader(settings, [PANEL])
         self._dead = Reader(settings, [DEAD_LETTER])
         self._shown: list[Estimate] = []
-        self._arms: dict[str, str] = {}
+        #: unit -> its assignment for the day that is played
+        self._today: dict[str, Assignment] = {}
         self.events_in = 0
         self.markets: tuple[Market, ...] = ()
         #: market -> last closed day
@@ -235,24 +238,31 @@ class Replayer:
 
     async def _period(self, registered: Registered, shop: Shop, number: int, sold: Sequence[object]) -> None:
         plan, experiment = self.plan, registered.experiment
-        day = experiment.start + timedelta(days=number)
+        day = experiment.start + timedelta(days=number - plan.before)
         local = period(day, TIME_ZONE)
+        running = number >= plan.before
         if plan.on_period is not None:
             await plan.on_period(self, number)
         await self.tick(local.start - experiment.lead)
 
+        self._today = {}
+
         async def informed() -> bool:
-            missing = shop.informed(experiment.units, local.start)
+            # An arm that holds over a block of days is published again on each of them: wait for today's word.
+            await self._hear(day)
+            missing = max(shop.informed(experiment.units, local.start), len(experiment.units) - len(self._today))
             if self.first_assignment_seconds is None and missing < len(experiment.units):
                 self.first_assignment_seconds = time.monotonic() - self._started
+                plan.on_first_assignment(self.first_assignment_seconds)
             return missing == 0
 
-        await self._until(f"the assignments of {day}", informed)
+        if running:
+            await self._until(f"the assignments of {day}", informed)
         traded = shop.trade(number, local.start, local.end, plan.history.periods[number])
         await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
         self.events_in += len(traded["sale"])
         await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
-        await self._report(number, day)
+        await self._report(number, day, len(traded["applied"]))
 
     async def _closed_up_to(self, number: int, day: date) -> bool:
         """Whether every market has closed the period that lies PERIODS_AHEAD back."""
@@ -264,8 +274,12 @@ class Replayer:
         wanted = day - PERIODS_AHEAD * ONE_DAY
         return number < PERIODS_AHEAD or all(self._closed.get(m, date.min) >= wanted for m in markets)
 
-    async def _report(self, number: int, day: date) -> None:
-        today = [m for m in await self._log.poll(1) if isinstance(m, Assignment) and m.day == day]
+    async def _hear(self, day: date) -> None:
+        """Take in what the log says about a day."""
+        self._today.update({m.unit: m for m in await self._log.poll(1) if isinstance(m, Assignment) and m.day == day})
+
+    async def _report(self, number: int, day: date, flips: int) -> None:
+        await self._hear(day)
         latest = self._latest(await self._estimates.poll(1)) or self._shown
         self._shown = latest[-1:]
         if self.plan.on_progress is not None:
@@ -275,25 +289,18 @@ class Replayer:
                     periods=len(self.plan.history.periods),
                     day=day,
                     events=self.events_in,
-                    flips=self._flipped(today),
-                    blocked=sum(m.arm != m.planned_arm for m in today),
+                    flips=flips,
+                    blocked=sum(m.arm != m.planned_arm for m in self._today.values()),
                     estimate=latest[-1] if latest else None,
                     seconds=time.monotonic() - self._started,
-                    first_assignment_seconds=self.first_assignment_seconds,
                 )
             )
 
-    def _flipped(self, today: Sequence[Assignment]) -> int:
-        """How many units changed their arm."""
-        control = self.plan.experiment.control.name
-        changed = sum(self._arms.get(m.unit, control) != m.arm for m in today)
-        self._arms |= {m.unit: m.arm for m in today}
-        return changed
-
-    @staticmethod
-    def _latest(messages: Sequence[Message]) -> list[Estimate]:
-        """Estimates of the effect on units sold, in the order of their days."""
-        found = [m for m in messages if isinstance(m, Estimate) and m.metric == "units" and m.through is not None]
+    def _latest(self, messages: Sequence[Message]) -> list[Estimate]:
+        """Estimates of the first treated arm's effect on units sold, in the order of their days."""
+        arm = self.plan.experiment.arms[1].name
+        units = [m for m in messages if isinstance(m, Estimate) and (m.metric, m.arm) == ("units", arm)]
+        found = [m for m in units if m.through is not None]
         return sorted(found, key=lambda e: (e.through or date.min, e.revision))
 
     async def _finish(self, registered: Registered, shop: Shop) -> Result:
@@ -333,7 +340,8 @@ class Replayer:
         census: Census
         census, violations = check(registered, log, self.plan.blackouts)
         shown = {
-            (unit, experiment.start + timedelta(days=number)): arm for (unit, number), arm in shop.observed.items()
+            (unit, experiment.start + timedelta(days=number - self.plan.before)): arm
+            for (unit, number), arm in shop.observed.items()
         }
         violations += check_shown(log, shown, experiment.control.name)
         rows: dict[tuple[str, date], UnitDay] = {}

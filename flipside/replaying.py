@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from controller.experiment import Experiment
 from controller.topics import TOPICS
+from flipside.fitting import fit
 from flipside.history import History
 from flipside.processes import Child
-from flipside.replay import Plan, Progress, ReplayFailed, Result, default_experiment, replayer
+from flipside.replay import FIRST_DAY, Plan, Progress, ReplayFailed, Result, default_experiment, replayer
 from streams.admin import create_topics
 from streams.embedded import embedded_broker, embedded_redis
 from streams.settings import Settings
@@ -29,6 +31,10 @@ class ReplayOptions:
     redis: str | None = None
     namespace: str | None = None
     attach: bool = False
+    #: None: random days over all stores
+    definition: Experiment | None = None
+    #: weeks before the start; None: as many as the design asks for
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,9 @@ async def run_replay(
     history: History, options: ReplayOptions, on_progress: Callable[[Progress], None] | None = None
 ) -> Result:
     """Replay a history from an empty namespace to the last estimate."""
+    definition = options.definition or default_experiment(history, "replay", options.seed)
+    fitted = fit(definition, history, FIRST_DAY, options.seed, options.before)
+    history = history.first(fitted.before + fitted.experiment.days)
     async with AsyncExitStack() as stack:
         settings = stack.enter_context(parts(options))
         if options.kafka is not None:
@@ -89,7 +98,8 @@ async def run_replay(
         running = Processes({}) if options.attach else await stack.enter_async_context(processes(settings))
         plan = Plan(
             history=history,
-            experiment=default_experiment(history, "replay", options.seed),
+            experiment=fitted.experiment,
+            before=fitted.before,
             effect=options.effect,
             seed=options.seed,
             on_progress=on_progress,

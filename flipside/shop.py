@@ -57,7 +57,7 @@ class Shop:
             price = self.assignments.price(row.unit, now)
             arm = price.arm or control
             self.observed[row.unit, period] = arm
-            if self.shown.get(row.unit) != arm:
+            if self.shown.get(row.unit, control) != arm:
                 self.shown[row.unit] = arm
                 applied.append(
                     Applied(

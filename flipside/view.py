@@ -85,16 +85,7 @@ def live_view(truth: float) -> Iterator[Callable[[Step], None]]:
         return (str(step.day), f"{step.flips}", f"{step.blocked}", f"{step.events:,}", estimate_text(step))
 
     if not console.is_terminal:
-        first = True
-
-        def plain(step: Step) -> None:
-            nonlocal first
-            if first and step.first_assignment_seconds is not None:
-                print(f"first assignment consumed {step.first_assignment_seconds:.1f} s after the replay began")
-                first = False
-            print("  ".join(row(step)), flush=True)
-
-        yield plain
+        yield lambda step: print("  ".join(row(step)), flush=True)
         return
     with Live(table(), console=console, refresh_per_second=10) as live:
 
@@ -103,6 +94,11 @@ def live_view(truth: float) -> Iterator[Callable[[Step], None]]:
             live.update(table())
 
         yield show
+
+
+def say_first_assignment(seconds: float) -> None:
+    """Tell when the first assignment arrived, as soon as it has."""
+    print(f"a pricing system holds its first assignment, {seconds:.1f} s after the market opened", flush=True)
 
 
 def print_json(result: Result) -> None:

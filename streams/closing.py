@@ -34,6 +34,8 @@ class Closing:
         #: market -> (last closed day, closings published)
         self._closed: dict[str, tuple[int, int]] = {}
         self._seen: datetime | None = None
+        #: in the first round, cells of a day that is not closed may have been published by whoever was before us
+        self._resumed = True
 
     async def run(self) -> None:
         """Close until cancelled."""
@@ -64,14 +66,15 @@ class Closing:
             if parts.shard_of(market) == self._shard
         }
         cells = await parts.store.dirty(last)
-        # 1. the rows, 2. the closings that vouch for them, 3. what is closed, 4. the marks: a crash in between repeats
-        # rows of the same revision.
+        # 1. the rows, 2. the closings that vouch for them, 3. the marks, 4. what is closed: a crash in between repeats
+        # rows and closings of the same revision, and never takes what is published already for a late sale.
         await parts.publish(PANEL, [self._row(cell, watermark) for cell in cells])
         closings, closed = await self._closings(last, cells, watermark)
         await parts.publish(PANEL, closings)
+        await parts.store.cleaned(cells)
         await parts.store.set_closed(self._shard, self._epoch, closed)
         self._closed |= closed
-        await parts.store.cleaned(cells)
+        self._resumed = False
         for cell in cells:
             parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
 
@@ -110,7 +113,8 @@ class Closing:
             for day in sorted({*range(through + 1, last_day + 1), *days}):
                 late = day <= through
                 times += late
-                totals = await self._parts.store.day_totals(market, day) if late else None
+                ask = late or self._resumed
+                totals = await self._parts.store.day_totals(market, day) if ask else None
                 unit_days, events = totals or (len(days.get(day, ())), sum(c.events for c in days.get(day, ())))
                 closing = PeriodClosed(
                     market=market,

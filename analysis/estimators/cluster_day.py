@@ -1,25 +1,30 @@
-"""The difference between arms, day by day, for switchbacks in which each day is a draw of its own.
+"""The difference between arms, day by day, for every design whose calendar is known beforehand.
 
 Estimand: the average over usable cluster-days of the effect of the arm on the cluster's mean outcome; relative: that
 average over the average of control's (counterfactual) outcome on the same cluster-days, so that a constant
 multiplicative effect E has the relative effect E.
 
-Estimator ("cluster_day_difference"): each unit-day is compared with a forecast made of the unit's OTHER days (their
-mean, each centred on its day's mean over units); a cluster-day is the mean of its units' residuals; on each day, the
-mean over treated clusters minus the mean over control clusters; then the mean over days, weighted by clusters. The
-forecast knows nothing of the day's own draw and draws of different days are independent, hence no bias, whatever the
-effects (`tests/analysis/test_cluster_day.py` enumerates every path), while the clusters' levels and the days' shocks
-drop out. (Two-way least squares is unbiased too on a complete panel of exact halves, but not once cells are missing.)
+Estimator: each unit-day is compared with a forecast made of the unit's days of OTHER draws and of those on which
+nothing was drawn (the pre-period): their mean, each centred on its day's mean over units; a cluster-day is the mean of
+its units' residuals; on each day, the mean over treated clusters minus the mean over control clusters; then the mean
+over days, weighted by clusters. The forecast knows nothing of the draws that decided the day, hence no bias, whatever
+the effects (`tests/analysis/test_cluster_day.py` and `test_by_design.py` enumerate every path), while the clusters'
+levels and the days' shocks drop out. Where each day is a draw of its own, that is each other day; where a block is, the
+other blocks; where one draw decides all, only the pre-period is left, and the result is a difference of changes since
+then. (Two-way least squares is unbiased too on a complete panel of exact halves, but not once cells are missing.)
 
-Variance: the draw is what is random (Neyman 1923, as in Ham, Bojinov, Lindon, Tingley, arXiv 2210.08639):
-``s_T^2/n_T + s_C^2/n_C`` for each day, summed over days, which is conservative under heterogeneous effects; Student's t
-with Satterthwaite's degrees of freedom. Where there are fewer than four clusters a day has no variance of its own: then
-the variance is that of the daily differences between days, with days - 1 degrees of freedom.
+Variance: the draw is what is random (Neyman 1923, as in Ham, Bojinov, Lindon, Tingley, arXiv 2210.08639). A residual e
+about its arm's mean on its day, times ``sqrt(n / (n - 1))``, enters with its weight c; days that share a draw, directly
+or by a chain, form a group, and ``sum over groups, clusters (sum over the group's days c e)^2``. Where each day is a
+draw of its own this is ``s_T^2/n_T + s_C^2/n_C`` for each day; where one draw decides all, Neyman's variance of the
+clusters' weighted sums; conservative under heterogeneous effects. Student's t with Satterthwaite's degrees of freedom
+over groups and their arms. Where there are fewer than four clusters a group has no variance of its own: then the
+variance is that of the differences between groups, with groups - 1 degrees of freedom.
 
-Chosen by simulation (2,000 repetitions a row, Monte-Carlo error 0.5 points; exact halves, common day shocks, effect
--10 %, cluster levels lognormal(0.8), noise lognormal(s) with AR(1) r); per cent of 95 % intervals that cover, with the
-median half width: within days (this one), between days, and cluster means of (treated - control days) with t(G - 1),
-two-way least squares with cluster-jackknifed errors and t(G - 2):
+Chosen by simulation, each day a draw of its own (2,000 repetitions a row, Monte-Carlo error 0.5 points; exact halves,
+common day shocks, effect -10 %, cluster levels lognormal(0.8), noise lognormal(s) with AR(1) r); per cent of 95 %
+intervals that cover, with the median half width: within days (this one), between days, and cluster means of (treated
+- control days) with t(G - 1), two-way least squares with cluster-jackknifed errors and t(G - 2):
 
     clusters days    s   r   within       between      by clusters  least squares
            4    7  1.0  .9   98.8 1.22    94.9 1.00    96.2 0.99    98.6 1.32
@@ -37,6 +42,8 @@ one whose validity rests on nothing but the draw.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from scipy.special import stdtrit
 
 from analysis.panel import BoolArray, FloatArray, IntArray
@@ -73,18 +80,22 @@ class ClusterDayDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class _Daily:
-    """Means of the cluster cells of one arm, by day: arrays of shape (T,)."""
+class _Cells:
+    """Cluster cells of one arm, (T, G), and their means by day, (T,)."""
 
-    count: FloatArray
+    present: BoolArray
     residual: FloatArray
+    count: FloatArray
+    mean: FloatArray
     forecast: FloatArray
-    #: estimated variance of ``residual``, NaN where the arm has one cluster
-    variance: FloatArray
 
 
 def cluster_day_difference(
-    outcome: FloatArray, treated: BoolArray, cluster: IntArray, confidence: float = 0.95
+    outcome: FloatArray,
+    treated: BoolArray,
+    cluster: IntArray,
+    confidence: float = 0.95,
+    draws: BoolArray | None = None,
 ) -> ClusterDayDifference:
     """The effect of one arm against control.
 
@@ -94,15 +105,20 @@ def cluster_day_difference(
         cluster: (U,), the cluster of each unit, 0 to G - 1. Where its units differ in arm on a day, a cluster has a
             cell in each arm.
         confidence: of the two-sided intervals.
+        draws: (T, L), the draws that decided which cells of a day are usable under which arm; on a day without any,
+            such as one of the pre-period, nothing is compared. When absent, each day is a draw of its own.
 
     Raises:
-        NotEstimable: one cluster, an arm never seen, fewer than two usable days, or constant outcomes. The
-            message is what is published in place of the number.
+        NotEstimable: one cluster, an arm never seen, fewer than two usable days, one draw of fewer than four clusters,
+            or constant outcomes. The message is what is published in place of the number.
     """
     clusters = int(cluster.max()) + 1 if cluster.size else 0
     if clusters < 2:
         raise NotEstimable("one cluster: there is nobody to compare it with")
-    usable = np.isfinite(outcome)
+    sharing, group = _sharing(draws, len(outcome))
+    drawn: BoolArray = np.ones(len(outcome), dtype=np.bool_) if draws is None else np.asarray(draws.any(axis=1))
+    observed = np.isfinite(outcome)
+    usable = observed & drawn[:, np.newaxis]
     for seen, name in ((usable & treated, "the arm"), (usable & ~treated, "control")):
         if not seen.any():
             raise NotEstimable(f"{name} has no usable cell yet")
@@ -110,10 +126,10 @@ def cluster_day_difference(
         raise NotEstimable("outcomes are constant: there is no variation to judge an effect by")
     left_out: dict[str, int] = {}
 
-    forecast, predicted = _forecast(outcome, usable)
+    forecast, predicted = _forecast(outcome, observed, sharing)
     left_out["no_other_day"] = int((usable & ~predicted).sum())
     usable = usable & predicted
-    arm, control = (_daily(outcome, forecast, usable & chosen, cluster, clusters) for chosen in (treated, ~treated))
+    arm, control = (_cells(outcome, forecast, usable & chosen, cluster, clusters) for chosen in (treated, ~treated))
     within = clusters >= CLUSTERS_FOR_DAILY_VARIANCE
     needed = 2 if within else 1
     days = (arm.count >= needed) & (control.count >= needed)
@@ -125,25 +141,19 @@ def cluster_day_difference(
         )
     usable = usable & days[:, np.newaxis]
 
-    weight = (arm.count + control.count)[days]
+    weight = np.where(days, arm.count + control.count, 0.0)
     share = weight / weight.sum()
-    level = (arm.count * arm.forecast + control.count * control.forecast)[days] / weight
-    treated_mean, control_mean = arm.residual[days] + level, control.residual[days] + level
-    difference = treated_mean - control_mean
-    tau, base = float(share @ difference), float(share @ control_mean)
+    level = (arm.count * arm.forecast + control.count * control.forecast) / np.maximum(weight, 1)
+    treated_mean, control_mean = arm.mean + level, control.mean + level
+    tau, base = float(share @ (treated_mean - control_mean)), float(share @ control_mean)
+    _, group = np.unique(group[days], return_inverse=True)
 
     def effect(value: float, ratio: float, scale: float) -> Effect:
         """``value`` with the error of the mean of (treated - ratio * control), divided by scale: the delta method."""
         if within:
-            parts = share**2 * np.stack([arm.variance[days], ratio**2 * control.variance[days]])
-            counts = np.stack([arm.count[days], control.count[days]]) - 1
-            variance = float(parts.sum())
-            freedom = variance**2 / float((parts**2 / counts).sum()) if variance > 0 else 1.0
+            variance, freedom = _within_groups(arm, control, share, days, group, ratio)
         else:
-            deviation = treated_mean - ratio * control_mean
-            deviation = deviation - share @ deviation
-            variance = float((share**2) @ deviation**2) * len(share) / (len(share) - 1)
-            freedom = len(share) - 1.0
+            variance, freedom = _between_groups((treated_mean - ratio * control_mean)[days], share[days], group)
         if variance <= 0:
             raise NotEstimable("outcomes do not vary within arms: there is no variation to judge an effect by")
         se = variance**0.5 / scale
@@ -160,17 +170,30 @@ def cluster_day_difference(
     )
 
 
-def _forecast(outcome: FloatArray, usable: BoolArray) -> tuple[FloatArray, BoolArray]:
-    """What each unit-day would be by the unit's other days, each centred on its day's mean; and where there are any."""
-    filled = np.where(usable, outcome, 0.0)
-    day_mean = filled.sum(axis=1) / np.maximum(usable.sum(axis=1), 1)
-    centred = np.where(usable, outcome - day_mean[:, np.newaxis], 0.0)
-    others = usable.sum(axis=0) - usable
-    return (centred.sum(axis=0) - centred) / np.maximum(others, 1), others > 0
+def _sharing(draws: BoolArray | None, days: int) -> tuple[sparse.csr_array | None, IntArray]:
+    """(T, T) one where two days share a draw, None where each has its own; and (T,) the group of each day."""
+    if draws is None:
+        return None, np.arange(days)
+    each = sparse.csr_array(draws.astype(np.float64))
+    shared = sparse.csr_array(each @ each.T)
+    return sparse.csr_array(shared.sign()), connected_components(shared, directed=False)[1]
 
 
-def _daily(outcome: FloatArray, forecast: FloatArray, chosen: BoolArray, cluster: IntArray, clusters: int) -> _Daily:
-    """Cluster cells (means over their unit-days), then their mean and the variance of that mean on each day."""
+def _forecast(
+    outcome: FloatArray, observed: BoolArray, sharing: sparse.csr_array | None
+) -> tuple[FloatArray, BoolArray]:
+    """What each unit-day would be by the unit's days that share no draw with it, each centred on its day's mean."""
+    filled = np.where(observed, outcome, 0.0)
+    day_mean = filled.sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
+    centred = np.where(observed, outcome - day_mean[:, np.newaxis], 0.0)
+    seen = observed.astype(np.float64)
+    own, own_seen = (centred, seen) if sharing is None else (sharing @ centred, sharing @ seen)
+    others = seen.sum(axis=0) - own_seen
+    return (centred.sum(axis=0) - own) / np.maximum(others, 1), others > 0
+
+
+def _cells(outcome: FloatArray, forecast: FloatArray, chosen: BoolArray, cluster: IntArray, clusters: int) -> _Cells:
+    """Means of the chosen unit-days by cluster and day, and their means over clusters."""
     days = outcome.shape[0]
     day, unit = np.nonzero(chosen)
     cell = day * clusters + cluster[unit]
@@ -184,7 +207,44 @@ def _daily(outcome: FloatArray, forecast: FloatArray, chosen: BoolArray, cluster
     residual = by_cluster(outcome[chosen] - forecast[chosen]) / np.maximum(units, 1)
     count = present.sum(axis=1).astype(np.float64)
     mean = residual.sum(axis=1) / np.maximum(count, 1)
-    spread = np.where(present, residual - mean[:, np.newaxis], 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        variance = (spread**2).sum(axis=1) / (count - 1) / count
-    return _Daily(count, mean, predicted.sum(axis=1) / np.maximum(count, 1), variance)
+    return _Cells(present, residual, count, mean, predicted.sum(axis=1) / np.maximum(count, 1))
+
+
+def _within_groups(
+    arm: _Cells, control: _Cells, share: FloatArray, days: BoolArray, group: IntArray, ratio: float
+) -> tuple[float, float]:
+    """Variance over clusters within groups of days, and its degrees of freedom."""
+    starts = np.flatnonzero(np.r_[True, np.diff(np.sort(group)) > 0])
+    order = np.argsort(group, kind="stable")
+
+    def by_group(cells: FloatArray) -> FloatArray:
+        return np.asarray(np.add.reduceat(cells[order], starts, axis=0))
+
+    def sums(cells: _Cells) -> FloatArray:
+        """(groups, G) weighted residuals about their day's mean, added up over the days of a group."""
+        n = cells.count[days]
+        scale = share[days] / n * (n / (n - 1)) ** 0.5
+        about = np.where(cells.present[days], cells.residual[days] - cells.mean[days, np.newaxis], 0.0)
+        return by_group(scale[:, np.newaxis] * about)
+
+    squares = (sums(arm) - ratio * sums(control)) ** 2
+    in_arm, in_control = (by_group(cells.present[days].astype(np.float64)) for cells in (arm, control))
+    # Clusters that were mostly treated, and the rest: the parts whose variances are estimated apart.
+    mostly = (in_arm > in_control, (in_control >= in_arm) & (in_control > 0))
+    parts = np.stack([np.where(part, squares, 0.0).sum(axis=1) for part in mostly])
+    counts = np.stack([part.sum(axis=1) for part in mostly])
+    variance = float(parts.sum())
+    if variance <= 0:
+        return 0.0, 1.0
+    return variance, variance**2 / float((parts**2 / np.maximum(counts - 1, 1)).sum())
+
+
+def _between_groups(difference: FloatArray, share: FloatArray, group: IntArray) -> tuple[float, float]:
+    """Variance of the differences between groups, and its degrees of freedom."""
+    groups = int(group.max()) + 1
+    if groups < 2:
+        raise NotEstimable(
+            f"one draw of fewer than {CLUSTERS_FOR_DAILY_VARIANCE} clusters: nothing tells how much of it is chance"
+        )
+    deviation = np.bincount(group, share * (difference - share @ difference))
+    return float(deviation @ deviation) * groups / (groups - 1), groups - 1.0

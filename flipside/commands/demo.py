@@ -23,10 +23,10 @@ def demo(
     import asyncio
 
     from flipside.demonstration import DemoOptions, run_demo
-    from flipside.view import live_view, print_json, summary
+    from flipside.view import live_view, print_json, say_first_assignment, summary
 
     with live_view(effect) as show:
-        result = asyncio.run(run_demo(DemoOptions(days, seed, effect), show))
+        result = asyncio.run(run_demo(DemoOptions(days, seed, effect), show, say_first_assignment))
     if as_json:
         print_json(result)
     else:

@@ -84,7 +84,8 @@ def state_after(*messages: Message, unit: str = "m00/p0", day: date = DAY) -> in
     through = ledger.horizon(study)
     assert through == days[-1]
     ledger.settle(study, through)
-    return int(study.unit_days(through).state[study.row(day), study.units.index(unit)])
+    days = study.unit_days(through)
+    return int(days.state[(day - days.first_day).days, study.units.index(unit)])
 
 
 TWO = experiment(markets=2, products=1, days=3)
@@ -153,9 +154,9 @@ def test_a_closed_day_settles_its_own_cells_and_no_others() -> None:
     ledger = ledger_of(history(definition))
     (study,) = ledger.studies.values()
     ledger.settle(study, study.last_day)
-    assert list(study.unsettled(study.last_day)) == []
+    assert list(study.unsettled(study.last_day, ())) == []
     ledger.fold(unit_day(definition, "m01/p0", DAY, 8, revision=1))
-    assert list(study.unsettled(study.last_day)) == [("m01", DAY)]
+    assert list(study.unsettled(study.last_day, ())) == [("m01", DAY)]
 
 
 def test_a_local_day_that_does_not_exist_is_no_cell_at_all() -> None:

@@ -1,8 +1,9 @@
 """Fenced commands of a page, and how they are run.
 
-A block of ``sh`` or ``bash`` is one script. A block of ``console`` has commands after ``$ `` and what they print below them:
-``...`` on a line of its own stands for any lines, inside a line for any characters. ``<!-- run: parts -->`` above a block
-says that it needs a running Flipside on a real Kafka and Redis, ``<!-- run: slow -->`` that it takes minutes.
+A block of ``sh`` or ``bash`` is one script. A block of ``console`` has commands after ``$ `` (up to the ``END`` of a
+here-document) and below them what they print: ``...`` on a line of its own stands for any lines, inside a line for any
+characters. ``<!-- run: parts -->`` above a block says that it needs a running Flipside on a real Kafka and Redis,
+``<!-- run: slow -->`` that it takes long.
 """
 
 import re
@@ -42,8 +43,8 @@ class Block:
             yield self.text, None
             return
         for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
-            script, _, printed = part.partition("\n")
-            yield script, printed
+            end = part.find("\nEND\n") + len("\nEND") if "<<'END'" in part else part.index("\n")
+            yield part[:end], part[end + 1 :]
 
 
 def pages() -> list[str]:
@@ -76,7 +77,7 @@ def adapted(script: str) -> str:
 def run(
     found: list[Block], folder: Path, environment: Mapping[str, str], addresses: Mapping[str, str]
 ) -> list[tuple[str, str]]:
-    """Run blocks one after the other in a folder; returns each command with what it printed, checked against the page."""
+    """Run blocks in a folder; returns each command with what it printed, checked against the page."""
     done = []
     for block in found:
         for script, printed in block.commands():

@@ -54,10 +54,12 @@ def installation(kafka: Kafka, redis_url: str, bare: Mapping[str, str]) -> Itera
         worker = sandbox.start("worker", [*flipside, "worker"], {**environment, "FLIPSIDE_METRICS_PORT": str(port)})
         sandbox.start("analysis", [*flipside, "analysis"], environment)
         worker.wait_until(lambda: _owns_all(worker, port), START_SECONDS, "owner of all shards")
-        yield Installation(
-            environment,
-            {"127.0.0.1:9092": kafka.address, "redis://127.0.0.1:6379/0": redis_url, "127.0.0.1:9400": f"127.0.0.1:{port}"},
-        )  # fmt: skip
+        addresses = {
+            "127.0.0.1:9092": kafka.address,
+            "redis://127.0.0.1:6379/0": redis_url,
+            "127.0.0.1:9400": f"127.0.0.1:{port}",
+        }
+        yield Installation(environment, addresses)
 
 
 def _owns_all(worker: Child, port: int) -> bool:

@@ -15,7 +15,8 @@ from controller.periods import day_start, period
 from controller.topics import ASSIGNMENT_LOG, DEAD_LETTER, ESTIMATE, PANEL, SALE
 from controller.wire import Message
 from flipside.history import CURRENCY, TIME_ZONE
-from flipside.replay import FIRST_DAY, Plan, Reader, Replayer, Result, replayer
+from flipside.reader import Reader
+from flipside.replay import FIRST_DAY, Plan, Replayer, Result, replayer
 from flipside.shop import plain
 from streams.settings import Settings
 from tests.e2e.running import eventually, market, plan, records, running
