@@ -196,6 +196,8 @@ def _order(closing: PeriodClosed) -> tuple[int, datetime]:
 _BY_CODE: dict[str, State] = {
     "blackout": State.BLACKOUT,
     "released": State.RELEASED,
+    "limit": State.LIMIT,
+    "dropped": State.DROPPED,
 }
 
 _effective = attrgetter("effective_at")

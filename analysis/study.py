@@ -39,6 +39,8 @@ class State(IntEnum):
     RELEASED = -4
     WASHOUT = -5
     UNSETTLED = -6
+    LIMIT = -7
+    DROPPED = -8
     #: before the start, at list price: nothing to compare, but to forecast from
     PRE_PERIOD = -9
     #: before the start, while another experiment held the unit

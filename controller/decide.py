@@ -8,7 +8,7 @@ from controller.design import Block
 from controller.designs import design_of
 from controller.designs.triggered import arms_entered
 from controller.entries import Entry
-from controller.events import CatalogEntry, Undelivered
+from controller.events import CatalogEntry, ReasonCode, Undelivered
 from controller.experiment import Experiment
 from controller.periods import period, period_at
 from controller.roster import Roster
@@ -29,8 +29,10 @@ class Proposal:
     prices_minor: tuple[int | None, ...]
     #: what the draw asked for, where a limit has put control in its place
     planned_arm: int | None = None
-    #: why ``arm`` differs from ``planned_arm``
+    #: why ``arm`` differs from ``planned_arm``, or why a release is urgent
     detail: str = ""
+    #: the rule that has put ``arm`` in the place of ``planned_arm``
+    code: ReasonCode = "limit"
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,7 +113,7 @@ class Blackout(Message):
 
 # --- what Flipside decides -------------------------------------------------------------------------------------------
 
-ReasonCode = Literal["scheduled", "blackout", "released"]
+ReasonCode = Literal["scheduled", "blackout", "limit", "dropped", "released"]
 
 
 class Reason(Message):

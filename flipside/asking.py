@@ -9,6 +9,7 @@ from typing import TypeVar
 from aiokafka import AIOKafkaProducer
 
 from controller.codec import encode, read
+from controller.control import Kill, LifecycleChanged, LifecycleRequest
 from controller.errors import FlipsideError, UnreadableMessage
 from controller.events import BlackoutSet, CatalogEntry, Refused, Registered, StopExperiment, Stopped
 from controller.experiment import Experiment
@@ -76,6 +77,17 @@ async def registered(settings: Settings) -> dict[str, tuple[Registered, Stopped 
     return found
 
 
+async def history(settings: Settings) -> dict[str, list[LifecycleChanged]]:
+    """What was done with each experiment since its last registration, each change once, in order."""
+    found: dict[str, dict[str, LifecycleChanged]] = {}
+    for message in await read_all(settings, ASSIGNMENT_LOG):
+        if isinstance(message, Registered):
+            found[message.experiment.name] = {}
+        elif isinstance(message, LifecycleChanged):
+            found.setdefault(message.experiment, {}).setdefault(message.id, message)
+    return {name: list(changes.values()) for name, changes in found.items()}
+
+
 async def ask(
     settings: Settings,
     topic: str,
@@ -135,6 +147,16 @@ def registration_of(experiment: Experiment) -> Callable[[Message], Registered | 
 def stop_of(request: StopExperiment) -> Callable[[Message], Stopped | None]:
     """Recognises the answer to a stop."""
     return lambda m: m if isinstance(m, Stopped) and m.experiment == request.experiment else None
+
+
+def change_of(request: LifecycleRequest) -> Callable[[Message], LifecycleChanged | None]:
+    """Recognises the answer to a change of an experiment's life."""
+    return lambda m: m if isinstance(m, LifecycleChanged) and m.id == request.id else None
+
+
+def kill_of(kill: Kill) -> Callable[[Message], Kill | None]:
+    """Recognises the answer to a kill switch."""
+    return lambda m: m if isinstance(m, Kill) and m == kill else None
 
 
 def recording_of(blackout_id: str, removed: bool) -> Callable[[Message], BlackoutSet | None]:

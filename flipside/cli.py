@@ -14,6 +14,7 @@ from flipside.commands import (
     design,
     estimate,
     experiment,
+    life,
     power,
     replay,
     topics,
@@ -51,7 +52,11 @@ app.command("estimate")(estimate.estimate)
 app.command("bakeoff")(bakeoff.bakeoff)
 GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),
-    ("experiment", "Submit, stop and look at experiments.", experiment.VERBS),
+    (
+        "experiment",
+        "Experiments: submit, look, stop, pause, kill.",
+        {**experiment.VERBS, **life.VERBS},
+    ),
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
 )
 for group, help_text, verbs in GROUPS:

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from controller.codec import TYPES
+from controller.control import Kill, LifecycleChanged, LifecycleRequest
 from controller.events import (
-    CE_TYPES,
     SOURCE,
     Applied,
     Assignment,
@@ -65,10 +66,20 @@ MESSAGES: dict[str, tuple[type[Message], ...]] = {
     CATALOG: (CatalogEntry,),
     COMPETITOR_PRICE: (CompetitorPrice,),
     SALE: (Sale,),
-    DEFINITION: (Experiment, StopExperiment),
+    DEFINITION: (Experiment, StopExperiment, LifecycleRequest, Kill),
     BLACKOUT: (Blackout,),
     ASSIGNMENT: (Assignment,),
-    ASSIGNMENT_LOG: (Assignment, Registered, Refused, BlackoutSet, Undelivered, Withheld, Stopped),
+    ASSIGNMENT_LOG: (
+        Assignment,
+        Registered,
+        Refused,
+        BlackoutSet,
+        Undelivered,
+        Withheld,
+        Stopped,
+        LifecycleChanged,
+        Kill,
+    ),
     APPLIED: (Applied,),
     PANEL: (UnitDay, PeriodClosed),
     TICK: (Tick, Ownership),
@@ -78,7 +89,15 @@ MESSAGES: dict[str, tuple[type[Message], ...]] = {
     DEAD_LETTER: (),  # any bytes
 }
 #: what others write: their schemas say what is accepted; those of the rest say what is written
-ACCEPTED = (CatalogEntry, CompetitorPrice, Sale, Experiment, StopExperiment, Blackout, Applied)
+ACCEPTED = (
+    CatalogEntry, CompetitorPrice, Sale, Experiment, StopExperiment, LifecycleRequest, Kill, Blackout, Applied,
+)  # fmt: skip
+#: requests share their topic with definitions: only ce_type tells them apart
+TOLD_BY_TYPE = (StopExperiment, LifecycleRequest, Kill)
+#: model -> CloudEvents type, of all that some topic promises
+NAMES: dict[type[Message], str] = {
+    model: name for model, name in TYPES.items() if any(model in models for models in MESSAGES.values())
+}
 
 HEADERS: dict[str, Any] = {
     "type": "object",
@@ -87,7 +106,7 @@ HEADERS: dict[str, Any] = {
         "ce_specversion": {"const": "1.0"},
         "ce_id": {"type": "string", "description": "The same whenever the same fact is published again."},
         "ce_source": {"const": SOURCE},
-        "ce_type": {"enum": sorted(CE_TYPES.values())},
+        "ce_type": {"enum": sorted(NAMES.values())},
         "ce_time": {"type": "string", "format": "date-time"},
         "content-type": {"const": "application/json"},
     },
@@ -102,7 +121,7 @@ OPTIONAL_HEADERS = {
 
 def short_name(model: type[Message]) -> str:
     """``sale.v1`` for the type ``flipside.sale.v1``: the name of its schema's file."""
-    return CE_TYPES[model].removeprefix("flipside.")
+    return NAMES[model].removeprefix("flipside.")
 
 
 def json_schema(model: type[Message]) -> dict[str, Any]:
@@ -125,7 +144,7 @@ def asyncapi() -> dict[str, Any]:
         "channels": {_channel_name(topic): _channel(topic) for topic in TOPICS.values()},
         "operations": {_channel_name(topic): _operation(topic) for topic in TOPICS.values()},
         "components": {
-            "messages": {short_name(model): _message(model) for model in CE_TYPES},
+            "messages": {short_name(model): _message(model) for model in NAMES},
             "schemas": {"cloudEventHeaders": HEADERS, "optionalHeaders": OPTIONAL_HEADERS},
         },
     }
@@ -135,7 +154,7 @@ def files() -> dict[str, str]:
     """Path under schemas/ -> content."""
     written = {
         f"{short_name(model)}.json": json.dumps(json_schema(model), indent=2, ensure_ascii=False) + "\n"
-        for model in CE_TYPES
+        for model in NAMES
     }
     return {**written, "asyncapi.yaml": yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=120)}
 
@@ -205,10 +224,9 @@ def _operation(topic: Topic) -> dict[str, Any]:
 
 
 def _message(model: type[Message]) -> dict[str, Any]:
-    # A request to stop shares its topic with definitions: only ce_type tells the two apart.
-    headers = "optionalHeaders" if model in ACCEPTED and model is not StopExperiment else "cloudEventHeaders"
+    headers = "optionalHeaders" if model in ACCEPTED and model not in TOLD_BY_TYPE else "cloudEventHeaders"
     return {
-        "name": CE_TYPES[model],
+        "name": NAMES[model],
         "summary": " ".join((model.__doc__ or "").split()),
         "contentType": "application/json",
         "headers": {"$ref": f"#/components/schemas/{headers}"},

@@ -1,30 +1,36 @@
-"""The low-rate control topics: definitions, stops and blackouts, validated by Faust agents and written to the store.
+"""The low-rate control topics: definitions, changes of their life and blackouts, heard by Faust agents.
 
-An agent belongs to one worker of the group, so nothing that others need is kept here: the store is where owners look.
-Faust acknowledges an event whose agent raised, so nothing may be raised: a faulty message becomes a dead letter, and a
-part that does not answer is waited for.
+What is valid is written to the store, where owners look: an agent belongs to one worker of the group, so nothing that
+others need is kept here. Faust acknowledges an event whose agent raised, so nothing may be raised: a faulty message
+becomes a dead letter, and a part that does not answer is waited for.
 """
 
 import asyncio
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import faust
 
-from controller.codec import ce_type, encode, read
+from controller.codec import TYPES, ce_type, encode, read
+from controller.control import Action, Kill, LifecycleRequest, State
 from controller.errors import FlipsideError, InvalidExperiment, UnreadableMessage
-from controller.events import CE_TYPES, Blackout, BlackoutSet, Refused, Registered, StopExperiment, Stopped
+from controller.events import Blackout, BlackoutSet, Refused, Registered, StopExperiment, Stopped, Tick
 from controller.experiment import Experiment, design_hash
+from controller.lifecycle import AT_ONCE, apply, revised
 from controller.registration import register
-from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION
+from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, TICK
 from controller.wire import Message, sha256_hex
 from streams.catalog import Catalog
 from streams.dead_letters import Rejected
+from streams.orders import life
 from streams.parts import Parts
 from streams.store import Registration
 
 LONGEST_PAUSE_SECONDS = 5.0
+#: what ends an experiment: others may have its units from then on
+OVER: frozenset[State] = frozenset({"stopping", "stopped", "archived"})
+ENDS: frozenset[Action] = frozenset({"stop", "revert", "kill"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +49,17 @@ Handler = Callable[[Parts, Catalog, Heard], Awaitable[None]]
 
 
 async def on_definition(parts: Parts, catalog: Catalog, heard: Heard) -> None:
-    """Register an experiment, or stop one; the answer goes to the log."""
+    """Register an experiment, change its life, or pull a kill switch; the answer goes to the log."""
+    kind = ce_type(heard.headers)
     if heard.value is None:
         await _stop(parts, (heard.key or b"").decode(errors="replace"), "its definition was removed")
-    elif ce_type(heard.headers) == CE_TYPES[StopExperiment]:
+    elif kind == TYPES[StopExperiment]:
         request = read(StopExperiment, heard.value)
         await _stop(parts, request.experiment, request.reason)
+    elif kind == TYPES[LifecycleRequest]:
+        await _change(parts, read(LifecycleRequest, heard.value))
+    elif kind == TYPES[Kill]:
+        await _kill(parts, read(Kill, heard.value))
     else:
         await _register(parts, catalog, read(Experiment, heard.value))
 
@@ -59,9 +70,16 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
     _, held = await parts.store.registrations(0)
     known = held.get(experiment.name)
     if known is None or known.design_hash != design_hash(experiment):
-        others = [r.experiment for r in held.values() if not r.stopped]
+        others = [r.experiment for r in held.values() if life(r, now).state not in OVER]
         resolved = register(experiment, catalog.entries, others, now)
-        known = Registration(resolved, design_hash(resolved))
+        if known is not None:
+            revised(life(known, now), resolved)
+        listed = {unit: catalog.entries[unit] for unit in resolved.units}
+        known = Registration(
+            resolved,
+            design_hash(resolved),
+            listed={unit: (entry.list_price_minor, entry.cost_minor) for unit, entry in listed.items()},
+        )
     # Heard twice, or after a crash half way: the same writes again.
     await parts.store.put_registration(known)
     message = Registered(
@@ -76,17 +94,64 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
 
 async def _stop(parts: Parts, name: str, reason: str) -> None:
     now = parts.clock.now()
+    request = LifecycleRequest(
+        id=f"{name}/stop",
+        experiment=name,
+        action="stop",
+        role="owner",
+        who="its owner",
+        why=reason or "no reason given",
+        requested_at=now,
+    )
+    await _change(parts, request)
+
+
+async def _change(parts: Parts, request: LifecycleRequest) -> None:
+    """Make a move in an experiment's life, or refuse it and change nothing."""
+    now, name = parts.clock.now(), request.experiment
     _, held = await parts.store.registrations(0)
     known = held.get(name)
     if known is None:
-        raise FlipsideError(f"{name} is not registered, so it cannot be stopped; `flipside experiment list` names all")
-    await parts.store.put_registration(Registration(known.experiment, known.design_hash, stopped=True))
-    version = known.experiment.version
-    message = Stopped(
-        id=f"{name}.{version}/stopped", experiment=name, experiment_version=version, reason=reason, stopped_at=now
-    )
-    await _tell(parts, message, message.id)
-    parts.log.info("stopped", experiment=name, reason=reason)
+        raise FlipsideError(
+            f"{name} is not registered: there is nothing to {request.action}; `flipside experiment list` names all"
+        )
+    lived = apply(life(known, now), request, now)
+    await parts.store.put_registration(replace(known, state=lived.state, frozen=lived.frozen, history=lived.history))
+    # Heard twice, or after a crash half way: the same words again, those of the clock before them included.
+    written = {change.id for change in known.history} - {request.id}
+    for change in lived.history:
+        if change.id not in written:
+            await _tell(parts, change, change.id)
+        if change.id == request.id and change.action in ENDS:
+            version = known.experiment.version
+            message = Stopped(
+                id=f"{name}.{version}/stopped", experiment=name, experiment_version=version, reason=request.why,
+                stopped_at=change.changed_at,
+            )  # fmt: skip
+            await _tell(parts, message, message.id)
+    if request.action in AT_ONCE:
+        await _hurry(parts)
+    parts.log.info("life changed", experiment=name, action=request.action, state=lived.state, who=request.who)
+
+
+async def _kill(parts: Parts, kill: Kill) -> None:
+    """Pull or lift a kill switch: it holds for what is registered now, and for what will be."""
+    if bool(kill.name) == (kill.scope == "all"):
+        raise FlipsideError(f"kill {kill.id}: scope {kill.scope} with the name {kill.name!r}; `all` alone has no name")
+    if not kill.why:
+        raise FlipsideError(f"kill {kill.id} needs a reason; say why")
+    await parts.store.put_kill(kill)
+    await _tell(parts, kill, f"{kill.id}/{kill.requested_at.isoformat()}")
+    await _hurry(parts)
+    parts.log.warning("kill switch", scope=kill.scope, name=kill.name, lifted=kill.lifted, who=kill.who, why=kill.why)
+
+
+async def _hurry(parts: Parts) -> None:
+    """A tick for every owner: what cannot wait for a boundary is not to wait for the reconciler either."""
+    now = parts.clock.now()
+    tick = encode(Tick(at=now), f"{parts.topic(TICK)}/hurry/{now.isoformat()}", now)
+    for number in range(parts.settings.partitions):
+        await parts.producer.send_and_wait(parts.topic(TICK), value=tick.value, headers=tick.headers, partition=number)
 
 
 async def on_blackout(parts: Parts, catalog: Catalog, heard: Heard) -> None:

@@ -33,6 +33,14 @@ class Catalog:
         return self._entries
 
     @property
+    def last(self) -> Mapping[str, CatalogEntry]:
+        """The last entry of every unit that ever was, delisted where it was removed."""
+        gone = self._known.keys() - self._entries.keys()
+        if not gone:
+            return self._entries
+        return self._known | {unit: self._known[unit].model_copy(update={"delisted": True}) for unit in gone}
+
+    @property
     def known(self) -> Mapping[str, CatalogEntry]:
         """The last entry of every unit that ever was: a delisted unit's last sales still have to be counted."""
         return self._known

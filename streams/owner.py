@@ -5,16 +5,18 @@ grows with the log, so it outlives the store, and the store refuses whoever come
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from controller.codec import ce_type, encode, read
-from controller.decide import Decision, decide, settled
+from controller.control import Kill
+from controller.decide import Decision, Flip, decide, release_now, settled
 from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, Ownership, Tick, Withheld
+from controller.lifecycle import Lifecycle
 from controller.roster import Roster, roster
 from controller.schedule import MarketPlan, due
 from controller.topics import TICK
@@ -23,9 +25,10 @@ from streams.catalog import Catalog
 from streams.closing import Closing
 from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
+from streams.orders import AtOnce, as_declared, at_once, because, holds_back, life, looks_back, resumed, within_limits
 from streams.parts import Parts
 from streams.relay import Relay
-from streams.store import Fenced, Outcome, plan_key
+from streams.store import NOTHING, Fenced, Outcome, Registration, plan_key
 
 WITHHELD_NAMED = 1000
 BACKGROUND = ("relay", "closing")
@@ -44,13 +47,24 @@ class Shard:
     tasks: list[asyncio.Task[None]]
     version: int = -1
     rosters: dict[str, Roster] = field(default_factory=dict)
+    registrations: dict[str, Registration] = field(default_factory=dict)
+    kills: dict[str, Kill] = field(default_factory=dict)
     plans: dict[str, MarketPlan] = field(default_factory=dict)
+    #: how far back prices are remembered: as far as the limits of any experiment look
+    remember: timedelta = NOTHING
+    #: (plan, order) of what was carried out at once; a new owner does it again, which the store makes nothing of
+    carried_out: set[tuple[str, str]] = field(default_factory=set)
 
-    def market_plans(self, laid_out: Roster, markets: Iterable[str]) -> dict[str, MarketPlan]:
-        """The plan of each market for one experiment; a fresh one where nothing was decided yet."""
-        experiment = laid_out.experiment
-        key = {market: plan_key(experiment.name, experiment.version, market) for market in markets}
-        return {market: self.plans.get(key[market], MarketPlan()) for market in markets}
+    def plan(self, laid_out: Roster, market: str) -> MarketPlan:
+        """The plan of a market for one experiment; a fresh one where nothing was decided yet."""
+        return self.plans.get(_plan_key(laid_out, market), MarketPlan())
+
+    def life(self, laid_out: Roster, now: datetime) -> Lifecycle:
+        return life(self.registrations[laid_out.experiment.name], now)
+
+
+def _plan_key(laid_out: Roster, market: str) -> str:
+    return plan_key(laid_out.experiment.name, laid_out.experiment.version, market)
 
 
 class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -208,18 +222,39 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         now = self._parts.clock.now()
         for shard in list(self._shards.values()):
             await self._refresh(shard)
-            if any(self._due(shard, laid_out, now) for laid_out in shard.rosters.values()):
+            urgent = next(self._at_once(shard, now), None) is not None
+            if urgent or any(self._due(shard, laid_out, now) for laid_out in shard.rosters.values()):
                 tick = encode(Tick(at=now), f"{self._topic}/{shard.number}/{now.isoformat()}", now)
                 await self._parts.producer.send_and_wait(
                     self._topic, value=tick.value, headers=tick.headers, partition=shard.number
                 )
 
     def _due(self, shard: Shard, laid_out: Roster, now: datetime) -> bool:
-        plans = shard.market_plans(laid_out, self._markets(shard, laid_out))
         return any(
-            due(laid_out.experiment, laid_out.time_zones[market], plan, now, laid_out.stopped)
+            due(laid_out.experiment, laid_out.time_zones[market], plan, now, stopped)
+            for stopped, plans in self._plans(shard, laid_out, now)
             for market, plan in plans.items()
         )
+
+    def _plans(self, shard: Shard, laid_out: Roster, now: datetime) -> Iterator[tuple[bool, dict[str, MarketPlan]]]:
+        """The plans of this shard's markets: of those that are drawn for, and of those that are held back."""
+        lived = shard.life(laid_out, now)
+        if lived.state == "archived":
+            return
+        plans: dict[bool, dict[str, MarketPlan]] = {False: {}, True: {}}
+        for market in self._markets(shard, laid_out):
+            held_back, plan = holds_back(lived, shard.kills, market), shard.plan(laid_out, market)
+            plans[held_back][market] = plan if held_back else resumed(plan, laid_out.experiment)
+        yield from plans.items()
+
+    def _at_once(self, shard: Shard, now: datetime) -> Iterator[tuple[Roster, str, AtOnce]]:
+        """Orders that wait for no boundary and were not yet carried out."""
+        for laid_out in shard.rosters.values():
+            lived = shard.life(laid_out, now)
+            for market in self._markets(shard, laid_out) if lived.state != "archived" else ():
+                order = at_once(lived, shard.kills, market)
+                if order is not None and (_plan_key(laid_out, market), order.id) not in shard.carried_out:
+                    yield laid_out, market, order
 
     def _markets(self, shard: Shard, laid_out: Roster) -> list[str]:
         return [market for market in laid_out.units if self._parts.shard_of(market) == shard.number]
@@ -229,7 +264,10 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         if await self._parts.store.registrations_version(shard.number) == shard.version:
             return
         shard.version, found = await self._parts.store.registrations(shard.number)
-        shard.rosters = {name: roster(r.experiment, r.stopped) for name, r in sorted(found.items())}
+        shard.kills = await self._parts.store.kills(shard.number)
+        shard.registrations = dict(sorted(found.items()))
+        shard.rosters = {name: roster(r.experiment) for name, r in shard.registrations.items()}
+        shard.remember = max((looks_back(r.experiment.limits) for r in found.values()), default=NOTHING)
         await self._catalog.catch_up()
 
     # --- deciding -----------------------------------------------------------------------------------------------------
@@ -240,17 +278,21 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         stale = settings.clock == "wall" and (now - at).total_seconds() > settings.stale_tick_seconds
         with self._parts.metrics.decision_seconds.time():
             await self._refresh(shard)
-            decisions = [] if stale else [d for r in shard.rosters.values() for d in self._decide(shard, r, at)]
             plans: dict[str, MarketPlan] = {}
             records: list[tuple[str, str]] = []
-            outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, [d.flip for d in decisions])
+            if not stale:
+                await self._carry_out(shard, at, plans, records)
+            drawn = [] if stale else await self._drawn(shard, at)
+            decisions = [replace(d, flip=await self._safe(shard, d.flip)) for d in drawn]
+            flips = [d.flip for d in decisions]
+            outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, flips, shard.remember)
+            shard.relay.wake()
             for decision, outcome in zip(decisions, outcomes, strict=True):
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
                 # What a release could not write is as little let go as what it kept.
                 plans[key] = settled(decision, outcome.kept + len(outcome.withheld))
                 records += self._records(decision, outcome)
                 self._count(decision, outcome)
-                shard.relay.wake()
             await self._parts.store.settle(shard.number, shard.epoch, plans, records, next_tick)
         if plans:
             self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(plans))
@@ -259,15 +301,59 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         if records:
             shard.relay.wake()
 
-    def _decide(self, shard: Shard, laid_out: Roster, at: datetime) -> list[Decision]:
-        plans = shard.market_plans(laid_out, self._markets(shard, laid_out))
-        return list(decide(laid_out, plans, at, self._catalog.entries))
+    async def _drawn(self, shard: Shard, at: datetime) -> list[Decision]:
+        """What the designs ask for, priced by the catalog of this moment."""
+        asked = [laid_out for laid_out in shard.rosters.values() if self._due(shard, laid_out, at)]
+        if asked:
+            await self._catalog.catch_up()
+        return [
+            decision
+            for laid_out in asked
+            for stopped, plans in self._plans(shard, laid_out, at)
+            for decision in decide(replace(laid_out, stopped=stopped), plans, at, self._catalog.last)
+        ]
+
+    async def _safe(self, shard: Shard, flip: Flip) -> Flip:
+        """A flip as the catalog's changes and the price limits leave it."""
+        if flip.expires_at is None:
+            return flip
+        registration, catalog = shard.registrations[flip.experiment], self._catalog.last
+        limits = registration.experiment.limits
+        declared = as_declared(flip, registration.experiment, registration.listed, catalog)
+        units = [proposal.unit for proposal in flip.proposals]
+        past = await self._parts.store.past_prices(shard.number, units) if looks_back(limits) else {}
+        return within_limits(declared, limits, catalog, past)
+
+    async def _flip(self, shard: Shard, flip: Flip) -> Outcome:
+        outcome = await self._parts.store.flip(shard.number, shard.epoch, flip, shard.remember)
+        shard.relay.wake()
+        return outcome
+
+    async def _carry_out(
+        self, shard: Shard, at: datetime, plans: dict[str, MarketPlan], records: list[tuple[str, str]]
+    ) -> None:
+        """What waits for no boundary: units are on control from the instant of this tick on."""
+        for laid_out, market, order in list(self._at_once(shard, at)):
+            key = _plan_key(laid_out, market)
+            flip = because(release_now(laid_out, market, at, self._catalog.entries), order.detail)
+            outcome = await self._flip(shard, flip)
+            records += self._withheld(flip, outcome)
+            # In memory at once, so that nothing more is decided for it by this tick.
+            shard.plans[key] = plans[key] = replace(shard.plan(laid_out, market), released=True)
+            shard.carried_out.add((key, order.id))
+            self._parts.metrics.flips.labels("at once").inc(outcome.flips)
+            self._parts.log.warning(
+                "control at once", experiment=flip.experiment, market=market, flips=outcome.flips, reason=order.detail
+            )
+
+    def _records(self, decision: Decision, outcome: Outcome) -> list[tuple[str, str]]:
+        found = [(CE_TYPES[type(m)], m.model_dump_json()) for m in decision.messages]
+        return found + self._withheld(decision.flip, outcome)
 
     @staticmethod
-    def _records(decision: Decision, outcome: Outcome) -> list[tuple[str, str]]:
-        found = [(CE_TYPES[type(m)], m.model_dump_json()) for m in decision.messages]
+    def _withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:
+        found = []
         if outcome.withheld:
-            flip = decision.flip
             withheld = Withheld(
                 id=f"{flip.experiment}.{flip.experiment_version}/{flip.market}/{flip.day}/withheld",
                 experiment=flip.experiment,

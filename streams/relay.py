@@ -20,8 +20,10 @@ def assignments(entry: OutboxEntry) -> Iterator[Assignment]:
     h = entry.header
     for granted in entry.granted:
         day = date.fromordinal(int(str(h["day"])))
+        # A day has one decision; what is urgent comes on top of it, and is another one at each instant.
+        instant = f"/{h['effective']}" if h.get("urgent") else ""
         yield Assignment(
-            id=f"{h['owner']}/{day}/{granted.unit}",
+            id=f"{h['owner']}/{day}/{granted.unit}{instant}",
             unit=granted.unit,
             cluster=granted.cluster,
             experiment=str(h["experiment"]),

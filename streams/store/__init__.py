@@ -8,15 +8,19 @@ Two kinds of keys never meet in one call, so that each call stays on one node of
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
+from controller.control import Kill, LifecycleChanged, State
 from controller.decide import Flip
 from controller.errors import CannotReach as CannotReach
 from controller.errors import FlipsideError
 from controller.events import Blackout
 from controller.experiment import Experiment
+from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
+
+NOTHING = timedelta(0)
 
 
 class Fenced(FlipsideError):
@@ -94,11 +98,24 @@ class OutboxEntry:
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """An experiment as the store holds it."""
+    """An experiment as the store holds it: its definition, and its life but for what time does by itself."""
 
     experiment: Experiment
     design_hash: str
-    stopped: bool = False
+    state: State = "scheduled"
+    frozen: bool = False
+    history: tuple[LifecycleChanged, ...] = ()
+    #: unit -> list price and cost (minor units) when it was registered: what a change of the catalog is a change from
+    listed: Mapping[str, tuple[int, int | None]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PastPrices:
+    """The changes of a unit's price that flips have made, as far back as they were asked to remember."""
+
+    changes: tuple[PriceChange, ...] = ()
+    #: end of the lease of an arm other than control: what the price goes back at, unless a flip comes first
+    lapses_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,15 +183,24 @@ class Store(Protocol):
         """How far each market of the shard has got, by `plan_key`."""
         ...
 
-    async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
+    async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
         """Grant or keep, unit by unit: fence, definition, repetition, exclusivity, blackout; then state and outbox.
 
-        One atomic call for each few hundred units. Raises Fenced.
+        An urgent flip passes over blackouts and over what was decided for its day; as a release it changes no unit that
+        nobody has granted, and calls units withheld that another experiment has been promised from later on. Prices
+        are kept for `past_prices` as far back as ``remember``. One atomic call for each few hundred units. Raises
+        Fenced.
         """
         ...
 
-    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
+    async def flip_all(
+        self, shard: int, epoch: int, flips: Sequence[Flip], remember: timedelta = NOTHING
+    ) -> list[Outcome]:
         """Several flips, one after the other, each as by `flip`; one that is refused ends the row."""
+        ...
+
+    async def past_prices(self, shard: int, units: Sequence[str]) -> dict[str, PastPrices]:
+        """What flips that were asked to remember did to the prices of units; a unit without any is left out."""
         ...
 
     async def settle(
@@ -203,6 +229,14 @@ class Store(Protocol):
         ...
 
     async def registrations_version(self, shard: int) -> int: ...
+
+    async def put_kill(self, kill: Kill) -> None:
+        """Store the latest word on a switch; the counter of the registrations moves with it."""
+        ...
+
+    async def kills(self, shard: int) -> dict[str, Kill]:
+        """The latest word on each switch, lifted ones too."""
+        ...
 
     async def put_blackout(self, blackout: Blackout) -> None: ...
 

@@ -5,10 +5,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from controller.control import LifecycleChanged
 from controller.decide import Flip, Proposal
 from controller.events import Blackout
 from controller.experiment import Experiment
-from controller.wire import milliseconds
+from controller.price_rules import PriceChange
+from controller.wire import from_milliseconds, milliseconds
 from streams.store import Cell, DirtyCell, Granted, Registration
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -42,11 +44,26 @@ def flip_header(flip: Flip) -> dict[str, Any]:
         "decided": milliseconds(flip.decided_at),
         "release": flip.expires_at is None,
         "code": "released" if flip.expires_at is None else "scheduled",
+        "urgent": flip.urgent,
     }
 
 
 def rows(proposals: Sequence[Proposal]) -> list[list[Any]]:
-    return [[p.unit, p.cluster, p.arm, list(p.prices_minor)] for p in proposals]
+    """Proposals as the flip script reads them; those that are what the draw asked for say no more."""
+    return [
+        [p.unit, p.cluster, p.arm, list(p.prices_minor)]
+        if p.planned_arm is None and not p.detail
+        else [
+            p.unit, p.cluster, p.arm, list(p.prices_minor), planned_arm(p), p.detail,
+            "" if p.planned_arm is None else p.code,
+        ]
+        for p in proposals
+    ]  # fmt: skip
+
+
+def planned_arm(proposal: Proposal) -> int:
+    """What the draw asked for."""
+    return proposal.arm if proposal.planned_arm is None else proposal.planned_arm
 
 
 def granted(row: Sequence[Any]) -> Granted:
@@ -88,7 +105,10 @@ def registration_json(registration: Registration) -> str:
         {
             "experiment": registration.experiment.model_dump(mode="json"),
             "design_hash": registration.design_hash,
-            "stopped": registration.stopped,
+            "state": registration.state,
+            "frozen": registration.frozen,
+            "history": [change.model_dump(mode="json") for change in registration.history],
+            "listed": registration.listed,
         },
         sort_keys=True,
     )
@@ -97,8 +117,19 @@ def registration_json(registration: Registration) -> str:
 def registration(text: str | bytes) -> Registration:
     body: Mapping[str, Any] = json.loads(text)
     return Registration(
-        Experiment.model_validate_json(json.dumps(body["experiment"])), body["design_hash"], body["stopped"]
+        experiment=Experiment.model_validate_json(json.dumps(body["experiment"])),
+        design_hash=body["design_hash"],
+        state=body["state"],
+        frozen=body["frozen"],
+        history=tuple(LifecycleChanged.model_validate_json(json.dumps(change)) for change in body["history"]),
+        listed={unit: (price, cost) for unit, (price, cost) in body["listed"].items()},
     )
+
+
+def price_changes(text: str) -> tuple[PriceChange, ...]:
+    """``ms:price ms:price``, as the flip script writes it."""
+    pairs = (change.split(":") for change in text.split())
+    return tuple(PriceChange(from_milliseconds(int(at)), int(price)) for at, price in pairs)
 
 
 def cell_rows(cells: Sequence[Cell]) -> list[list[Any]]:

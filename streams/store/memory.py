@@ -5,20 +5,24 @@ No method awaits anything, so each is atomic under asyncio. What one process dec
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from controller.blackout import binding
+from controller.control import Kill
 from controller.decide import Flip, Proposal
 from controller.events import Blackout
+from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
 from controller.wire import from_milliseconds, milliseconds
 from streams.store import (
+    NOTHING,
     Cell,
     DirtyCell,
     Fenced,
     Granted,
     OutboxEntry,
     Outcome,
+    PastPrices,
     Registration,
     RivalPrice,
     encoding,
@@ -53,6 +57,7 @@ class _Shard:
     sequence: int = 0
     entries: int = 0
     units: dict[str, _Held] = field(default_factory=dict)
+    prices: dict[str, tuple[PriceChange, ...]] = field(default_factory=dict)
     plans: dict[str, MarketPlan] = field(default_factory=dict)
     outbox: list[OutboxEntry] = field(default_factory=list)
     closed: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -87,6 +92,7 @@ class MemoryStore:
         self._shards = [_Shard() for _ in range(shards)]
         self._registrations: dict[str, Registration] = {}
         self._version = 0
+        self._kills: dict[str, Kill] = {}
         self._blackouts: dict[str, Blackout] = {}
         self._positions: dict[tuple[str, int], int] = {}
         self._caught_up: dict[int, datetime] = {}
@@ -111,33 +117,49 @@ class MemoryStore:
     async def plans(self, shard: int) -> dict[str, MarketPlan]:
         return dict(self._shards[shard].plans)
 
-    async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
+    async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
         outcome = Outcome()
         for batch in encoding.batches(flip.proposals):
-            outcome += self._flip(self._shards[shard], epoch, flip, batch)
+            outcome += self._flip(self._shards[shard], epoch, flip, batch, remember)
         return outcome
 
-    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
-        return [await self.flip(shard, epoch, flip) for flip in flips]
+    async def flip_all(
+        self, shard: int, epoch: int, flips: Sequence[Flip], remember: timedelta = NOTHING
+    ) -> list[Outcome]:
+        return [await self.flip(shard, epoch, flip, remember) for flip in flips]
 
-    def _flip(self, shard: _Shard, epoch: int, flip: Flip, batch: Sequence[Proposal]) -> Outcome:
+    def _flip(self, shard: _Shard, epoch: int, flip: Flip, batch: Sequence[Proposal], remember: timedelta) -> Outcome:
         shard.own(epoch)
         registered = self._registrations.get(flip.experiment)
         if registered is None or registered.design_hash != flip.design_hash:
             return Outcome(withheld=tuple(proposal.unit for proposal in batch))
         outcome, granted = Outcome(), []
         for proposal in batch:
-            window = binding(self._blackouts.values(), proposal.unit, proposal.cluster, flip.effective_at)
-            said, held, row = _decided(shard.units.get(proposal.unit), flip, proposal, window)
+            windows = () if flip.urgent else self._blackouts.values()
+            window = binding(windows, proposal.unit, proposal.cluster, flip.effective_at)
+            before = shard.units.get(proposal.unit)
+            said, held, row = _decided(before, flip, proposal, window)
             outcome += said
             if held is not None and row is not None:
                 shard.sequence += 1
+                base = proposal.prices_minor[0]
+                if remember and held.price_minor is not None and base is not None:
+                    known = shard.prices.get(proposal.unit, ())
+                    shard.prices[proposal.unit] = _recalled(known, before, held, base, remember)
                 shard.units[proposal.unit] = held
                 granted.append(replace(row, sequence=shard.sequence))
         if granted:
             header = encoding.flip_header(flip)
             shard.outbox.append(OutboxEntry(shard.next_id(), epoch, header=header, granted=tuple(granted)))
         return outcome
+
+    async def past_prices(self, shard: int, units: Sequence[str]) -> dict[str, PastPrices]:
+        held = self._shards[shard]
+        return {
+            unit: PastPrices(held.prices[unit], None if held.units[unit].on_control else held.units[unit].expires_at)
+            for unit in units
+            if unit in held.prices
+        }
 
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
@@ -171,6 +193,14 @@ class MemoryStore:
 
     async def registrations_version(self, shard: int) -> int:
         return self._version
+
+    async def put_kill(self, kill: Kill) -> None:
+        if self._kills.get(kill.id) != kill:
+            self._kills[kill.id] = kill
+            self._version += 1
+
+    async def kills(self, shard: int) -> dict[str, Kill]:
+        return dict(self._kills)
 
     async def put_blackout(self, blackout: Blackout) -> None:
         self._blackouts[blackout.id] = blackout
@@ -273,34 +303,40 @@ def _decided(
 ) -> tuple[Outcome, _Held | None, Granted | None]:
     """What one proposal comes to: repetition, exclusivity, blackout, in this order. None where nothing is written."""
     owner, control = f"{flip.experiment}.{flip.experiment_version}", flip.arms[0]
-    release, planned, instant = flip.expires_at is None, flip.arms[proposal.arm], flip.effective_at
+    release, asked, instant = flip.expires_at is None, flip.arms[proposal.arm], flip.effective_at
     same = prev is not None and prev.owner == owner
-    if prev is not None and same and prev.day >= flip.day:
-        return Outcome(repeated=1, kept=int(prev.arm != planned)), None, None
+    if _done(prev, flip, same):
+        return Outcome(repeated=1, kept=int(prev is not None and prev.arm != asked)), None, None
     if prev is not None and not same:
         frozen = window is not None and prev.lasts_to(instant) and not prev.on_control
         if release or prev.binds_after(instant) or frozen:
-            return Outcome(withheld=() if release else (proposal.unit,)), None, None
+            silent = release and not (flip.urgent and prev.effective_at > instant)
+            return Outcome(withheld=() if silent else (proposal.unit,)), None, None
     # The arm that holds up to the flip's instant: a lease that ended earlier left the unit on control.
     standing = prev if prev is not None and same and prev.lasts_to(instant) else None
     standing_arm = control if standing is None else standing.arm
-    arm, expires_at, price = planned, flip.expires_at, proposal.prices_minor[proposal.arm]
-    code, detail = "released" if release else "scheduled", ""
+    arm, expires_at, price = asked, flip.expires_at, proposal.prices_minor[proposal.arm]
+    code: str = "released" if release else "scheduled"
+    detail = proposal.detail
+    if proposal.planned_arm is not None:
+        code = proposal.code
     if window is not None:
         arm, code, detail = standing_arm, "blackout", window.id
         price = proposal.prices_minor[0] if standing is None else standing.price_minor
-        if arm != planned or not release:
+        if arm != asked or not release:
             expires_at = flip.keep_until
-    kept = arm != planned
+    kept = arm != asked
     flipped = arm != standing_arm
+    # What was decided for a later day stays decided, though an urgent flip has replaced it.
+    day = max(prev.day, flip.day) if prev is not None and same else flip.day
     return (
         Outcome(flips=int(flipped), blocked=int(kept), kept=int(kept)),
-        _Held(owner, flip.day, arm, arm == control, instant, expires_at, price),
+        _Held(owner, day, arm, arm == control, instant, expires_at, price),
         Granted(
             unit=proposal.unit,
             cluster=proposal.cluster,
             arm=arm,
-            planned_arm=planned,
+            planned_arm=flip.arms[encoding.planned_arm(proposal)],
             price_minor=price,
             expires_ms=None if expires_at is None else milliseconds(expires_at),
             code=code,
@@ -308,3 +344,36 @@ def _decided(
             sequence=0,
         ),
     )
+
+
+def _done(prev: _Held | None, flip: Flip, same: bool) -> bool:
+    """Whether a proposal is a repetition."""
+    if not flip.urgent:
+        return prev is not None and same and prev.day >= flip.day
+    if flip.expires_at is not None:
+        return prev is not None and same and prev.effective_at >= flip.effective_at
+    # Nobody was promised anything but control, from now or from earlier on.
+    return prev is None or (
+        same and prev.on_control and prev.expires_at is None and prev.effective_at <= flip.effective_at
+    )
+
+
+def _recalled(
+    known: Sequence[PriceChange], prev: _Held | None, held: _Held, base: int, remember: timedelta
+) -> tuple[PriceChange, ...]:
+    """The changes of a unit's price with a new grant; ``base`` is control's price.
+
+    What the grant replaces is gone, a lease that ran out before it was a change back to control, and of what is too
+    long ago only the price in force is kept.
+    """
+    instant = held.effective_at
+    found = [change for change in known if change.at < instant]
+    last = found[-1].price_minor if found else base
+    lapsed_at = None if prev is None or prev.on_control else prev.expires_at
+    if lapsed_at is not None and lapsed_at < instant and last != base:
+        found.append(PriceChange(lapsed_at, base))
+        last = base
+    if held.price_minor is not None and held.price_minor != last:
+        found.append(PriceChange(instant, held.price_minor))
+    first = sum(change.at <= instant - remember for change in found[1:])
+    return tuple(found[first:])

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections.abc import Awaitable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from controller.control import Kill
 from controller.decide import Flip
 from controller.errors import CannotReach
 from controller.events import Blackout
@@ -32,11 +33,13 @@ from controller.schedule import MarketPlan
 from controller.wire import from_milliseconds, milliseconds
 from streams.patience import patiently
 from streams.store import (
+    NOTHING,
     Cell,
     DirtyCell,
     Fenced,
     OutboxEntry,
     Outcome,
+    PastPrices,
     Registration,
     RivalPrice,
     StoreRefuses,
@@ -52,6 +55,7 @@ CALLS_PER_TRIP = 32
 #: because connecting anew has retries and timeouts of its own
 RETRIES = 3
 PATIENCE = 4
+UNITS_PER_READ = 2000
 
 #: the first word of a refusal -> what to do about it
 REMEDIES = {
@@ -190,13 +194,17 @@ class RedisStore:
         stored = await self._ask(self._redis.hgetall(self._shard(shard, "plans")))
         return {key: _plan(text) for key, text in stored.items()}
 
-    async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
-        return (await self.flip_all(shard, epoch, [flip]))[0]
+    async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
+        return (await self.flip_all(shard, epoch, [flip], remember))[0]
 
-    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
-        keys = [self._shard(shard, k) for k in ("epoch", "units", "blackouts", "outbox", "sequence", "hashes")]
+    async def flip_all(
+        self, shard: int, epoch: int, flips: Sequence[Flip], remember: timedelta = NOTHING
+    ) -> list[Outcome]:
+        names = ("epoch", "units", "blackouts", "outbox", "sequence", "hashes", "prices")
+        keys = [self._shard(shard, name) for name in names]
+        remember_ms = round(remember.total_seconds() * 1000)
         calls = [
-            (number, [epoch, header, json.dumps(encoding.rows(batch))])
+            (number, [epoch, header, json.dumps(encoding.rows(batch)), remember_ms])
             for number, flip in enumerate(flips)
             for header in (json.dumps(encoding.flip_header(flip)),)
             for batch in encoding.batches(flip.proposals)
@@ -209,6 +217,21 @@ class RedisStore:
                 said = Outcome(changed, blocked, kept, repeated, tuple(withheld[0]) if withheld else ())
                 outcomes[number] += said
         return outcomes
+
+    async def past_prices(self, shard: int, units: Sequence[str]) -> dict[str, PastPrices]:
+        found: dict[str, PastPrices] = {}
+        for start in range(0, len(units), UNITS_PER_READ):
+            some = list(units[start : start + UNITS_PER_READ])
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hmget(self._shard(shard, "prices"), some)
+            pipe.hmget(self._shard(shard, "units"), some)
+            texts, states = await self._ask(pipe.execute())
+            for unit, text, state in zip(some, texts, states, strict=True):
+                if text is not None:
+                    _, _, _, on_control, _, expires, *_ = json.loads(state)
+                    lapses_at = from_milliseconds(expires) if expires and not on_control else None
+                    found[unit] = PastPrices(encoding.price_changes(text), lapses_at)
+        return found
 
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
@@ -240,6 +263,15 @@ class RedisStore:
 
     async def registrations_version(self, shard: int) -> int:
         return int(await self._ask(self._redis.get(self._shard(shard, "registrations-version"))) or 0)
+
+    async def put_kill(self, kill: Kill) -> None:
+        for shard in range(self._shards):
+            keys = [self._shard(shard, name) for name in ("kills", "registrations-version")]
+            await self._run("kill", keys, [kill.id, kill.model_dump_json()])
+
+    async def kills(self, shard: int) -> dict[str, Kill]:
+        stored = await self._ask(self._redis.hgetall(self._shard(shard, "kills")))
+        return {name: Kill.model_validate_json(body) for name, body in stored.items()}
 
     async def put_blackout(self, blackout: Blackout) -> None:
         for shard in range(self._shards):

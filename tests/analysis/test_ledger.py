@@ -120,6 +120,8 @@ def held(day: date = DAY, arm: str = "low", code: str = "scheduled", **more: obj
         ([held(), held(arm="control", id="stop", effective_at=NOON, expires_at=None, sequence=9)], State.PARTIAL),
         ([held(code="blackout", planned_arm="control")], State.BLACKOUT),
         ([held(arm="control", code="released", expires_at=None)], State.RELEASED),
+        ([held(arm="control", code="limit", planned_arm="low")], State.LIMIT),
+        ([held(arm="control", code="dropped", planned_arm="low")], State.DROPPED),
         ([held(arm="unheard-of")], State.UNDELIVERED),
     ],
 )

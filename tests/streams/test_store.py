@@ -54,7 +54,13 @@ async def test_the_version_of_the_registrations_moves_only_on_a_change(store: St
     first = Registration(experiment("tea"), "hash")
     before = await store.registrations_version(0)
     versions = [before]
-    for registration in (first, first, replace(first, stopped=True), first, Registration(experiment("tea", 2), "h2")):
+    for registration in (
+        first,
+        first,
+        replace(first, state="running", frozen=True),
+        first,
+        Registration(experiment("tea", 2), "h2"),
+    ):
         await store.put_registration(registration)
         versions.append(await store.registrations_version(0))
     assert [later - sooner for sooner, later in pairwise(versions)] == [1, 0, 1, 1, 1]

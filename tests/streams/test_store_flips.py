@@ -329,6 +329,7 @@ async def test_the_outbox_says_all_that_an_assignment_needs(store: Store) -> Non
         "decided": milliseconds(at(-1 / 24)),
         "release": False,
         "code": "scheduled",
+        "urgent": False,
     }
 
 

@@ -4,12 +4,14 @@ import asyncio
 import uuid
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.blackout import binding
+from controller.control import Kill
 from controller.decide import Flip
 from controller.events import Blackout
 from controller.schedule import MarketPlan
@@ -22,6 +24,7 @@ from tests.streams.builders import at, experiment, flip, ordinal, window
 CLUSTERS = {"de/a": "x", "de/b": "x", "de/c": "y"}
 NAMES = {"global": ["", "all"], "market": ["de", "fr"], "cluster": ["x", "y", "de"], "unit": list(CLUSTERS)}
 SHARDS = 2
+REMEMBER = timedelta(days=2)
 
 days = st.integers(0, 7)
 rarely = st.integers(0, 7).map(lambda k: k == 7)
@@ -41,19 +44,27 @@ def flips(draw: st.DrawFn) -> Flip:
     arms = draw(st.dictionaries(st.sampled_from(sorted(CLUSTERS)), st.integers(0, 2), min_size=1))
     day = draw(days)
     known = draw(st.booleans())
-    return flip(
+    urgent = draw(st.integers(0, 4)) == 0
+    asked = flip(
         arms,
         day,
         name=name,
         version=version,
         days=draw(st.integers(1, 3)),
-        release=draw(rarely),
+        release=draw(st.booleans() if urgent else rarely),
         clusters=CLUSTERS,
         prices=(100 + day, 90 + day if known else None, 110 + day),
         # One experiment's control bears the name of the other one's treatment.
         arm_names=("control", "low", "high") if name == "juice" else ("low", "control", "high"),
         design_hash="another" if draw(rarely) else "hash",
     )
+    proposals = tuple(
+        replace(p, arm=0, planned_arm=p.arm, detail="a limit", code=draw(st.sampled_from(["limit", "dropped"])))
+        if p.arm and draw(rarely)
+        else p
+        for p in asked.proposals
+    )
+    return replace(asked, proposals=proposals, urgent=urgent, effective_at=at(day + urgent * 0.5))
 
 
 @st.composite
@@ -74,7 +85,19 @@ plans = st.dictionaries(
     st.builds(MarketPlan, st.none() | days.map(lambda day: at(day).date()), st.booleans()),
 )
 registrations = st.builds(
-    Registration, st.sampled_from(["juice", "milk"]).map(experiment), st.sampled_from(["hash"] * 3 + ["new"]), rarely
+    Registration,
+    st.sampled_from(["juice", "milk"]).map(experiment),
+    st.sampled_from(["hash"] * 3 + ["new"]),
+    st.sampled_from(["scheduled", "running", "paused"]),
+)
+kills = st.builds(
+    Kill,
+    id=st.sampled_from(["all", "de"]),
+    scope=st.just("all"),
+    lifted=st.booleans(),
+    who=st.just("ada"),
+    why=st.just("wrong prices"),
+    requested_at=st.just(at(0)),
 )
 closings = st.dictionaries(st.sampled_from(["de", "fr"]), st.tuples(days, days))
 records = st.lists(st.tuples(st.just("kind"), st.text(max_size=5)), max_size=2)
@@ -91,6 +114,7 @@ CALLS = st.one_of(
     st.tuples(st.just("put_blackout"), windows()),
     st.tuples(st.just("remove_blackout"), st.sampled_from(["a", "B"])),
     st.tuples(st.just("put_registration"), registrations),
+    st.tuples(st.just("put_kill"), kills),
     st.tuples(st.just("fold_sales"), st.integers(-1, 1), st.integers(0, 2), st.lists(cells(), max_size=4)),
     st.tuples(st.just("fold_rivals"), st.integers(-1, 1), st.integers(0, 2), st.lists(rival_prices, max_size=4)),
     st.tuples(st.just("look")),
@@ -120,10 +144,10 @@ class Drive:
 
     async def _flip(self, stale: bool, asked: Flip) -> object:
         self.flip = asked
-        return await self.store.flip(0, self.owner(stale), asked)
+        return await self.store.flip(0, self.owner(stale), asked, REMEMBER)
 
     async def _again(self) -> object:
-        return self.flip and await self.store.flip(0, self.epoch, self.flip)
+        return self.flip and await self.store.flip(0, self.epoch, self.flip, REMEMBER)
 
     async def _claim(self, step: int) -> object:
         found = await self.store.claim(0, self.epoch + step)
@@ -147,6 +171,9 @@ class Drive:
 
     async def _put_registration(self, registration: Registration) -> object:
         return await self.store.put_registration(registration)
+
+    async def _put_kill(self, kill: Kill) -> object:
+        return await self.store.put_kill(kill)
 
     async def _fold_sales(self, step: int, size: int, cells: list[Cell]) -> object:
         start = await self.store.position("sale", 0) + step
@@ -174,6 +201,8 @@ class Drive:
             self.owed(),
             store.registrations(1),
             store.blackouts(1),
+            store.kills(1),
+            store.past_prices(0, sorted(CLUSTERS)),
             store.position("sale", 0),
             store.position("competitor-price", 0),
             *(store.rival_prices(0, unit) for unit in CLUSTERS),
@@ -203,14 +232,21 @@ class Promises:
             if row.unit in self.held:
                 held_by, held, began, control = self.held[row.unit]
                 ends = held.expires_ms
-                assert began < instant or (began == instant and held_by != owner), "a grant never begins before another"
+                if not asked.urgent:
+                    replaced = began == instant and held_by != owner
+                    assert began < instant or replaced, "a grant never begins before another"
                 assert held_by == owner or ends is None or ends <= instant, "one experiment per unit at any instant"
                 # A lease that reaches the instant is what the unit shows until then; otherwise it shows control.
                 if (ends is None or ends >= instant) and not control:
                     standing = True
                     same_arm = (held_by, held.arm, held.price_minor) == (owner, row.arm, row.price_minor)
-            window = binding(blackouts, row.unit, row.cluster, asked.effective_at)
-            if window is None:
+            window = None if asked.urgent else binding(blackouts, row.unit, row.cluster, asked.effective_at)
+            if asked.urgent and asked.expires_at is None:
+                assert on_control
+                assert row.expires_ms is None, "a kill is for good"
+            if window is None and row.code in ("limit", "dropped"):
+                assert on_control, "a limit keeps control"
+            elif window is None:
                 assert (row.arm, row.detail) == (row.planned_arm, "")
             else:
                 assert (row.code, row.detail) == ("blackout", window.id)

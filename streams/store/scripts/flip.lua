@@ -1,7 +1,8 @@
 -- One atomic decision for a batch of units that share a market, an experiment and an instant.
--- KEYS: epoch, units, blackouts, outbox, sequence, hashes
--- ARGV: epoch, header (JSON), rows (JSON: [unit, cluster, arm index from 0, [price of each arm or null]])
--- Checks, in this order: fence, definition, repetition, exclusivity, blackout. Then: state, outbox.
+-- KEYS: epoch, units, blackouts, outbox, sequence, hashes, prices
+-- ARGV: epoch, header (JSON), rows (JSON: [unit, cluster, arm index from 0, [price of each arm or null]
+--       [, planned arm index, detail, code or '']]), milliseconds that prices are remembered for (0: not at all)
+-- Checks, in this order: fence, definition, repetition, exclusivity, blackout. Then: state, prices, outbox.
 local mine = tonumber(ARGV[1])
 local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
 if held ~= mine then
@@ -9,6 +10,7 @@ if held ~= mine then
 end
 local h = cjson.decode(ARGV[2])
 local rows = cjson.decode(ARGV[3])
+local remember = tonumber(ARGV[4])
 local withheld = {}
 if redis.call('HGET', KEYS[6], h.experiment) ~= h.design_hash then
   for i, row in ipairs(rows) do withheld[i] = row[1] end
@@ -17,12 +19,14 @@ end
 
 -- Windows that hold the flip's instant, by what they cover: of several, the one that ends last binds (ties: greater id).
 -- The sorted set gives them in that order: by score, the end, and then byte by byte, where the end is followed by the id
--- (encoding.window). Comparing ids here would follow the locale of the server.
+-- (encoding.window). Comparing ids here would follow the locale of the server. No window binds what is urgent.
 local windows = {}
-for rank, raw in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], string.format('(%.0f', h.effective), '+inf')) do
-  local w = cjson.decode(raw)
-  if w.starts <= h.effective then
-    windows[w.kind .. ':' .. w.name] = {rank = rank, id = w.id}
+if not h.urgent then
+  for rank, raw in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], string.format('(%.0f', h.effective), '+inf')) do
+    local w = cjson.decode(raw)
+    if w.starts <= h.effective then
+      windows[w.kind .. ':' .. w.name] = {rank = rank, id = w.id}
+    end
   end
 end
 local any_window = next(windows) ~= nil
@@ -38,50 +42,89 @@ end
 local names = {}
 for i, row in ipairs(rows) do names[i] = row[1] end
 local states = redis.call('HMGET', KEYS[2], unpack(names))
+local prices = remember > 0 and redis.call('HMGET', KEYS[7], unpack(names)) or {}
 local control = h.arms[1]
 local sequence = tonumber(redis.call('GET', KEYS[5]) or '0')
 local flips, blocked, kept, repeated = 0, 0, 0, 0
-local writes, granted = {}, {}
+local writes, granted, recalled = {}, {}, {}
+
+-- The changes of a unit's price, 'ms:price ms:price', with this grant: what it replaces is gone, a lease that ran out
+-- before it was a change back to control, and of what is too long ago only the price in force is kept.
+local function recall(text, prev, price, base)
+  local found, last = {}, base
+  for at, was in (text or ''):gmatch('(%d+):(%d+)') do
+    if tonumber(at) < h.effective then
+      found[#found + 1] = {tonumber(at), tonumber(was)}
+      last = tonumber(was)
+    end
+  end
+  if prev and not prev[4] and prev[6] ~= 0 and prev[6] < h.effective and last ~= base then
+    found[#found + 1] = {prev[6], base}
+    last = base
+  end
+  if price ~= last then found[#found + 1] = {h.effective, price} end
+  local first, spelled = 1, {}
+  while found[first + 1] and found[first + 1][1] <= h.effective - remember do first = first + 1 end
+  for k = first, #found do spelled[#spelled + 1] = string.format('%.0f:%.0f', found[k][1], found[k][2]) end
+  return table.concat(spelled, ' ')
+end
 
 for i, row in ipairs(rows) do
-  local unit, cluster, planned = row[1], row[2], h.arms[row[3] + 1]
+  local unit, cluster, asked = row[1], row[2], h.arms[row[3] + 1]
+  local planned = h.arms[(row[5] or row[3]) + 1]
   -- state: experiment.version, day, arm, is it control, effective, expires (0: never), price or false, sequence, epoch
   local prev = states[i] and cjson.decode(states[i]) or nil
   local same = prev and prev[1] == h.owner
   -- The arm that holds up to the flip's instant: a lease that ended earlier left the unit on control.
   local unbroken = prev and (prev[6] == 0 or prev[6] >= h.effective)
   local window = any_window and binding(unit, cluster) or nil
-  if same and prev[2] >= h.day then
+  local done
+  if not h.urgent then
+    done = same and prev[2] >= h.day
+  elseif h.release then
+    -- Nobody was promised anything but control, from now or from earlier on.
+    done = not prev or (same and prev[4] and prev[6] == 0 and prev[5] <= h.effective)
+  else
+    done = same and prev[5] >= h.effective
+  end
+  if done then
     repeated = repeated + 1
-    if prev[3] ~= planned then kept = kept + 1 end
+    if prev and prev[3] ~= asked then kept = kept + 1 end
   elseif prev and not same
     and (h.release or prev[5] > h.effective or prev[6] > h.effective or (window and unbroken and not prev[4])) then
     -- Another experiment holds the unit, or has held it later (or has taken it over from the one that is released).
-    if not h.release then withheld[#withheld + 1] = unit end
+    if not h.release or (h.urgent and prev[5] > h.effective) then withheld[#withheld + 1] = unit end
   else
     local standing = (same and unbroken) and prev[3] or control
-    local arm, expires, code, detail = planned, h.expires, h.code, ''
+    local arm, expires, code, detail = asked, h.expires, h.code, row[6] or ''
+    if row[7] and row[7] ~= '' then code = row[7] end
     local price = row[4][row[3] + 1]
     if window then
       arm, code, detail = standing, 'blackout', window.id
-      if arm ~= planned or not h.release then expires = h.keep_until end
+      if arm ~= asked or not h.release then expires = h.keep_until end
       if same and unbroken then price = prev[7] else price = row[4][1] end
-      if arm ~= planned then blocked = blocked + 1 end
+      if arm ~= asked then blocked = blocked + 1 end
     elseif arm ~= standing then
       flips = flips + 1
     end
-    if arm ~= planned then kept = kept + 1 end
+    if arm ~= asked then kept = kept + 1 end
     if price == cjson.null then price = false end
     sequence = sequence + 1
     writes[#writes + 1] = unit
-    writes[#writes + 1] =
-      cjson.encode({h.owner, h.day, arm, arm == control, h.effective, expires, price, sequence, mine})
+    -- What was decided for a later day stays decided, though an urgent flip has replaced it.
+    writes[#writes + 1] = cjson.encode({h.owner, same and math.max(prev[2], h.day) or h.day, arm, arm == control,
+      h.effective, expires, price, sequence, mine})
     granted[#granted + 1] = {unit, cluster, arm, planned, price, expires, code, detail, sequence}
+    if remember > 0 and price and row[4][1] ~= cjson.null then
+      recalled[#recalled + 1] = unit
+      recalled[#recalled + 1] = recall(prices[i], prev, price, row[4][1])
+    end
   end
 end
 
 if #granted > 0 then
   redis.call('HSET', KEYS[2], unpack(writes))
+  if #recalled > 0 then redis.call('HSET', KEYS[7], unpack(recalled)) end
   redis.call('SET', KEYS[5], string.format('%.0f', sequence))
   redis.call('XADD', KEYS[4], '*', 'e', ARGV[1], 'h', ARGV[2], 'g', cjson.encode(granted))
 end

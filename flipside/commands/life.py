@@ -1,0 +1,175 @@
+"""`flipside experiment pause`, `resume`, `freeze`, `unfreeze`, `kill`, `archive`, `history`: an experiment's life."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
+
+if TYPE_CHECKING:
+    from controller.control import Action, Role
+    from streams.settings import Settings
+
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for a worker's answer.")]
+Experiment = Annotated[str, typer.Argument(help="Name of a registered experiment.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept in the log.")]
+Who = Annotated[str, typer.Option("--who", help="Who asks; without it, the user of this machine.")]
+As = Annotated[Literal["owner", "on_call"], typer.Option("--as", help="Owner of the experiment, or person on call.")]
+
+
+def _change(
+    settings: "Settings", name: str, action: "Action", role: "Role", who: str, why: str, timeout: float
+) -> None:
+    """Ask for a change of an experiment's life; prints what became of it."""
+    import asyncio
+
+    from controller.control import LifecycleRequest
+    from controller.topics import DEFINITION
+    from flipside import asking
+    from streams.clock import WallClock
+
+    at = WallClock().now()
+    request = LifecycleRequest(
+        id=f"{name}/{action}/{at.isoformat()}",
+        experiment=name,
+        action=action,
+        role=role,
+        who=who or _user(),
+        why=why,
+        requested_at=at,
+    )
+    done = asyncio.run(asking.ask(settings, DEFINITION, request, name, asking.change_of(request), timeout))
+    frozen = ", no cluster enters any more" if done.frozen else ""
+    print(f"{name} was {done.from_state} and is {done.to_state}{frozen}: {done.why}")
+
+
+def _user() -> str:
+    import getpass
+
+    return getpass.getuser()
+
+
+def pause(
+    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
+    namespace: Namespace = None, timeout: Timeout = 30.0,
+) -> None:  # fmt: skip
+    """Control prices from the next day boundary that is not yet decided, until it is resumed."""
+    _change(settings_from(kafka=kafka, namespace=namespace), name, "pause", role, who, reason, timeout)
+
+
+def resume(
+    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
+    namespace: Namespace = None, timeout: Timeout = 30.0,
+) -> None:  # fmt: skip
+    """Go on with a paused experiment at the next day boundary; the days in between are reported as undelivered."""
+    _change(settings_from(kafka=kafka, namespace=namespace), name, "resume", role, who, reason, timeout)
+
+
+def freeze(
+    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
+    namespace: Namespace = None, timeout: Timeout = 30.0,
+) -> None:  # fmt: skip
+    """No cluster enters any more; what has entered goes on and is measured."""
+    _change(settings_from(kafka=kafka, namespace=namespace), name, "freeze", role, who, reason, timeout)
+
+
+def unfreeze(
+    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
+    namespace: Namespace = None, timeout: Timeout = 30.0,
+) -> None:  # fmt: skip
+    """Clusters may enter again."""
+    _change(settings_from(kafka=kafka, namespace=namespace), name, "unfreeze", role, who, reason, timeout)
+
+
+def archive(
+    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
+    namespace: Namespace = None, timeout: Timeout = 30.0,
+) -> None:  # fmt: skip
+    """Put away an experiment that is over; nothing more happens to it."""
+    _change(settings_from(kafka=kafka, namespace=namespace), name, "archive", role, who, reason, timeout)
+
+
+def kill(
+    reason: Reason,
+    name: Annotated[str, typer.Argument(help="Name of a registered experiment; this ends it for good.")] = "",
+    market: Annotated[str, typer.Option("--market", help="All experiments in this market, until lifted.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="All experiments everywhere, until lifted.")] = False,
+    lift: Annotated[bool, typer.Option("--lift", help="Lift the switch of --market or --all.")] = False,
+    who: Who = "",
+    role: As = "on_call",
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    timeout: Timeout = 30.0,
+) -> None:
+    """Control prices now: no boundary, no blackout and no decision for tomorrow holds it up."""
+    import asyncio
+
+    from controller.control import Kill
+    from controller.errors import FlipsideError
+    from controller.topics import DEFINITION
+    from flipside import asking
+    from streams.clock import WallClock
+
+    if sum((bool(name), bool(market), everything)) != 1:
+        raise FlipsideError("kill one thing: the NAME of an experiment, --market MARKET, or --all")
+    if name and lift:
+        raise FlipsideError(f"{name}: a killed experiment is over; register it anew as its next version")
+    settings = settings_from(kafka=kafka, namespace=namespace)
+    if name:
+        _change(settings, name, "kill", role, who, reason, timeout)
+        return
+    switch = Kill(
+        id=f"market.{market}" if market else "all",
+        scope="market" if market else "all",
+        name=market,
+        lifted=lift,
+        who=who or _user(),
+        why=reason,
+        requested_at=WallClock().now(),
+    )
+    asyncio.run(asking.ask(settings, DEFINITION, switch, switch.id, asking.kill_of(switch), timeout))
+    what = f"market {market}" if market else "every experiment"
+    print(f"{what}: {'drawn again from the next day on' if lift else 'control prices now'}: {reason}")
+
+
+def history(name: Experiment, kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
+    """Every change of an experiment's life: when, from which state to which, who, why."""
+    import asyncio
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from controller.errors import FlipsideError
+    from flipside import asking
+
+    found = asyncio.run(asking.history(settings_from(kafka=kafka, namespace=namespace)))
+    if name not in found:
+        raise FlipsideError(f"{name} is not registered; `flipside experiment list` names all")
+    if as_json:
+        print(json.dumps([change.model_dump(mode="json") for change in found[name]]))
+        return
+    table = Table("when", "what", "from", "to", "frozen", "who", "why")
+    for change in found[name]:
+        table.add_row(
+            str(change.changed_at),
+            change.action,
+            change.from_state,
+            change.to_state,
+            "yes" if change.frozen else "",
+            f"{change.who} ({change.role})",
+            change.why,
+        )
+    Console().print(table)
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "pause": pause,
+    "resume": resume,
+    "freeze": freeze,
+    "unfreeze": unfreeze,
+    "kill": kill,
+    "archive": archive,
+    "history": history,
+}

@@ -1,0 +1,132 @@
+"""What people, time and the catalog ask of an experiment in a market: read from the store, judged by the controller."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from controller.catalog import react
+from controller.control import Kill, LifecycleChanged
+from controller.decide import Flip, Proposal
+from controller.events import CatalogEntry
+from controller.experiment import Experiment
+from controller.killing import killed
+from controller.lifecycle import AT_ONCE, Lifecycle, apply, due_by_clock
+from controller.limits import WEEK, keep_within
+from controller.parameters import Limits
+from controller.price_rules import PriceChange
+from controller.schedule import MarketPlan
+from streams.store import NOTHING, PastPrices, Registration
+
+DETAIL = 500
+
+
+@dataclass(frozen=True, slots=True)
+class AtOnce:
+    """Control prices now, whatever was decided: what for, and who asked for it."""
+
+    #: the same for the same order, however often it is seen
+    id: str
+    detail: str
+
+
+def life(registration: Registration, now: datetime) -> Lifecycle:
+    """Where an experiment stands, the moves included that time has made since it was last written down."""
+    lived = Lifecycle(registration.experiment, registration.state, registration.frozen, registration.history)
+    while (request := due_by_clock(lived, now)) is not None:
+        lived = apply(lived, request, request.requested_at)
+    return lived
+
+
+def holds_back(lived: Lifecycle, kills: Mapping[str, Kill], market: str) -> bool:
+    """Whether nothing more is drawn for a market: its units go back to control, at the latest at the next boundary."""
+    to_begin = lived.state == "scheduled"
+    return not (to_begin or lived.shows == "design") or _killed(lived, kills, market) is not None
+
+
+def at_once(lived: Lifecycle, kills: Mapping[str, Kill], market: str) -> AtOnce | None:
+    """The order that puts a market's units on control without waiting for a boundary."""
+    kill = _killed(lived, kills, market)
+    if kill is not None:
+        said = f"kill of {f'{kill.scope} {kill.name}'.strip()} by {kill.who}: {kill.why}"
+        return AtOnce(f"{kill.id}/{kill.requested_at.isoformat()}", said[:DETAIL])
+    change: LifecycleChanged | None = next((c for c in lived.history if c.action in AT_ONCE), None)
+    if change is None:
+        return None
+    return AtOnce(change.id, f"{change.action} of {change.experiment} by {change.who}: {change.why}"[:DETAIL])
+
+
+def _killed(lived: Lifecycle, kills: Mapping[str, Kill], market: str) -> Kill | None:
+    return killed(kills.values(), lived.experiment.name, market)
+
+
+def resumed(plan: MarketPlan, experiment: Experiment) -> MarketPlan:
+    """The plan of a market that is no longer held back: units that a pause or a kill released are drawn again."""
+    over = plan.decided_through is not None and plan.decided_through >= experiment.end
+    return replace(plan, released=False) if plan.released and not over else plan
+
+
+def because(flip: Flip, detail: str) -> Flip:
+    """A flip that says why."""
+    return replace(flip, proposals=tuple(replace(proposal, detail=detail) for proposal in flip.proposals))
+
+
+# --- the catalog ------------------------------------------------------------------------------------------------------
+
+
+def as_declared(
+    flip: Flip,
+    experiment: Experiment,
+    listed: Mapping[str, tuple[int, int | None]],
+    catalog: Mapping[str, CatalogEntry],
+) -> Flip:
+    """A flip in which every unit whose catalog entry has changed since the registration is treated as declared.
+
+    ``catalog``: the last entry of every unit; one that was removed is delisted.
+    """
+
+    def treated(proposal: Proposal) -> Proposal:
+        after, before = catalog.get(proposal.unit), listed.get(proposal.unit)
+        if after is None or before is None or proposal.arm == 0:
+            return proposal
+        if before == (after.list_price_minor, after.cost_minor) and after.in_stock and not after.delisted:
+            return proposal
+        then = after.model_copy(
+            update={"list_price_minor": before[0], "cost_minor": before[1], "delisted": False, "in_stock": True}
+        )
+        reaction = react(experiment, then, after, proposal.arm)
+        if reaction.action == "drop":
+            return replace(proposal, arm=0, planned_arm=proposal.arm, detail=reaction.reason[:DETAIL], code="dropped")
+        if reaction.action == "keep":
+            prices = tuple(arm.price.price_minor(then.list_price_minor) for arm in experiment.arms)
+            return replace(proposal, prices_minor=prices)
+        return proposal
+
+    return replace(flip, proposals=tuple(treated(proposal) for proposal in flip.proposals))
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------
+
+
+def looks_back(limits: Limits) -> timedelta:
+    """How far back an experiment's limits ask what prices were."""
+    week = WEEK if limits.max_changes_a_week is not None or limits.max_change_percent is not None else NOTHING
+    return max(week, timedelta(days=limits.lowest_price_days) if limits.lowest_price_factor is not None else NOTHING)
+
+
+def within_limits(
+    flip: Flip, limits: Limits, catalog: Mapping[str, CatalogEntry], past: Mapping[str, PastPrices]
+) -> Flip:
+    """A flip in which what would break a limit keeps control and says which."""
+    control = {proposal.unit: proposal.prices_minor[0] for proposal in flip.proposals}
+
+    def history(unit: str) -> Sequence[PriceChange]:
+        known = past.get(unit, PastPrices())
+        # A tick that is decided again finds its own change.
+        changes = [change for change in known.changes if change.at < flip.effective_at]
+        lapsed, base = known.lapses_at, control[unit]
+        if changes and lapsed is not None and base is not None and changes[-1].at < lapsed < flip.effective_at:
+            changes.append(PriceChange(lapsed, base))
+        return changes
+
+    kept, _ = keep_within(flip, limits, catalog, history)
+    return kept
