@@ -10,7 +10,6 @@ from datetime import timedelta
 import numpy as np
 import structlog
 
-from analysis import worker as analysis_worker
 from controller.events import Blackout, Scope
 from controller.periods import day_start
 from flipside.history import TIME_ZONE
@@ -46,13 +45,34 @@ async def run_demo(
     async with AsyncExitStack() as stack:
         settings = stack.enter_context(parts(ReplayOptions(options.effect, str(options.seed))))
         stop = asyncio.Event()
+        submitted, opened = asyncio.Event(), asyncio.Event()
+
+        async def work() -> None:
+            # The embedded broker answers a fetch that found nothing only when its time is up, and Faust's is 1.5 s:
+            # what it shall read at once is there before it asks.
+            await submitted.wait()
+            await run_worker(settings, "demo-worker", stop)
+
+        async def analyse() -> None:
+            # Arms come first: the libraries of the analysis take as long to load as all the rest.
+            await opened.wait()
+            from analysis import worker as analysis_worker
+
+            await analysis_worker.run(connection(settings), settings.namespace, stop)
+
+        def first_assignment(seconds: float) -> None:
+            on_first_assignment(seconds)
+            opened.set()
+
         duties = [
-            asyncio.create_task(run_worker(settings, "demo-worker", stop)),
-            asyncio.create_task(analysis_worker.run(connection(settings), settings.namespace, stop)),
+            asyncio.create_task(work()),
+            asyncio.create_task(analyse()),
         ]
 
         async def end() -> None:
             stop.set()
+            submitted.set()
+            opened.set()
             await asyncio.gather(*duties, return_exceptions=True)
 
         stack.push_async_callback(end)
@@ -69,7 +89,8 @@ async def run_demo(
             seed=str(options.seed),
             blackouts=blackouts(options.days),
             on_progress=on_progress,
-            on_first_assignment=on_first_assignment,
+            on_submitted=submitted.set,
+            on_first_assignment=first_assignment,
             check_alive=check_alive,
         )
         return await (await stack.enter_async_context(replayer(settings, plan))).run()

@@ -20,6 +20,7 @@ class Reader:
         self._consumer = AIOKafkaConsumer(
             **connection(settings),
             enable_auto_commit=False,
+            fetch_max_wait_ms=settings.fetch_wait_ms,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=MAX_RECORD_BYTES,
         )

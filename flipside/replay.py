@@ -81,6 +81,8 @@ class Plan:
     on_progress: Callable[[Progress], None] | None = None
     #: called with the seconds from the start of the replay, when a pricing system first holds an assignment
     on_first_assignment: Callable[[float], None] = lambda seconds: None
+    #: called once catalog, blackouts and definition are published, before anybody is waited for
+    on_submitted: Callable[[], None] = lambda: None
     #: asked while waiting: raises if a process that we depend on has ended
     check_alive: Callable[[], None] = lambda: None
 
@@ -176,6 +178,7 @@ class Replayer:
         await self.send(CATALOG, [plain(entry) for entry in plan.history.catalog])
         await self.send(BLACKOUT, [plain(blackout) for blackout in plan.blackouts])
         await self.send(DEFINITION, [plain(plan.experiment)])
+        plan.on_submitted()
         answer: list[Registered] = []
 
         async def answered() -> bool:
@@ -314,7 +317,8 @@ async def replayer(settings: Settings, plan: Plan) -> AsyncIterator[Replayer]:
     try:
         arguments = connection(settings)
         bootstrap = arguments.pop("bootstrap_servers")
-        async with Assignments(bootstrap, settings.namespace, **arguments) as client:
+        fetch_wait_ms = settings.fetch_wait_ms
+        async with Assignments(bootstrap, settings.namespace, fetch_wait_ms=fetch_wait_ms, **arguments) as client:
             yield Replayer(settings, plan, producer, client)
     finally:
         await stop_client(producer)

@@ -6,10 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import faust
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from faust.tables.manager import TableManager
 from mode import Service
 from prometheus_client import start_http_server
 
@@ -66,6 +68,13 @@ async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
         yield Parts(settings, clock, store, producer, Metrics(), log, name, arguments)
 
 
+class NoTables(TableManager):
+    """Faust waits a second at every start for tables to be declared; there are none to wait for."""
+
+    async def sleep(self, n: Any) -> None:
+        await super().sleep(0)
+
+
 def build_app(
     parts: Parts,
     catalog: Catalog,
@@ -95,6 +104,7 @@ def build_app(
         topic_partitions=settings.partitions,
         # Faust makes folders for its tables at every start, used or not: never where the user happens to stand.
         datadir=scratch,
+        TableManager=NoTables,
         worker_redirect_stdouts=False,
         web_enabled=False,
         web_tables_enabled=False,

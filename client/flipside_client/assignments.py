@@ -64,6 +64,7 @@ class Assignments:
 
     ``markets``: only units of these markets are held. ``on_change``: called in the event loop with every
     :class:`Change`; keep it short. ``clock``: milliseconds for the callback alone, look-ups take ``now``.
+    ``fetch_wait_ms``: how long a broker may hold back a fetch that finds nothing; questions queue behind it.
     ``security``: passed on to aiokafka: security_protocol, ssl_context, sasl_mechanism, sasl_plain_username, ...
     """
 
@@ -77,6 +78,7 @@ class Assignments:
         clock: Clock = wall_clock,
         system: str = "pricing-system",
         ready_timeout_seconds: float = 30.0,
+        fetch_wait_ms: int = 100,
         **security: Any,
     ) -> None:
         self.topic = topic(ASSIGNMENT_TOPIC, namespace)
@@ -86,6 +88,7 @@ class Assignments:
         self._on_change = on_change
         self._clock = clock
         self._ready_timeout_seconds = ready_timeout_seconds
+        self._fetch_wait_ms = fetch_wait_ms
         self._fold = Fold()
         #: look-ups see nothing of a half-loaded topic
         self._visible = Fold()
@@ -223,6 +226,7 @@ class Assignments:
                 auto_offset_reset="earliest",
                 enable_auto_commit=False,
                 max_partition_fetch_bytes=8 * 1024 * 1024,
+                fetch_max_wait_ms=self._fetch_wait_ms,
                 metadata_max_age_ms=5_000,  # so soon are added partitions noticed, and all of them read again
                 **self._security,
             )
