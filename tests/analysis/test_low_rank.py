@@ -58,7 +58,7 @@ def lower_bound(panel: WeightedPanel, penalty: float, fit: LowRankFit) -> float:
 
 def test_two_hundred_random_panels_are_certified_optimal() -> None:
     for seed in range(200):
-        panel, penalty = random_problem(seed, largest=22)
+        panel, penalty = random_problem(seed, largest=18)
         fit = low_rank.solve(panel, penalty)
         value = objective(panel, penalty, fit)
         assert value == pytest.approx(fit.objective, rel=1e-9), seed
