@@ -77,9 +77,11 @@ def check_panel(panel: Panel) -> None:
         raise InvalidPanel("no usable cell is treated: there is no effect to estimate (is the treatment column right?)")
     if not (usable & ~treated).any():
         raise InvalidPanel("every usable cell is treated: an effect needs control cells to compare with")
-    outcomes = panel.outcome[usable]
-    if np.ptp(outcomes) == 0:
-        raise InvalidPanel(f"the outcome is {outcomes[0]:g} in every usable cell: a constant outcome has no effect")
+    # no copy of the usable cells: a large panel is a third of a gigabyte
+    where = True if usable.all() else usable
+    lowest = float(np.min(panel.outcome, where=where, initial=np.inf))
+    if lowest == float(np.max(panel.outcome, where=where, initial=-np.inf)):
+        raise InvalidPanel(f"the outcome is {lowest:g} in every usable cell: a constant outcome has no effect")
     _refuse_first(
         panel,
         np.any(treated, axis=1) & ~np.any(usable & ~treated, axis=1),
