@@ -123,7 +123,6 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             parts.log.warning("shard belongs to a newer owner", shard=number, epoch=epoch)
             self._lost.add(number)
             return
-        self._consumer.seek(partition, tick)
         relay, closing = Relay(parts, number), Closing(parts, self._catalog, number, epoch)
         shard = Shard(number, epoch, tick, relay, closing, [])
         shard.plans = await parts.store.plans(number)
@@ -132,6 +131,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             for name, run in zip(BACKGROUND, (relay.run, closing.run), strict=True)
         ]
         self._shards[number] = shard
+        # Only now, and nothing awaited in between: a tick that is read while nobody holds its shard is passed over.
+        self._consumer.seek(partition, tick)
         parts.metrics.shards_owned.set(len(self._shards))
         parts.log.info("shard taken over", shard=number, epoch=epoch, tick=tick)
 
