@@ -59,7 +59,7 @@ lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose fil
 	@if command -v docker-compose >/dev/null; then echo docker-compose config -q; docker-compose config -q; \
 	else echo "docker-compose is not installed: docker-compose.yml is not checked" >&2; test -z "$$CI"; fi
 
-# A benchmark is a file of benchmarks/ that can be run; calibration takes long and has a verb of its own.
+# A benchmark is a file of benchmarks/ that can be run; what takes long is asked for by name.
 BENCHES := $(patsubst benchmarks/%.py,bench-%,$(shell grep -ls __main__ benchmarks/*.py))
 
 $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
@@ -67,7 +67,7 @@ $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(filter-out bench-calibration,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+bench: $(filter-out bench-calibration bench-replay_coverage,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
 	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
 
 bench-%: benchmarks/%.py $(VENV)/.peers
@@ -79,6 +79,14 @@ calibrate: bench-calibration ## coverage of every interval and size of every tes
 .PHONY: schemas
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics
 	$(BIN)/python -m flipside.schemas
+
+.PHONY: reference
+reference: $(INSTALLED) ## write the reference part of docs/commands.md anew from the commands and the settings
+	$(BIN)/python -m flipside.reference
+
+.PHONY: examples
+examples: $(INSTALLED) ## write the generated sales of examples/ anew
+	$(BIN)/python -m flipside.sample
 
 .PHONY: lock
 lock: $(INSTALLED) ## the lock files anew from pyproject.toml; what is pinned stays (ARGS=--upgrade moves it)

@@ -25,9 +25,11 @@ SES: tuple[Se, ...] = ("placebo", "jackknife", "bootstrap", "conditional")
 #: the stress effect runs from minus to plus this many standard deviations of the outcome's first differences
 STRESS = 3.0
 #: refits behind one standard error of one placebo: enough to rank methods, a tenth of what an estimate gets
-DRAWS, WINDOWS = 50, 8
-#: the same for slow methods, whose standard errors are scored on one placebo in so many
-SLOW_DRAWS, SLOW_WINDOWS, SLOW_EVERY = 12, 4, 5
+DRAWS, SLOW_DRAWS = 50, 12
+#: groups and windows of the conditional variances, where each error is a closed form away, and where it is a refit
+WEIGHTED_PLACES, MASKED_PLACES = (30, 6), (10, 4)
+#: standard errors of slow methods are scored on one placebo in so many
+SLOW_EVERY = 8
 #: share of the real pre-period that an earlier placebo must keep
 KEPT_PRE = 0.5
 
@@ -294,12 +296,15 @@ def _try(
     fit = _refit(method, base, hidden)
     stressed = _refit(method, base, replace(hidden, outcome=hidden.outcome + stress))
     slow = isinstance(fit.estimator, MaskedEstimator) and fit.estimator.slow
-    draws, windows = (SLOW_DRAWS, SLOW_WINDOWS) if slow else (DRAWS, WINDOWS)
+    draws = SLOW_DRAWS if slow else DRAWS
+    groups, windows = MASKED_PLACES if isinstance(fit.estimator, MaskedEstimator) else WEIGHTED_PLACES
     intervals: dict[str, tuple[bool, float]] = {}
     refused: dict[str, str] = {}
     for kind in ses if placebo.number % SLOW_EVERY == 0 or not slow else ():
         try:
-            found = uncertainty_of(fit, hidden, kind, rng, level=level, draws=draws, windows=windows)
+            found = uncertainty_of(
+                fit, hidden, kind, rng, level=level, draws=draws, control_groups=groups, windows=windows
+            )
         except NotEstimable as refusal:
             refused[kind] = str(refusal)
         else:

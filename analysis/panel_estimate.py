@@ -241,6 +241,7 @@ def uncertainty_of(
     *,
     level: float = 0.95,
     draws: int = 500,
+    control_groups: int = 200,
     windows: int = 40,
     jobs: int = 1,
     progress: Progress = silent,
@@ -269,7 +270,7 @@ def uncertainty_of(
         effects = bootstrap_effects(fit, groups, draws, rng, jobs, progress)
         return Uncertainty(_positive(float(effects.std())), kind, normal, (("resamples", draws),))
     if kind == "conditional":
-        variances = conditional_variances(fit, min(draws, 200), windows, rng, jobs, progress)
+        variances = conditional_variances(fit, min(draws, control_groups), windows, rng, jobs, progress)
         errors = variances.standard_errors()
         notes = (
             (

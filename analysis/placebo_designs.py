@@ -19,6 +19,8 @@ from analysis.panel import BoolArray, FloatArray
 from controller.errors import NotEstimable
 
 RANK = 4
+#: a log-odds of this size means that the logit runs off to certainty
+CERTAIN = 25.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +157,10 @@ def logit_fit(factors: FloatArray, policy: BoolArray) -> FloatArray:
     design = np.column_stack([np.ones(len(factors)), factors])
     beta = np.zeros(design.shape[1])
     for _ in range(50):
-        chance = 1 / (1 + np.exp(-np.clip(design @ beta, -30, 30)))
+        score = design @ beta
+        if np.abs(score).max() > CERTAIN:
+            break
+        chance = 1 / (1 + np.exp(-score))
         gradient = design.T @ (policy - chance)
         if np.abs(gradient).max() < 1e-9:
             return np.asarray(chance)

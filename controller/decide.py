@@ -1,6 +1,6 @@
 """The front door: what to do about an experiment, given what time it is. Pure."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime
 
@@ -136,6 +136,7 @@ def _urgent(
     catalog: Mapping[str, CatalogEntry],
 ) -> Flip:
     experiment, today = roster.experiment, period_at(at, roster.time_zones[market])
+    prices = _pricing(experiment, catalog)
     return Flip(
         experiment=experiment.name,
         experiment_version=experiment.version,
@@ -149,16 +150,27 @@ def _urgent(
         expires_at=expires_at,
         keep_until=today.end,
         decided_at=now,
-        proposals=tuple(
-            Proposal(unit, roster.cluster_of[unit], arm, _prices(experiment, catalog, unit)) for unit in units
-        ),
+        proposals=tuple(Proposal(unit, roster.cluster_of[unit], arm, prices(unit)) for unit in units),
         urgent=True,
     )
 
 
-def _prices(experiment: Experiment, catalog: Mapping[str, CatalogEntry], unit: str) -> tuple[int | None, ...]:
-    entry = catalog.get(unit)
-    return tuple(None if entry is None else arm.price.price_minor(entry.list_price_minor) for arm in experiment.arms)
+def _pricing(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Callable[[str], tuple[int | None, ...]]:
+    """Unit -> the price of each arm. Many units share a list price, and decimal arithmetic is slow: each once."""
+    rules = tuple(arm.price for arm in experiment.arms)
+    known: dict[int, tuple[int | None, ...]] = {}
+    unknown: tuple[int | None, ...] = (None,) * len(rules)
+
+    def prices(unit: str) -> tuple[int | None, ...]:
+        entry = catalog.get(unit)
+        if entry is None:
+            return unknown
+        listed = entry.list_price_minor
+        if listed not in known:
+            known[listed] = tuple(rule.price_minor(listed) for rule in rules)
+        return known[listed]
+
+    return prices
 
 
 def _flip(
@@ -171,6 +183,7 @@ def _flip(
     catalog: Mapping[str, CatalogEntry],
 ) -> Flip:
     experiment = roster.experiment
+    prices = _pricing(experiment, catalog)
     return Flip(
         experiment=experiment.name,
         experiment_version=experiment.version,
@@ -185,7 +198,7 @@ def _flip(
         keep_until=upcoming.period.end,
         decided_at=now,
         proposals=tuple(
-            Proposal(unit, cluster, arms[cluster], _prices(experiment, catalog, unit))
+            Proposal(unit, cluster, arms[cluster], prices(unit))
             for unit in roster.units[market]
             for cluster in (roster.cluster_of[unit],)
         ),

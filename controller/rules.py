@@ -26,9 +26,8 @@ def named(items: Iterable[str]) -> str:
 def problems(experiment: Experiment, catalog: Mapping[str, CatalogEntry], now: datetime) -> Iterator[Problem]:
     """Every rule that a resolved experiment breaks, given the catalog and the time."""
     yield from timeless_problems(experiment)
-    yield from _catalog(experiment, catalog)
+    yield from catalog_problems(experiment, catalog)
     yield from _times(experiment, now)
-    yield from _prices(experiment, catalog)
 
 
 def timeless_problems(experiment: Experiment) -> Iterator[Problem]:
@@ -57,6 +56,12 @@ def timeless_problems(experiment: Experiment) -> Iterator[Problem]:
             "run longer, or assume a shorter carryover",
         )
     yield from design_problems(experiment)
+
+
+def catalog_problems(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Iterator[Problem]:
+    """The rules that need the catalog: units, currency, costs, categories, prices."""
+    yield from _catalog(experiment, catalog)
+    yield from _prices(experiment, catalog)
 
 
 def _clusters(experiment: Experiment) -> Iterator[Problem]:

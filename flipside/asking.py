@@ -1,19 +1,20 @@
 """Asking the system for something through its topics, and waiting for the log's answer."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 
-from controller.codec import encode
-from controller.errors import FlipsideError
+from controller.codec import encode, read
+from controller.errors import FlipsideError, UnreadableMessage
 from controller.events import BlackoutSet, CatalogEntry, Refused, Registered, StopExperiment, Stopped
 from controller.experiment import Experiment
 from controller.topics import ASSIGNMENT_LOG, CATALOG, MAX_RECORD_BYTES
 from controller.wire import Message
-from flipside.replay import Reader
+from flipside.reader import Reader
 from streams.clock import WallClock
 from streams.kafka import connection, reach_kafka, stop_client
 from streams.parts import partition_of
@@ -43,8 +44,25 @@ async def read_all(settings: Settings, topic: str) -> list[Message]:
 
 
 async def catalog(settings: Settings) -> dict[str, CatalogEntry]:
-    """The latest entry of each unit."""
-    return {m.unit: m for m in await read_all(settings, CATALOG) if isinstance(m, CatalogEntry)}
+    """The latest entry of each unit on sale, as workers see them: owners may write it without headers."""
+    await reach_kafka(settings)
+    found: dict[str, CatalogEntry] = {}
+    reader = Reader(settings, [CATALOG])
+    await reader.start()
+    try:
+        ends = await reader.ends()
+        while not await reader.reached(ends):
+            for record in await reader.records(100):
+                if record.value is None:
+                    found.pop((record.key or b"").decode(errors="replace"), None)
+                    continue
+                # An entry that breaks the contract is a dead letter of the workers', and none of ours.
+                with contextlib.suppress(UnreadableMessage):
+                    entry = read(CatalogEntry, record.value)
+                    found[entry.unit] = entry
+    finally:
+        await reader.stop()
+    return found
 
 
 async def registered(settings: Settings) -> dict[str, tuple[Registered, Stopped | None]]:

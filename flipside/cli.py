@@ -6,7 +6,20 @@ from collections.abc import Callable, Mapping
 import typer
 
 from controller.errors import CannotReach, CannotStart, FlipsideError, InvalidExperiment, InvalidSettings
-from flipside.commands import bakeoff, blackout, config, demo, estimate, experiment, power, replay, topics, worker
+from flipside.commands import (
+    bakeoff,
+    blackout,
+    config,
+    demo,
+    design,
+    estimate,
+    experiment,
+    power,
+    replay,
+    topics,
+    verify,
+    worker,
+)
 
 #: exit codes, documented in docs/commands.md
 EXIT_CODES: tuple[tuple[type[FlipsideError], int], ...] = (
@@ -28,6 +41,8 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
+app.command("design")(design.design)
+app.command("verify")(verify.verify)
 app.command("worker")(worker.worker)
 app.command("analysis")(worker.analysis)
 app.command("config")(config.config)

@@ -21,8 +21,8 @@ from streams.app import run_worker
 from streams.kafka import connection
 
 STORES, PRODUCTS = 20, 6
-#: one store may not change prices for two days in the middle
-BLACKOUT_STORE = "store-3"
+#: these may not change prices for two days in the middle
+BLACKOUT_STORES = ("store-3", "store-7", "store-12")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +64,23 @@ async def run_demo(options: DemoOptions, on_progress: Callable[[Progress], None]
             experiment=experiment,
             effect=options.effect,
             seed=str(options.seed),
-            blackouts=(blackout(options.days),),
+            blackouts=blackouts(options.days),
             on_progress=on_progress,
             check_alive=check_alive,
         )
         return await (await stack.enter_async_context(replayer(settings, plan))).run()
 
 
-def blackout(days: int) -> Blackout:
-    """Two days in the middle in which one store's prices must not change."""
+def blackouts(days: int) -> tuple[Blackout, ...]:
+    """Two days in the middle in which some stores' prices must not change."""
     first = FIRST_DAY + timedelta(days=days // 2)
-    return Blackout(
-        id="inventory",
-        scope=Scope(kind="market", name=BLACKOUT_STORE),
-        starts_at=day_start(first, TIME_ZONE),
-        ends_at=day_start(first + timedelta(days=2), TIME_ZONE),
-        reason="inventory in one store",
+    return tuple(
+        Blackout(
+            id=f"inventory-{store}",
+            scope=Scope(kind="market", name=store),
+            starts_at=day_start(first, TIME_ZONE),
+            ends_at=day_start(first + timedelta(days=2), TIME_ZONE),
+            reason="inventory",
+        )
+        for store in BLACKOUT_STORES
     )

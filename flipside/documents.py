@@ -1,22 +1,165 @@
 """Definitions as files: YAML or JSON in, a checked experiment out."""
 
 import json
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import yaml
 
-from controller.errors import FlipsideError
-from controller.experiment import Experiment
-from controller.registration import parse
+from controller.codec import decode, read
+from controller.errors import FlipsideError, InvalidExperiment, Problem, UnreadableMessage
+from controller.events import Registered
+from controller.experiment import Experiment, design_hash
+from controller.registration import MOST_BYTES, parse
+from controller.wire import Message
+
+M = TypeVar("M", bound=Message)
+
+YAML_SUFFIXES = (".yaml", ".yml")
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without surprises: no key twice, no aliases (a few hundred bytes of them can stand for gigabytes).
+
+    Dates stay texts, as they are in JSON: whether a day exists is the definition's business, said with its field.
+    """
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not taken; write the value out", None)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if str(key.value) in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands here twice; remove one", key.start_mark
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+_Plain.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def parse_document(text: str, suffix: str) -> Experiment:
+    """An experiment from the text of a .yaml, .yml or .json file; raises InvalidExperiment with every broken rule."""
+    if len(text) > MOST_BYTES:
+        raise InvalidExperiment(
+            (Problem("(document)", f"{len(text)} characters", f"at most {MOST_BYTES}", "use `select`"),)
+        )
+    try:
+        body = yaml.load(text, _Plain) if suffix in YAML_SUFFIXES else json.loads(text, object_pairs_hook=_once)
+        document = json.dumps(body)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        rule = f"a definition is one {'YAML' if suffix in YAML_SUFFIXES else 'JSON'} document"
+        raise InvalidExperiment((Problem("(document)", _line(error), rule, "mend it there"),)) from error
+    return parse(document)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for k, (key, _) in enumerate(pairs) if key in dict(pairs[:k]))
+        raise ValueError(f"the key {twice!r} stands there twice; remove one")
+    return found
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def read_experiment(file: Path) -> Experiment:
     """Read a definition; raises InvalidExperiment with every broken field, FlipsideError for no document at all."""
     if not file.is_file():
-        raise FlipsideError(f"{file} is no file; examples/ has a definition of each design")
+        raise FlipsideError(f"{file} is no file; examples/designs has a definition of each design")
     try:
-        # YAML knows dates and decimals of its own; the contract's are those of JSON.
-        body = yaml.safe_load(file.read_text()) if file.suffix in (".yaml", ".yml") else json.loads(file.read_text())
-    except (yaml.YAMLError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise FlipsideError(f"{file} cannot be read: {error}") from error
-    return parse(json.dumps(body, default=str))
+        text = file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FlipsideError(f"{file} is no text in UTF-8: {error}; save it as such") from error
+    return parse_document(text, file.suffix.lower())
+
+
+def read_lines(file: Path, model: type[M]) -> list[M]:
+    """Messages of one kind from a file with one JSON object a line; raises FlipsideError that names the line."""
+    found = []
+    for number, line in _lines(file):
+        try:
+            found.append(read(model, line.encode()))
+        except UnreadableMessage as error:
+            raise FlipsideError(f"{file}, line {number}: {error}") from error
+    return found
+
+
+def read_log(file: Path) -> list[Message]:
+    """Records of the log from a file: lines of ``kcat -J``, or objects with ``type`` and ``value``."""
+    found = []
+    for number, line in _lines(file):
+        try:
+            body = json.loads(line)
+            if "payload" in body:
+                flat = body.get("headers") or []
+                headers = [(str(k), str(v).encode()) for k, v in zip(flat[::2], flat[1::2], strict=True)]
+                found.append(decode(headers, str(body["payload"]).encode()))
+            else:
+                found.append(decode([("ce_type", str(body["type"]).encode())], json.dumps(body["value"]).encode()))
+        except (UnreadableMessage, ValueError, KeyError, TypeError) as error:
+            said = error if isinstance(error, UnreadableMessage) else f"no record with `type` and `value`: {error!r}"
+            raise FlipsideError(f"{file}, line {number}: {said}") from error
+    return found
+
+
+def read_registered(file: Path, log: Sequence[Message]) -> Registered:
+    """What was published of an experiment: its record from a file, or the log's record of a definition.
+
+    A definition alone does not tell what was published, so its hash is looked up in the log; where the log has no
+    registration of it, the definition's own hash stands for it.
+    """
+    if file.is_file() and file.suffix.lower() == ".json":
+        body = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(body, dict) and "design_hash" in body:
+            try:
+                return read(Registered, json.dumps(body).encode())
+            except UnreadableMessage as error:
+                raise FlipsideError(f"{file}: {error}") from error
+    experiment = read_experiment(file)
+    published = [
+        record
+        for record in log
+        if isinstance(record, Registered)
+        and (record.experiment.name, record.experiment.version) == (experiment.name, experiment.version)
+    ]
+    if not published:
+        raise FlipsideError(
+            f"the log has no registration of {experiment.name} version {experiment.version}; give its `registered` "
+            "record as a .json file instead of the definition"
+        )
+    registered = published[-1]
+    mine = experiment.model_copy(
+        update={
+            "units": registered.experiment.units,
+            "select": registered.experiment.select,
+            "markets": registered.experiment.markets,
+            "balance": registered.experiment.balance if experiment.balance.strata == "category" else experiment.balance,
+        }
+    )
+    if (experiment.units and set(experiment.units) != set(mine.units)) or design_hash(mine) != registered.design_hash:
+        raise FlipsideError(
+            f"{file} is not what was published as {experiment.name} version {experiment.version}: its hash is "
+            f"{design_hash(mine)}, published was {registered.design_hash}"
+        )
+    return registered
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    if not file.is_file():
+        raise FlipsideError(f"{file} is no file")
+    with file.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield number, line

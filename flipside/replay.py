@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
-from controller.codec import Record, decode, encode
+from controller.codec import Record, encode
 from controller.errors import FlipsideError
 from controller.events import (
     Assignment,
@@ -46,6 +46,7 @@ from controller.topics import (
 from controller.wire import Message
 from flipside.checks import Census, Violation, check, check_shown
 from flipside.history import CURRENCY, TIME_ZONE, History
+from flipside.reader import Reader
 from flipside.shop import Shop, plain
 from flipside_client import Assignments
 from streams.kafka import connection, stop_client
@@ -144,51 +145,6 @@ def default_experiment(history: History, name: str, seed: str) -> Experiment:
         days=len(history.periods),
         seed=seed,
     )
-
-
-class Reader:
-    """Reads topics from their beginning, without a group, and keeps the messages."""
-
-    def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
-        self._consumer = AIOKafkaConsumer(
-            **connection(settings),
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=MAX_RECORD_BYTES,
-        )
-        self._partitions = [
-            TopicPartition(settings.prefixed(topic), number)
-            for topic in topics
-            for number in range(settings.partitions)
-        ]
-        self.messages: list[Message] = []
-        #: records of other kinds, such as dead letters
-        self.others: list[object] = []
-
-    async def start(self) -> None:
-        await self._consumer.start()
-        self._consumer.assign(self._partitions)
-
-    async def stop(self) -> None:
-        await stop_client(self._consumer)
-
-    async def poll(self, wait_ms: int = 10) -> list[Message]:
-        """New messages, also kept."""
-        new = []
-        for records in (await self._consumer.getmany(timeout_ms=wait_ms)).values():
-            for record in records:
-                try:
-                    new.append(decode(record.headers, record.value or b""))
-                except FlipsideError:
-                    self.others.append(record)
-        self.messages += new
-        return new
-
-    async def drain(self) -> None:
-        """Read everything that is there now."""
-        ends = await self._consumer.end_offsets(self._partitions)
-        while any([await self._consumer.position(p) < end for p, end in ends.items()]):
-            await self.poll(100)
 
 
 class Replayer:

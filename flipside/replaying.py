@@ -65,7 +65,7 @@ def parts(options: ReplayOptions) -> Iterator[Settings]:
 
 @asynccontextmanager
 async def processes(settings: Settings) -> AsyncIterator[Processes]:
-    """A worker and an analysis process, stopped at the end."""
+    """A worker and an analysis process with these settings, stopped at the end."""
     environment = {
         "FLIPSIDE_KAFKA": settings.kafka,
         "FLIPSIDE_REDIS": settings.redis.get_secret_value(),
@@ -73,6 +73,7 @@ async def processes(settings: Settings) -> AsyncIterator[Processes]:
         "FLIPSIDE_PARTITIONS": str(settings.partitions),
         "FLIPSIDE_CLOCK": settings.clock,
         "FLIPSIDE_LATENESS_SECONDS": str(settings.lateness_seconds),
+        "FLIPSIDE_SESSION_TIMEOUT_MS": str(settings.session_timeout_ms),
     }
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="flipside-replay-")))

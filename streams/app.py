@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
+from tempfile import TemporaryDirectory
 
 import faust
 import structlog
@@ -26,6 +28,17 @@ from streams.settings import Settings
 from streams.store.redis import RedisStore
 
 Duty = Callable[[asyncio.Event], Awaitable[None]]
+#: how long a duty may take to end its turn
+STOP_SECONDS = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """How the duties of a worker are: one that is over sets ``stop``, and tells here if something went wrong."""
+
+    stop: asyncio.Event
+    faults: list[BaseException] = field(default_factory=list)
+    under_way: set[asyncio.Task[None]] = field(default_factory=set)
 
 
 @asynccontextmanager
@@ -54,7 +67,11 @@ async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
 
 
 def build_app(
-    parts: Parts, catalog: Catalog, duties: Sequence[Duty], stop: asyncio.Event, faults: list[BaseException]
+    parts: Parts,
+    catalog: Catalog,
+    duties: Sequence[Duty],
+    watch: Watch,
+    scratch: str,
 ) -> faust.App:
     """A Faust app with the agents and, in the same worker, the batch duties as services.
 
@@ -76,6 +93,8 @@ def build_app(
         topic_disable_leader=True,
         topic_allow_declare=False,
         topic_partitions=settings.partitions,
+        # Faust makes folders for its tables at every start, used or not: never where the user happens to stand.
+        datadir=scratch,
         worker_redirect_stdouts=False,
         web_enabled=False,
         web_tables_enabled=False,
@@ -83,7 +102,7 @@ def build_app(
     )
     add_agents(app, parts, catalog)
     for duty in duties:
-        app.service(_service(duty, stop, faults))
+        app.service(_service(duty, watch))
     return app
 
 
@@ -103,18 +122,21 @@ def faust_credentials(settings: Settings) -> object | None:
     return None
 
 
-def _service(duty: Duty, stop: asyncio.Event, faults: list[BaseException]) -> type[Service]:
+def _service(duty: Duty, watch: Watch) -> type[Service]:
     """A duty as a mode service: once one is over, for whatever reason, the worker stops and the others take over."""
 
     class DutyService(Service):
         @Service.task
         async def _run(self) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            watch.under_way.add(task)
             try:
-                await duty(stop)
+                await duty(watch.stop)
             except Exception as error:  # told by `run_worker`, which ends with it
-                faults.append(error)
+                watch.faults.append(error)
             finally:
-                stop.set()
+                watch.stop.set()
 
     return DutyService
 
@@ -143,29 +165,38 @@ async def run_worker(
     settings: Settings, name: str, stop: asyncio.Event, on_ready: Callable[[], None] | None = None
 ) -> None:
     """Run one worker until ``stop`` is set; returns when everything it held is let go."""
-    async with build_parts(settings, name) as parts:
-        catalog = Catalog(parts)
-        await catalog.start()
-        try:
-            duties: list[Duty] = [
-                Owner(parts, catalog).run,
-                Ingest(parts, catalog, SALE).run,
-                Ingest(parts, catalog, COMPETITOR_PRICE).run,
-            ]
-            clock = parts.clock
-            if isinstance(clock, TickClock):
-                duties.append(partial(follow_ticks, parts, clock))
-            if settings.metrics_port:
-                start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
-            faults: list[BaseException] = []
-            app = build_app(parts, catalog, duties, stop, faults)
-            await app.start()
-            parts.log.info("worker started", kafka=settings.kafka, namespace=settings.namespace, clock=settings.clock)
-            if on_ready is not None:
-                on_ready()
-            await stop.wait()
-            await app.stop()
-            if faults:
-                raise faults[0]
-        finally:
-            await catalog.stop()
+    with TemporaryDirectory(prefix="flipside-worker-") as scratch:
+        async with build_parts(settings, name) as parts:
+            await _run(parts, scratch, stop, on_ready)
+
+
+async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callable[[], None] | None) -> None:
+    settings = parts.settings
+    catalog = Catalog(parts)
+    await catalog.start()
+    try:
+        duties: list[Duty] = [
+            Owner(parts, catalog).run,
+            Ingest(parts, catalog, SALE).run,
+            Ingest(parts, catalog, COMPETITOR_PRICE).run,
+        ]
+        clock = parts.clock
+        if isinstance(clock, TickClock):
+            duties.append(partial(follow_ticks, parts, clock))
+        if settings.metrics_port:
+            start_http_server(settings.metrics_port, settings.metrics_host, parts.metrics.registry)
+        watch = Watch(stop)
+        app = build_app(parts, catalog, duties, watch, scratch)
+        await app.start()
+        parts.log.info("worker started", kafka=settings.kafka, namespace=settings.namespace, clock=settings.clock)
+        if on_ready is not None:
+            on_ready()
+        await stop.wait()
+        # Each duty ends at the end of its turn; Faust would cut it off in the middle.
+        if watch.under_way:
+            await asyncio.wait(watch.under_way, timeout=STOP_SECONDS)
+        await app.stop()
+        if watch.faults:
+            raise watch.faults[0]
+    finally:
+        await catalog.stop()

@@ -18,6 +18,7 @@ from controller.outcomes import UnitDayTotal
 from controller.periods import local_day
 from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE
 from controller.wire import market_of, milliseconds
+from streams.backoff import Backoff
 from streams.catalog import Catalog
 from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
@@ -38,6 +39,11 @@ class SaleBatch:
     totals: dict[tuple[str, int], UnitDayTotal] = field(default_factory=dict)
     rejected: list[Rejected] = field(default_factory=list)
 
+    @property
+    def counted(self) -> int:
+        """Sales that were folded."""
+        return sum(total.events for total in self.totals.values())
+
     def cells(self) -> list[Cell]:
         return [
             Cell(market_of(unit), day, unit, t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events)
@@ -46,11 +52,16 @@ class SaleBatch:
 
 
 def fold(records: Sequence[Incoming], start: int, catalog: Mapping[str, CatalogEntry]) -> tuple[SaleBatch, int]:
-    """Fold records until the batch is full; returns it with the number of records used. Pure but for the batch."""
+    """Fold records until the batch is full; returns it with the number of records used. Pure but for the batch.
+
+    Records before ``start`` are passed over: they are counted already.
+    """
     batch = SaleBatch(start, start)
     for used, record in enumerate(records):
         if len(batch.totals) >= CELLS_PER_CALL:
             return batch, used
+        if record.offset < start:
+            continue
         batch.end = record.offset + 1
         try:
             sale = read(Sale, record.value or b"")
@@ -86,6 +97,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         #: partition -> (instant, end offset at that instant), until the position has passed it
         self._target: dict[int, tuple[datetime, int]] = {}
         self._told: dict[int, datetime] = {}
+        #: partition -> (position, offset of the next record), a gap that was read again
+        self._gaps: dict[int, tuple[int, int]] = {}
         self._consumer = AIOKafkaConsumer(
             **parts.connection,
             group_id=parts.topic(f"flipside.{self._short}"),
@@ -105,8 +118,14 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._target.pop(partition.partition, None)
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
+        """The loop seeks: what fails there is tried again, which nobody would do here."""
         for partition in assigned:
-            await self._seek(partition)
+            self._positions.pop(partition.partition, None)
+
+    async def _seek_assigned(self) -> None:
+        for partition in self._consumer.assignment():
+            if partition.partition not in self._positions:
+                await self._seek(partition)
 
     async def _seek(self, partition: TopicPartition) -> None:
         position = await self._parts.store.position(self._short, partition.partition)
@@ -126,31 +145,74 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             settings = self._parts.settings
             wait = settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
+            backoff = Backoff(self._parts, self._short)
             while not stop.is_set():
-                polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
-                for partition, records in polled.items():
-                    await self._apply(partition, records)
-                if self._short == "sale":
-                    await self._follow_clock()
+                async with backoff:
+                    await self._seek_assigned()
+                    polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
+                    for partition, records in polled.items():
+                        await self._apply_whole(partition, records)
+                    if self._short == "sale":
+                        await self._follow_clock()
         finally:
             await stop_client(self._consumer)
+
+    async def _apply_whole(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
+        try:
+            if partition.partition in self._positions:
+                await self._apply(partition, records)
+        except BaseException:
+            # What was fetched but not applied is fetched again from the store's position.
+            self._positions.pop(partition.partition, None)
+            raise
+
+    async def _follows(self, partition: TopicPartition, records: Sequence[Incoming]) -> bool:
+        """Whether these records go on where the store stands; if not, the consumer is sent back there.
+
+        A rebalance runs beside the loop that folds: what was polled before it may lie behind the position that it has
+        set, or ahead of it. Behind is passed over by `fold`. Ahead is read again, and a gap that is still there is the
+        log's own (transactions and compaction leave such).
+        """
+        number = partition.partition
+        position = self._positions.get(number)
+        if position is None:
+            return False
+        following = next((record.offset for record in records if record.offset >= position), position)
+        if following == position or self._gaps.get(number) == (position, following):
+            return True
+        self._gaps[number] = (position, following)
+        await self._seek(partition)
+        return False
 
     async def _apply_sales(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
         if any((r.key or b"").decode(errors="replace") not in self._catalog.known for r in records):
             # Perhaps the entry is on its way: the catalog is caught up before a sale is called unknown.
             await self._catalog.catch_up()
-        while records and partition.partition in self._positions:
+        while records and await self._follows(partition, records):
             batch, used = fold(records, self._positions[partition.partition], self._catalog.known)
             records = records[used:]
+            if batch.end == batch.start:
+                continue
             await self._parts.reject(batch.rejected, self._parts.clock.now())
             applied = await self._parts.store.fold_sales(partition.partition, batch.start, batch.end, batch.cells())
-            self._count(used, len(batch.rejected), applied)
+            self._count(batch.counted, applied)
             if not applied:
                 await self._seek(partition)
                 return
-            self._positions[partition.partition] = batch.end
+            self._advance(partition, batch.end)
+
+    def _advance(self, partition: TopicPartition, end: int) -> None:
+        """What was applied is applied; whether the partition is still ours is for the rebalance to say."""
+        if partition.partition in self._positions:
+            self._positions[partition.partition] = end
 
     async def _apply_prices(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
+        if not await self._follows(partition, records):
+            return
+        start = self._positions[partition.partition]
+        records = [record for record in records if record.offset >= start]
+        if not records:
+            return
         latest: dict[tuple[str, str], RivalPrice] = {}
         rejected = []
         for record in records:
@@ -164,21 +226,19 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             if held is None or price.observed_ms >= held.observed_ms:
                 latest[event.unit, event.competitor] = price
         await self._parts.reject(rejected, self._parts.clock.now())
-        start, end = self._positions.get(partition.partition), records[-1].offset + 1
-        if start is None:
-            return
+        end = records[-1].offset + 1
         applied = await self._parts.store.fold_rival_prices(partition.partition, start, end, list(latest.values()))
-        self._count(len(records), len(rejected), applied)
+        self._count(len(records) - len(rejected), applied)
         if applied:
-            self._positions[partition.partition] = end
+            self._advance(partition, end)
         else:
             await self._seek(partition)
 
-    def _count(self, read_records: int, rejected: int, applied: bool) -> None:
+    def _count(self, events: int, applied: bool) -> None:
         outcome = "counted" if applied else "refused"
-        self._parts.metrics.events.labels(self._short, outcome).inc(read_records - rejected)
+        self._parts.metrics.events.labels(self._short, outcome).inc(events)
         if not applied:
-            self._parts.log.warning("batch refused: the store is elsewhere", topic=self._topic, records=read_records)
+            self._parts.log.warning("batch refused: the store is elsewhere", topic=self._topic, events=events)
 
     async def _follow_clock(self) -> None:
         """Tell the store up to which instant each partition is folded.

@@ -26,6 +26,7 @@ class Metrics:
         self.fenced = Counter(
             "flipside_fenced", "Writes refused because a newer owner holds the shard", registry=registry
         )
+        self.waits = Counter("flipside_waits", "Turns of a duty that ended in waiting", ["duty"], registry=registry)
         self.shards_owned = Gauge("flipside_shards_owned", "Shards that this worker decides for", registry=registry)
         self.outbox_depth = Gauge(
             "flipside_outbox_entries", "Outbox entries read but not yet acknowledged", registry=registry

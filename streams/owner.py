@@ -18,6 +18,7 @@ from controller.events import CE_TYPES, Ownership, Tick, Withheld
 from controller.roster import Roster, roster
 from controller.schedule import MarketPlan, due
 from controller.topics import TICK
+from streams.backoff import Backoff
 from streams.catalog import Catalog
 from streams.closing import Closing
 from streams.dead_letters import Incoming, Rejected
@@ -60,6 +61,10 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._catalog = catalog
         self._topic = parts.topic(TICK)
         self._shards: dict[int, Shard] = {}
+        #: shards that were taken from us, until the group gives out anew
+        self._lost: set[int] = set()
+        #: shards whose background duties were refused by the store
+        self._fenced: dict[int, Fenced] = {}
         self._consumer = AIOKafkaConsumer(
             **parts.connection,
             group_id=parts.topic("flipside.owner"),
@@ -79,8 +84,16 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._release(partition.partition)
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        for partition in assigned:
-            await self._take_over(partition)
+        """The loop takes them over: what fails there is tried again, which nobody would do here."""
+        self._lost.clear()
+
+    async def _take_over_assigned(self) -> None:
+        """Own every shard that the group has given us, but for those that a newer owner has."""
+        while self._fenced:
+            await self._give_way(*self._fenced.popitem())
+        for partition in sorted(self._consumer.assignment(), key=lambda p: p.partition):
+            if partition.partition not in self._shards and partition.partition not in self._lost:
+                await self._take_over(partition)
 
     async def _take_over(self, partition: TopicPartition) -> None:
         parts, number = self._parts, partition.partition
@@ -94,6 +107,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             tick = await parts.store.claim(number, epoch)
         except Fenced:
             parts.log.warning("shard belongs to a newer owner", shard=number, epoch=epoch)
+            self._lost.add(number)
             return
         self._consumer.seek(partition, tick)
         relay, closing = Relay(parts, number), Closing(parts, self._catalog, number, epoch)
@@ -117,6 +131,14 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._parts.metrics.shards_owned.set(len(self._shards))
         self._parts.log.info("shard let go", shard=number, epoch=shard.epoch)
 
+    async def _give_way(self, number: int, error: Fenced) -> None:
+        """Let a shard go that the store does not know as ours; claim it anew only if nobody newer has it."""
+        self._parts.metrics.fenced.inc()
+        self._parts.log.warning("fenced", shard=number, newer_owner=error.newer, error=str(error))
+        if error.newer:
+            self._lost.add(number)
+        await self._release(number)
+
     async def _guarded(self, shard: Shard, name: str, run: Callable[[], Awaitable[None]]) -> None:
         """Keep a background duty going through passing faults; a fence ends it for good."""
         pause = 0.1
@@ -125,8 +147,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 await run()
             except asyncio.CancelledError:
                 raise
-            except Fenced:
-                self._parts.metrics.fenced.inc()
+            except Fenced as error:
+                self._fenced[shard.number] = error
                 return
             except Exception:  # whatever passes must not end the shard's duties; it is logged, counted and tried again
                 self._parts.log.exception("tried again", duty=name, shard=shard.number, pause_seconds=pause)
@@ -142,12 +164,15 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.subscribe([self._topic], listener=self)
         await self._consumer.start()
         try:
+            backoff = Backoff(self._parts, "owner")
             while not stop.is_set():
-                polled = await self._consumer.getmany(timeout_ms=int(wait * 1000))
-                for partition, records in polled.items():
-                    await self._hear(partition.partition, records)
-                if settings.clock == "wall":
-                    await self._reconcile()
+                async with backoff:
+                    await self._take_over_assigned()
+                    polled = await self._consumer.getmany(timeout_ms=int(wait * 1000))
+                    for partition, records in polled.items():
+                        await self._hear(partition.partition, records)
+                    if settings.clock == "wall":
+                        await self._reconcile()
         finally:
             for number in list(self._shards):
                 await self._release(number)
@@ -167,12 +192,15 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 rejected = Rejected(record, "unreadable", str(error))
                 await self._parts.reject([rejected], self._parts.clock.now())
             except Fenced as error:
-                self._parts.metrics.fenced.inc()
-                self._parts.log.warning("fenced", shard=number, epoch=shard.epoch, error=str(error))
+                await self._give_way(number, error)
+            except BaseException:
+                # Half decided: whoever takes the shard over next, we too, begins again with this tick.
                 await self._release(number)
+                raise
 
     async def _hear_ownership(self, shard: Shard, record: Incoming) -> None:
         if record.offset > shard.epoch:
+            self._lost.add(shard.number)
             await self._release(shard.number)
 
     async def _reconcile(self) -> None:
@@ -215,8 +243,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             decisions = [] if stale else [d for r in shard.rosters.values() for d in self._decide(shard, r, at)]
             plans: dict[str, MarketPlan] = {}
             records: list[tuple[str, str]] = []
-            for decision in decisions:
-                outcome = await self._parts.store.flip(shard.number, shard.epoch, decision.flip)
+            outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, [d.flip for d in decisions])
+            for decision, outcome in zip(decisions, outcomes, strict=True):
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
                 # What a release could not write is as little let go as what it kept.
                 plans[key] = settled(decision, outcome.kept + len(outcome.withheld))

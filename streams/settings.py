@@ -17,19 +17,25 @@ class Settings(BaseSettings):
 
     #: host:port[,host:port...] of the Kafka brokers
     kafka: str = "127.0.0.1:9092"
+    #: how brokers are spoken to
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    #: how user and password are shown, where the protocol is SASL
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    #: needed where the protocol is SASL, and so is the password
     kafka_username: str | None = None
+    #: never shown
     kafka_password: SecretStr | None = None
     #: PEM file of the authority that signed the brokers' certificates
     kafka_ca_file: str | None = None
+    #: URL of the Redis in which decisions are made: redis:// or rediss://, with user and password where needed
     redis: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     #: prefixes topics, groups and Redis keys, so that two installations never meet
     namespace: Namespace = ""
     #: partitions of each topic at creation; the number of tick partitions is the number of shards, fixed for life
     partitions: Annotated[int, Field(ge=1, le=1024)] = 4
+    #: copies of each topic at creation; 3 in production
     replication_factor: Annotated[int, Field(ge=1, le=7)] = 1
-    #: acknowledged by so many replicas before a write counts
+    #: acknowledged by so many replicas before a write counts; 2 in production
     min_insync_replicas: Annotated[int, Field(ge=1, le=7)] = 1
     #: the wall clock, or the tick topic (replays, demos, tests)
     clock: Literal["wall", "ticks"] = "wall"
@@ -43,9 +49,11 @@ class Settings(BaseSettings):
     stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
     #: how long a broker may hold back a fetch that finds nothing: questions about offsets queue behind it
     fetch_wait_ms: Annotated[int, Field(ge=1, le=500)] = 50
+    #: where the metrics listen
     metrics_host: str = "127.0.0.1"
-    #: 0 switches the endpoint off
+    #: port of a worker's metrics, /metrics; 0 switches the endpoint off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    #: least severity that is logged
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: a name that this worker keeps over restarts: it gets its partitions back at once instead of after the timeout
     worker_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,80}$")] = ""

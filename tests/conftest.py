@@ -1,6 +1,7 @@
 """What every room's tests share: where the real data lie, the real servers, and what happens where they are missing."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 NEEDS: dict[str, Callable[[], str | None]] = {
     "shared_data": lambda: None if SHARED.is_dir() else "../shared/data is not there",
     "broker": lambda: jars.lacking() or redis_server.lacking(),
+    "kcat": lambda: None if shutil.which("kcat") else "no kcat on the PATH (install kcat)",
 }
 
 

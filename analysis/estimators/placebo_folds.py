@@ -14,6 +14,8 @@ from controller.errors import NotEstimable
 N_FOLDS = 5
 #: up to so many control units each of them is a fold of its own, and no chance is left in the number
 MOST_LEFT_OUT_ONE_BY_ONE = 50
+#: of more different treatment periods than this, so many, evenly spaced in their order, stand for all
+MOST_PATTERNS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +49,14 @@ def placebo_blocks(treated: BoolArray, rng: np.random.Generator | None = None, n
             f"{len(controls)} unit(s) never treated: cross-validation on placebo blocks needs two; give the penalty"
         )
     patterns = np.unique(treated[treated.any(axis=1)], axis=0)
+    if len(patterns) > MOST_PATTERNS:
+        patterns = patterns[np.linspace(0, len(patterns) - 1, MOST_PATTERNS).astype(int)]
     one_by_one = n_folds is None and len(controls) <= MOST_LEFT_OUT_ONE_BY_ONE
     folds = len(controls) if one_by_one else min(N_FOLDS if n_folds is None else n_folds, len(controls))
     order = np.arange(len(controls))
     if not one_by_one:
         order = (np.random.default_rng(0) if rng is None else rng).permutation(len(controls))
-    fold, pattern = order % folds, order // folds % len(patterns) if folds < len(controls) else order % len(patterns)
+    fold, pattern = order % folds, (order // folds + order % folds) % len(patterns)
     unit_class = np.zeros(n_units, dtype=np.int64)
     unit_class[controls] = 1 + fold * len(patterns) + pattern
     hidden = np.zeros((folds, 1 + folds * len(patterns), n_periods), dtype=bool)

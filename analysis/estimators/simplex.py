@@ -124,8 +124,11 @@ def refuse_uncertified(fit: SimplexFit) -> SimplexFit:
     return fit
 
 
-def nnls_on_simplex(differences: FloatArray, ridge: float) -> FloatArray:
-    """Minimise ``|differences'w|^2 + ridge |w|^2`` on the simplex; differences (n, m) are donors less target."""
+def nnls_on_simplex(differences: FloatArray, ridge: float, finish: bool = True) -> FloatArray:
+    """Minimise ``|differences'w|^2 + ridge |w|^2`` on the simplex; differences (n, m) are donors less target.
+
+    Without ``finish`` it is up to the caller to look at the gap.
+    """
     n_donors, n_matched = differences.shape
     scale = float(np.sqrt(np.einsum("ij,ij->i", differences, differences).mean() + ridge)) or 1.0
     rows = n_matched + (n_donors if ridge > 0 else 0) + 1
@@ -138,7 +141,8 @@ def nnls_on_simplex(differences: FloatArray, ridge: float) -> FloatArray:
     right = np.zeros(rows)
     right[-1] = 1.0
     solution = nnls(system, right, maxiter=50 * n_donors)[0]
-    return _finished(system, solution / solution.sum())
+    solution /= solution.sum()
+    return _finished(system, solution) if finish else np.asarray(solution)
 
 
 def _finished(system: FloatArray, weights: FloatArray) -> FloatArray:

@@ -98,10 +98,21 @@ def ridge_weights(
                 break
             length[waiting] *= 0.5
         live = live[moved]
-    return [
-        _certified(donors, targets[k], weights[k], float(ridges[k]), off[k], None if allowed is None else allowed[k])
-        for k in range(n_problems)
-    ]
+    fitted = weights @ donors
+    objectives = np.einsum("bm,bm->b", fitted - targets, fitted - targets)
+    objectives += ridges * np.einsum("bi,bi->b", weights, weights)
+    gaps = np.einsum("bm,bm->b", off, off)
+    fits = []
+    for k, (objective, gap) in enumerate(zip(objectives.tolist(), gaps.tolist(), strict=True)):
+        relative = gap / yardstick(objective, 0.0)
+        if relative > REFUSED_GAP:
+            relative = gap / yardstick(objective, float(distances(donors, targets[k]).max()))
+        if relative > REFUSED_GAP:
+            # a ridge that is next to nothing: Newton creeps, the active set does not
+            fits.append(sharp_weights(donors, targets[k], float(ridges[k]), None if allowed is None else allowed[k]))
+        else:
+            fits.append(SimplexFit(weights[k], objective, gap, relative))
+    return fits
 
 
 def _primal(
@@ -177,22 +188,3 @@ class _SupportGram:
         self._support = support.copy()
         centred: FloatArray = self._gram - np.outer(self._sum, self._sum / np.count_nonzero(support))
         return centred
-
-
-def _certified(
-    donors: FloatArray,
-    target: FloatArray,
-    weights: FloatArray,
-    ridge: float,
-    off: FloatArray,
-    allowed: BoolArray | None,
-) -> SimplexFit:
-    fitted = weights @ donors
-    objective = float(np.sum((fitted - target) ** 2) + ridge * np.sum(weights**2))
-    gap = float(off @ off)
-    relative = gap / yardstick(objective, 0.0)
-    if relative > REFUSED_GAP:
-        relative = gap / yardstick(objective, float(distances(donors, target).max()))
-    if relative <= REFUSED_GAP:
-        return SimplexFit(weights, objective, gap, relative)
-    return sharp_weights(donors, target, ridge, allowed)

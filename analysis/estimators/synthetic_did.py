@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky
 
-from analysis.estimators.simplex import SimplexFit, certify, nnls_on_simplex
+from analysis.estimators.simplex import FINISHED_GAP, SimplexFit, certify, nnls_on_simplex
 from analysis.estimators.simplex_newton import ridge_weights
 from analysis.estimators.weighted import WeightedFit, noise_level, weighted_fit
 from analysis.panel import FloatArray, IntArray
@@ -74,11 +74,10 @@ def placebo_synthetic_did(control: FloatArray, n_pre: int, subsets: IntArray, fi
         np.put_along_axis(allowed, batch, False, axis=1)
         targets = paths[batch].mean(axis=1)
         ridge = settings["zeta"] ** 2 * n_pre
-        for k, units in enumerate(ridge_weights(paths, targets, ridge, allowed, gram)):
-            signs = -units.weights
-            signs[batch[k]] = 1.0 / batch.shape[1]
-            times = problem.without(batch[k]).solve()
-            effects[start + k] = signs @ post - (signs @ control[:, :n_pre]) @ times.weights
+        signs = -np.stack([units.weights for units in ridge_weights(paths, targets, ridge, allowed, gram)])
+        np.put_along_axis(signs, batch, 1.0 / batch.shape[1], axis=1)
+        before = np.einsum("bt,bt->b", signs @ control[:, :n_pre], problem.solve_without(batch))
+        effects[start : start + at_once] = signs @ post - before
     return effects
 
 
@@ -121,6 +120,27 @@ class _TimeProblem:
         rows = self.gram - self.gram.mean(axis=0)
         demeaned: FloatArray = rows - rows.mean(axis=1, keepdims=True)
         return demeaned
+
+    def solve_without(self, subsets: IntArray) -> FloatArray:
+        """(B, T0) time weights, each without one subset (B, k) of the rows: `without` and `solve` for all at once."""
+        n_pre, n_kept = self.pre.shape[1], self.pre.shape[0] - subsets.shape[1]
+        if n_kept <= n_pre + 1:
+            return np.stack([self.without(subset).solve().weights for subset in subsets])
+        rows = self.pre[subsets] - self.post[subsets][:, :, None] - self.centre
+        means = (self.total - rows.sum(axis=1)) / n_kept
+        grams = self.gram - np.matmul(rows.swapaxes(1, 2), rows) - n_kept * means[:, :, None] * means[:, None, :]
+        grams[:, range(n_pre), range(n_pre)] += self.ridge_sd**2 * n_kept
+        try:
+            factors = np.linalg.cholesky(grams)
+        except LinAlgError:
+            return np.stack([self.without(subset).solve().weights for subset in subsets])
+        weights = np.stack([nnls_on_simplex(factor, 0.0, finish=False) for factor in factors])
+        gradients = np.einsum("bst,bt->bs", grams, weights)
+        objectives = np.einsum("bt,bt->b", weights, gradients)
+        unfinished = np.flatnonzero(objectives - gradients.min(axis=1) > FINISHED_GAP / 2 * objectives)
+        for k in unfinished:
+            weights[k] = self.without(subsets[k]).solve().weights
+        return weights
 
     def without(self, rows: IntArray) -> "_TimeProblem":
         """The same problem with some rows left out, from the Gram matrix at hand."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
+from flipside.commands.options import AsJson, Kafka, Namespace, Redis, settings_from
 
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for a worker's answer.")]
 
@@ -66,9 +66,7 @@ def remove(
     print(f"{name} is lifted")
 
 
-def list_blackouts(
-    redis: Annotated[str | None, typer.Option("--redis")] = None, namespace: Namespace = None, as_json: AsJson = False
-) -> None:
+def list_blackouts(redis: Redis = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
     """The windows that are stored, past ones too."""
     import asyncio
     import json

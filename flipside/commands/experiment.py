@@ -11,6 +11,38 @@ from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for a worker's answer.")]
 
 
+def validate(
+    file: Annotated[Path, typer.Argument(help="Definition as YAML or JSON; see examples/designs.")],
+    catalog: Annotated[
+        Path | None,
+        typer.Option("--catalog", help="Catalog entries, one JSON object a line: units are looked up there."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check a definition without submitting it. Every broken rule is named (exit code 3).
+
+    Start and other experiments are checked when it is submitted; prices and units too, unless a catalog is given.
+    """
+    import json
+
+    from controller.errors import InvalidExperiment
+    from controller.events import CatalogEntry
+    from controller.experiment import design_hash
+    from controller.rules import catalog_problems
+    from flipside.documents import read_experiment, read_lines
+    from flipside.plan import checked
+
+    entries = {} if catalog is None else {entry.unit: entry for entry in read_lines(catalog, CatalogEntry)}
+    experiment = checked(read_experiment(file), entries)
+    problems = tuple(catalog_problems(experiment, entries)) if entries else ()
+    if problems:
+        raise InvalidExperiment(problems)
+    if as_json:
+        print(json.dumps({"experiment": experiment.name, "valid": True, "design_hash": design_hash(experiment)}))
+    else:
+        print(f"{experiment.name} version {experiment.version} keeps every rule that can be checked here")
+
+
 def submit(
     file: Annotated[Path, typer.Argument(help="Definition as YAML or JSON; see examples/.")],
     kafka: Kafka = None,
@@ -118,4 +150,10 @@ def show(
     print(held[name][0].model_dump_json(indent=2))
 
 
-VERBS: dict[str, Callable[..., None]] = {"submit": submit, "stop": stop, "list": list_experiments, "show": show}
+VERBS: dict[str, Callable[..., None]] = {
+    "validate": validate,
+    "submit": submit,
+    "stop": stop,
+    "list": list_experiments,
+    "show": show,
+}

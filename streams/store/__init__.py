@@ -20,7 +20,15 @@ from controller.schedule import MarketPlan
 
 
 class Fenced(FlipsideError):
-    """A newer owner has taken the shard: whoever gets this stops deciding for it, at once."""
+    """The store does not know the caller as the shard's owner: whoever gets this stops deciding for it, at once.
+
+    ``newer``: another has taken the shard over since. Otherwise the store has come back older than its owner, who may
+    claim the shard again.
+    """
+
+    def __init__(self, message: str, *, newer: bool) -> None:
+        super().__init__(message)
+        self.newer = newer
 
 
 class StoreRefuses(CannotReach):
@@ -163,6 +171,10 @@ class Store(Protocol):
 
         One atomic call for each few hundred units. Raises Fenced.
         """
+        ...
+
+    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
+        """Several flips, one after the other, each as by `flip`; one that is refused ends the row."""
         ...
 
     async def settle(

@@ -59,7 +59,8 @@ class _Shard:
 
     def own(self, epoch: int) -> None:
         if self.epoch != epoch:
-            raise Fenced(f"the shard belongs to the owner with epoch {self.epoch}, not to the one with {epoch}")
+            said = f"the shard belongs to the owner with epoch {self.epoch}, not to the one with {epoch}"
+            raise Fenced(said, newer=self.epoch > epoch)
 
     def next_id(self) -> str:
         self.entries += 1
@@ -102,7 +103,8 @@ class MemoryStore:
     async def claim(self, shard: int, epoch: int) -> int:
         held = self._shards[shard]
         if held.epoch > epoch:
-            raise Fenced(f"shard {shard} belongs to the owner with epoch {held.epoch}, not to the one with {epoch}")
+            said = f"shard {shard} belongs to the owner with epoch {held.epoch}, not to the one with {epoch}"
+            raise Fenced(said, newer=True)
         held.epoch = epoch
         return held.tick
 
@@ -114,6 +116,9 @@ class MemoryStore:
         for batch in encoding.batches(flip.proposals):
             outcome += self._flip(self._shards[shard], epoch, flip, batch)
         return outcome
+
+    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
+        return [await self.flip(shard, epoch, flip) for flip in flips]
 
     def _flip(self, shard: _Shard, epoch: int, flip: Flip, batch: Sequence[Proposal]) -> Outcome:
         shard.own(epoch)

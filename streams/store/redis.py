@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -45,6 +46,8 @@ from streams.store import (
 SCRIPTS = Path(__file__).parent / "scripts"
 #: how long one answer may take
 ANSWER_SECONDS = 5.0
+#: decisions sent to the server at once: hides its distance, and stays far below the time that one answer may take
+CALLS_PER_TRIP = 32
 #: how often a lost answer is asked for again; and after so many times ANSWER_SECONDS it is CannotReach in any case,
 #: because connecting anew has retries and timeouts of its own
 RETRIES = 3
@@ -158,17 +161,25 @@ class RedisStore:
         )
 
     async def _run(self, script: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return (await self._run_all(script, keys, [args]))[0]
+
+    async def _run_all(self, script: str, keys: Sequence[str], calls: Sequence[Sequence[Any]]) -> list[Any]:
+        """Run a script once for each list of arguments, in order, in one trip to the server; each call is atomic."""
         try:
-            return await self._ask(self._scripts[script](keys=list(keys), args=list(args)))
+            if len(calls) == 1:
+                return [await self._ask(self._scripts[script](keys=list(keys), args=list(calls[0])))]
+            pipe = self._redis.pipeline(transaction=False)
+            for args in calls:
+                await self._scripts[script](keys=list(keys), args=list(args), client=pipe)
+            return list(await self._ask(pipe.execute()))
         except ResponseError as error:
-            held = str(error).partition("FENCED ")[2].partition(" ")[0]
-            if held == "-1":
-                raise Fenced(
-                    f"{keys[0]}: nobody owns this shard (the store is new, or empty): claim it first"
-                ) from error
-            if held:
-                raise Fenced(f"{keys[0]} belongs to the owner with epoch {held}, not to this one") from error
-            raise
+            # In a pipeline, the client puts words of its own around the server's.
+            fence = re.search(r"FENCED (-?\d+)", str(error))
+            if fence is None:
+                raise
+            held, mine = int(fence[1]), calls[0][0]
+            owner = f"belongs to the owner with epoch {held}" if held >= 0 else "belongs to nobody (claim it first)"
+            raise Fenced(f"{keys[0]} {owner}, not to the one with {mine}", newer=held > int(mine)) from error
 
     # --- shards -----------------------------------------------------------------------------------------------------
 
@@ -180,14 +191,24 @@ class RedisStore:
         return {key: _plan(text) for key, text in stored.items()}
 
     async def flip(self, shard: int, epoch: int, flip: Flip) -> Outcome:
-        header = json.dumps(encoding.flip_header(flip))
+        return (await self.flip_all(shard, epoch, [flip]))[0]
+
+    async def flip_all(self, shard: int, epoch: int, flips: Sequence[Flip]) -> list[Outcome]:
         keys = [self._shard(shard, k) for k in ("epoch", "units", "blackouts", "outbox", "sequence", "hashes")]
-        outcome = Outcome()
-        for batch in encoding.batches(flip.proposals):
-            reply = json.loads(await self._run("flip", keys, [epoch, header, json.dumps(encoding.rows(batch))]))
-            flips, blocked, kept, repeated, *withheld = reply
-            outcome += Outcome(flips, blocked, kept, repeated, tuple(withheld[0]) if withheld else ())
-        return outcome
+        calls = [
+            (number, [epoch, header, json.dumps(encoding.rows(batch))])
+            for number, flip in enumerate(flips)
+            for header in (json.dumps(encoding.flip_header(flip)),)
+            for batch in encoding.batches(flip.proposals)
+        ]
+        outcomes = [Outcome() for _ in flips]
+        for start in range(0, len(calls), CALLS_PER_TRIP):
+            trip = calls[start : start + CALLS_PER_TRIP]
+            for (number, _), reply in zip(trip, await self._run_all("flip", keys, [a for _, a in trip]), strict=True):
+                changed, blocked, kept, repeated, *withheld = json.loads(reply)
+                said = Outcome(changed, blocked, kept, repeated, tuple(withheld[0]) if withheld else ())
+                outcomes[number] += said
+        return outcomes
 
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int

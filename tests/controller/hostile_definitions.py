@@ -6,6 +6,7 @@ SWITCHBACK = {"kind": "blocked_switchback", "block_days": 4, "burn_in_days": 1}
 CROSSOVER = {"kind": "crossover", "washout_days": 2}
 TRIGGERED = {"kind": "triggered", "rule": {"kind": "price_drop", "share": 0.1}, "treatment_days": 3}
 ROLLOUT = {"kind": "staggered_rollout", "steps": [{"day": 2, "share": 0.5}]}
+B = {"name": "b"}
 ARMS = [{"name": "control"}, {"name": "cheap", "price": {"percent": -10}}]
 
 
@@ -43,32 +44,32 @@ HOSTILE: dict[str, tuple[dict[str, Any], str, str]] = {
     "seventeen arms": ({"arms": [{"name": f"a{k}"} for k in range(17)]}, "arms", "at most 16"),
     "arms of one name": ({"arms": [ARMS[0], ARMS[0]]}, "arms", "different names"),
     "percent and absolute": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": 1, "absolute_minor": 1}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": 1, "absolute_minor": 1}}]},
         "arms[1].price",
         "not both",
     ),
     "a price of minus all": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": -100}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": -100}}]},
         "arms[1].price.percent",
         "-100",
     ),
     "a negative price": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"absolute_minor": -1}}]},
+        {"arms": [ARMS[0], B | {"price": {"absolute_minor": -1}}]},
         "arms[1].price.absolute_minor",
         "at least 0",
     ),
     "a price in fractions of a cent": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"absolute_minor": 2.5}}]},
+        {"arms": [ARMS[0], B | {"price": {"absolute_minor": 2.5}}]},
         "arms[1].price.absolute_minor",
         "whole number",
     ),
     "percent that is no number": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": "ten"}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": "ten"}}]},
         "arms[1].price.percent",
         "a number",
     ),
     "below the floor": (
-        {"arms": [ARMS[0], {"name": "b", "price": {"percent": -90}}]},
+        {"arms": [ARMS[0], B | {"price": {"percent": -90}}]},
         "arms[1].price.percent",
         "below the floor",
     ),
@@ -188,4 +189,51 @@ HOSTILE: dict[str, tuple[dict[str, Any], str, str]] = {
     "alpha of one": ({"guardrails": [{"metric": "units", "alpha": 1.0}]}, "guardrails[0].alpha", "less than 0.5"),
     "a guardrail on luck": ({"guardrails": [{"metric": "luck"}]}, "guardrails[0].metric", "units"),
     "a limit of one change": ({"limits": {"max_changes_a_week": 1}}, "limits.max_changes_a_week", "at least 2"),
+    "weekdays over half a cycle": (
+        {"design": {"kind": "random_days", "weekday_balance": True}, "days": 21},
+        "days",
+        "multiple of 14",
+    ),
+    "weekdays of unequal shares": (
+        {"design": {"kind": "random_days", "weekday_balance": True}, "arms": shares(0.25, 0.75)},
+        "arms.share",
+        "equal shares",
+    ),
+    "crossover of unequal shares": ({"design": CROSSOVER, "arms": shares(0.25, 0.75)}, "arms.share", "equal shares"),
+    "a switchback of one block": ({"design": SWITCHBACK | {"block_days": 14}}, "design.block_days", "two blocks"),
+    "burn-in shorter than carryover": (
+        {"design": SWITCHBACK, "carryover_order": 2},
+        "design.burn_in_days",
+        "carryover order",
+    ),
+    "a roll-out of three arms": ({"design": ROLLOUT, "arms": [{"name": n} for n in "abc"]}, "arms", "two arms"),
+    "a roll-out beyond everyone": (
+        {"design": ROLLOUT | {"steps": [{"day": 2, "share": "3/2"}]}},
+        "design.steps.share",
+        "at most 1",
+    ),
+    "uneven steps in strata": (
+        {
+            "design": ROLLOUT | {"steps": [{"day": 2, "share": 0.1}, {"day": 5, "share": 0.5}]},
+            "balance": {"strata": {"a": ["m0/p0", "m0/p1", "m0/p2"], "b": ["m1/p0", "m1/p1", "m1/p2"]}},
+        },
+        "balance.strata",
+        "even the steps out",
+    ),
+    "a quorum of three halves": ({"design": TRIGGERED | {"quorum": "3/2"}}, "design.quorum", "at most 1"),
+    "triggered in strata": (
+        {"design": TRIGGERED, "balance": {"strata": {"a": ["m0/p0"]}}},
+        "balance",
+        "one by one",
+    ),
+    "strata of three unequal arms": (
+        {"arms": shares(0.5, 0.25, 0.25), "balance": {"strata": {"a": ["m0/p0"]}}},
+        "balance.strata",
+        "two arms or equal shares",
+    ),
+    "covariates of two lengths": (
+        {"balance": {"covariates": {"m0/p0": [1.0], "m0/p1": [1.0, 2.0]}}},
+        "balance.covariates",
+        "as many for each cluster",
+    ),
 }

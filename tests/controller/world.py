@@ -3,6 +3,7 @@
 Its grant of a flip is the reference for the real store's: exclusivity, then blackout, then the arm.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -17,7 +18,7 @@ from controller.killing import killed, standing
 from controller.lifecycle import ALLOWED, Lifecycle, apply, due_by_clock
 from controller.limits import keep_within
 from controller.price_rules import PriceChange
-from controller.roster import roster
+from controller.roster import Roster, roster
 from controller.schedule import MarketPlan
 from controller.wire import market_of
 
@@ -59,7 +60,10 @@ class World:
     #: (experiment, market, day) of every flip that was carried out
     delivered: list[tuple[str, str, object]] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
+    layouts: dict[tuple[str, bool], Roster] = field(default_factory=dict)
     requests: int = 0
+    #: what happened how often: a model that reaches nothing proves nothing
+    reached: Counter[str] = field(default_factory=Counter)
 
     # --- what holds ---
 
@@ -89,6 +93,13 @@ class World:
                 kept.append(change)
                 last = change.price_minor
         return tuple(kept)
+
+    def layout(self, experiment: Experiment, stopped: bool) -> Roster:
+        """The experiment's roster, laid out once."""
+        key = (experiment.name, stopped)
+        if key not in self.layouts:
+            self.layouts[key] = roster(experiment, stopped=stopped)
+        return self.layouts[key]
 
     # --- what happens ---
 
@@ -127,21 +138,19 @@ class World:
         shown = life.shows == "design" or life.state == "scheduled"
         for market in life.experiment.units_by_market():
             held_back = not shown or self._killed(name, market) is not None
-            layout = roster(life.experiment, stopped=held_back)
+            layout = self.layout(life.experiment, held_back)
             plan = self.plans.get((name, market), MarketPlan())
-            if not held_back and plan.released and self.now < self._end(life.experiment):
-                plan = replace(plan, released=False)
+            through = plan.decided_through
+            if not held_back and plan.released and through is not None and through < life.experiment.end:
+                plan = replace(plan, released=False)  # a kill was lifted, a pause is over
             for decision in decide(layout, {market: plan}, self.now, self.catalog):
-                flip, _ = keep_within(decision.flip, life.experiment.limits, self.catalog, self.history)
+                flip, limited = keep_within(decision.flip, life.experiment.limits, self.catalog, self.history)
                 kept = self.grant(flip)
+                self.reached.update({"kept by a limit": len(limited), "kept by a blackout": kept})
                 self.plans[name, market] = settled(decision, kept)
                 self.undelivered += decision.messages
                 if flip.expires_at is not None:
                     self.delivered.append((name, market, flip.day))
-
-    @staticmethod
-    def _end(experiment: Experiment) -> datetime:
-        return datetime.combine(experiment.end, datetime.min.time(), tzinfo=None).astimezone() - timedelta(days=1)
 
     def _killed(self, name: str, market: str) -> Kill | None:
         return killed(standing(self.kills).values(), name, market)
@@ -156,10 +165,11 @@ class World:
 
     def _at_once(self, name: str, markets: Iterable[str]) -> None:
         for market in markets:
-            flip = release_now(roster(self.lives[name].experiment), market, self.now, self.catalog)
+            flip = release_now(self.layout(self.lives[name].experiment, False), market, self.now, self.catalog)
             mine = [
                 p for p in flip.proposals
-                for lease in (self.holding(p.unit, self.now), *self._ahead(p.unit)) if lease and lease.experiment == name
+                for lease in (self.holding(p.unit, self.now), *self._ahead(p.unit))
+                if lease and lease.experiment == name
             ]  # fmt: skip
             self.grant(replace(flip, proposals=tuple(dict.fromkeys(mine))))
 

@@ -157,6 +157,8 @@ class Kafka:
             "share.coordinator.state.topic.min.isr": in_sync,
             # Tests wait for nobody: no pause for more members, a dead broker noticed in three seconds and not in nine.
             "group.initial.rebalance.delay.ms": "0",
+            # A worker that was killed is missed after a second, where a test asks for that.
+            "group.min.session.timeout.ms": "1000",
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
             "controlled.shutdown.enable": "true",

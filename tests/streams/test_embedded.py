@@ -15,7 +15,9 @@ from streams.embedded import embedded_broker, embedded_redis, redis_program
 
 #: prints where its parts are, then waits to be killed
 HOLDER = """
-import os, sys
+import os, signal, sys
+# Whoever runs the tests in the background has interrupts ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from streams.embedded import embedded_broker, embedded_redis
 with embedded_broker({"a": 1}) as broker, embedded_redis() as url:
     from redis import Redis

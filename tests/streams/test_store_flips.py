@@ -371,3 +371,25 @@ async def test_sequences_go_on_through_experiments_owners_and_publication(store:
 
 def _plan() -> MarketPlan:
     return MarketPlan(MIDNIGHT.date())
+
+
+# --- several at once --------------------------------------------------------------------------------------------------
+
+
+async def test_several_flips_at_once_are_the_same_flips_one_after_the_other(store: Store) -> None:
+    flips = [flip({f"de/{k}": k % 2}, day=day) for day in range(3) for k in range(40)]
+    together = await store.flip_all(0, 1, flips)
+    entries = await store.outbox(0, 1000)
+    assert [row.unit for entry in entries for row in entry.granted] == [p.unit for f in flips for p in f.proposals]
+    assert [row.sequence for entry in entries for row in entry.granted] == list(range(1, 121))
+    assert sum(outcome.flips for outcome in together) == 20, "each odd unit changes once and keeps its arm"
+    assert await store.flip_all(0, 1, flips) == [Outcome(repeated=1)] * 120
+    assert await store.flip_all(0, 1, []) == []
+
+
+async def test_several_flips_of_an_old_owner_change_nothing(store: Store) -> None:
+    await store.claim(0, 2)
+    with pytest.raises(Fenced) as refusal:
+        await store.flip_all(0, 1, [flip({A: 1}), flip({"de/b": 1})])
+    assert refusal.value.newer
+    assert await store.outbox(0, 9) == []

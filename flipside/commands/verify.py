@@ -1,0 +1,58 @@
+"""`flipside verify`: recompute every arm from the published definition, and list each difference from the log."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flipside.commands.options import AsJson, Kafka, Namespace
+
+
+def verify(
+    definition: Annotated[
+        Path, typer.Argument(help="What was published: the definition (YAML, JSON) or its `registered` record (JSON).")
+    ],
+    log: Annotated[
+        str, typer.Option("--log", help="A file of records, one JSON object a line, or the name of the log's topic.")
+    ],
+    through: Annotated[
+        str | None, typer.Option(help="The last local day that must be in the log (YYYY-MM-DD); default: its last day.")
+    ] = None,
+    allow_repeats: Annotated[
+        bool, typer.Option("--allow-repeats", help="Exit 0 where the very same record merely stands there twice.")
+    ] = False,
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """List every altered, missing, doubled or unplanned record; exit code 7 where there is one.
+
+    A file holds what `kcat -J` prints, or lines with `type` and `value`. A committed seed is taken from the log.
+    """
+    import asyncio
+    import json
+    from dataclasses import asdict
+    from datetime import date
+
+    from controller.verify import verify as differences
+    from flipside.documents import read_log, read_registered
+
+    if Path(log).is_file():
+        records = read_log(Path(log))
+    else:
+        from flipside import asking
+        from flipside.commands.options import settings_from
+
+        records = asyncio.run(asking.read_all(settings_from(kafka=kafka, namespace=namespace), log))
+    registered = read_registered(definition, records)
+    found = differences(registered, records, through=None if through is None else date.fromisoformat(through))
+    guilty = [d for d in found if not (allow_repeats and d.harmless)]
+    if as_json:
+        listed = [{**asdict(d), "day": None if d.day is None else str(d.day)} for d in found]
+        print(json.dumps({"experiment": registered.experiment.name, "differences": listed}))
+    else:
+        for difference in found:
+            print(f"{difference}{' (harmless)' if difference.harmless else ''}")
+        print(f"{registered.experiment.name}: {len(found)} differences in {len(records)} records")
+    if guilty:
+        raise typer.Exit(7)

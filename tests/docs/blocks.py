@@ -1,0 +1,108 @@
+"""Fenced commands of a page, and how they are run.
+
+A block of ``sh`` or ``bash`` is one script. A block of ``console`` has commands after ``$ `` (up to the ``END`` of a
+here-document) and below them what they print: ``...`` on a line of its own stands for any lines, inside a line for any
+characters. ``<!-- run: parts -->`` above a block says that it needs a running Flipside on a real Kafka and Redis,
+``<!-- run: slow -->`` that it takes long.
+"""
+
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from flipside.schemas import ROOT
+
+#: pages whose commands another test runs, with the reason
+TESTED_ELSEWHERE = {"docs/pricing-engineer.md": "tests/client/test_docs.py runs it against records of a known instant"}
+#: commands that are not run as they stand, with the reason; for what is done instead see `adapted`
+NOT_RUN = {
+    "make test": "it would run the tests in the tests; `make --dry-run` is run",
+    "make demo": "it would make a .venv inside the tests; `make --dry-run` is run, and what it runs by the slow test",
+    "FLIPSIDE_METRICS_PORT=9400 flipside worker": "runs until it is stopped: the fixture has started it",
+    "flipside analysis": "runs until it is stopped: the fixture has started it",
+}
+SECONDS = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One fenced block of commands."""
+
+    page: str
+    line: int
+    language: str
+    #: here, parts or slow
+    needs: str
+    text: str
+
+    def commands(self) -> Iterator[tuple[str, str | None]]:
+        """Scripts, each with what it prints, None where the page does not say."""
+        if self.language != "console":
+            yield self.text, None
+            return
+        for part in re.split(r"^\$ ", self.text, flags=re.MULTILINE)[1:]:
+            end = part.find("\nEND\n") + len("\nEND") if "<<'END'" in part else part.index("\n")
+            yield part[:end], part[end + 1 :]
+
+
+def pages() -> list[str]:
+    """All pages for people, by path from the root."""
+    return ["README.md", "CHANGELOG.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: str) -> list[Block]:
+    """The blocks of commands of a page, in its order."""
+    text = (ROOT / page).read_text()
+    pattern = r"(?:^<!-- run: (\w+) -->\n)?^```(sh|bash|console)\n(.*?)^```$"
+    return [
+        Block(page, text.count("\n", 0, found.start()) + 1, found[2], found[1] or "here", found[3])
+        for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL)
+    ]
+
+
+def adapted(script: str) -> str:
+    """The script without what is not run; a verb of make is planned instead."""
+    lines = []
+    for line in script.splitlines():
+        command = line.strip()
+        if command.startswith("make "):
+            lines.append(f"make --dry-run -C {ROOT} {command.removeprefix('make ')} >/dev/null")
+        elif command not in NOT_RUN:
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def run(
+    found: list[Block], folder: Path, environment: Mapping[str, str], addresses: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """Run blocks in a folder; returns each command with what it printed, checked against the page."""
+    done = []
+    for block in found:
+        for script, printed in block.commands():
+            for written, real in addresses.items():
+                script = script.replace(written, real)
+            where = f"{block.page}:{block.line}: {script}"
+            ended = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", adapted(script)],
+                cwd=folder, env=dict(environment), text=True, timeout=SECONDS, check=False,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            )  # fmt: skip
+            said = ended.stdout
+            assert ended.returncode == 0, f"{where}\nended with {ended.returncode}\n{said}"
+            if printed is not None and adapted(script) == script:
+                assert re.fullmatch(as_pattern(printed), said), f"{where}\nprinted\n{said}\nthe page says\n{printed}"
+            done.append((script, said))
+    return done
+
+
+def as_pattern(printed: str) -> str:
+    """What a page says is printed, as a regular expression."""
+    pattern = ""
+    for line in printed.rstrip("\n").splitlines():
+        if line.strip() == "...":
+            pattern += r"(?:.*\n)*"
+        else:
+            pattern += ".*".join(re.escape(part) for part in line.split("...")) + r"[ ]*\n"
+    return pattern

@@ -1,0 +1,69 @@
+"""Every command of README and docs does what the page says."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import NOT_RUN, TESTED_ELSEWHERE, Block, as_pattern, blocks, pages, run
+from tests.docs.conftest import Installation
+
+
+def of_kind(needs: str) -> list[str]:
+    """Pages with blocks of a kind that are run here."""
+    return [p for p in pages() if p not in TESTED_ELSEWHERE and any(b.needs == needs for b in blocks(p))]
+
+
+def wanted(page: str, needs: str) -> list[Block]:
+    return [block for block in blocks(page) if block.needs == needs]
+
+
+@pytest.mark.parametrize("page", of_kind("here"))
+def test_commands_that_need_nothing_do_what_the_page_says(page: str, checkout: Path, bare: Mapping[str, str]) -> None:
+    assert run(wanted(page, "here"), checkout, bare, {})
+
+
+@pytest.mark.broker
+@pytest.mark.parametrize("page", of_kind("parts"))
+def test_commands_on_a_running_flipside_do_what_the_page_says(
+    page: str, checkout: Path, installation: Installation
+) -> None:
+    assert run(wanted(page, "parts"), checkout, installation.environment, installation.addresses)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", of_kind("slow"))
+def test_long_commands_do_what_the_page_says(page: str, checkout: Path, bare: Mapping[str, str]) -> None:
+    # With the short ones, because they lead up to them.
+    assert run([block for block in blocks(page) if block.needs != "parts"], checkout, bare, {})
+
+
+@pytest.mark.slow
+def test_the_demo_ends_with_the_table_of_the_readme(checkout: Path, bare: Mapping[str, str]) -> None:
+    readme = (checkout / "docs" / ".." / "README.md").read_text()
+    table = readme[readme.index("│ true effect") : readme.index("│ seconds")]
+    demo = Block("README.md", 0, "sh", "slow", "flipside demo")
+    ((_, said),) = run([demo], checkout, {**bare, "COLUMNS": "80"}, {})
+    assert table in said
+
+
+def test_every_block_is_of_a_kind_that_is_run() -> None:
+    kinds = {block.needs for page in pages() for block in blocks(page)}
+    assert kinds <= {"here", "parts", "slow"}
+
+
+def test_what_is_not_run_stands_on_a_page_and_has_its_reason() -> None:
+    lines = {line.strip().removeprefix("$ ") for page in pages() for b in blocks(page) for line in b.text.splitlines()}
+    assert set(NOT_RUN) <= lines
+    assert all(NOT_RUN.values())
+    assert set(TESTED_ELSEWHERE) <= set(pages())
+
+
+def test_an_output_that_differs_from_the_page_is_seen(checkout: Path, bare: Mapping[str, str]) -> None:
+    block = Block("a page", 1, "console", "here", "$ printf 'one\\ntwo\\n'\none\nthree\n")
+    with pytest.raises(AssertionError, match="the page says"):
+        run([block], checkout, bare, {})
+    failing = Block("a page", 1, "sh", "here", "false | true\n")
+    with pytest.raises(AssertionError, match="ended with 1"):
+        run([failing], checkout, bare, {})
+    assert as_pattern("a...b\n...\nc\n") == "a.*b[ ]*\\n(?:.*\\n)*c[ ]*\\n"

@@ -1,0 +1,21 @@
+"""The whole product needs both servers."""
+
+import asyncio
+
+import pytest
+
+from tests.e2e.eventful import Outcome, happen
+from tests.e2e.running import Servers
+from tests.parts.kafka import Kafka
+
+
+@pytest.fixture(scope="session")
+def servers(kafka: Kafka, redis_url: str) -> Servers:
+    """The shared Kafka and Redis; each test makes installations of its own on them."""
+    return Servers(kafka.address, redis_url)
+
+
+@pytest.fixture(scope="session")
+def eventful(servers: Servers) -> Outcome:
+    """A replay with a blackout, three poisoned sales and a late one; it has ended, its topics are there to be read."""
+    return asyncio.run(happen(servers.settings("eventful")))
