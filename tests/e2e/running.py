@@ -24,6 +24,7 @@ from streams.settings import Settings, child_environment
 
 PARTITIONS = 4
 PATIENCE_SECONDS = 120.0
+POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ async def eventually(what: str, condition: Callable[[], Awaitable[bool]]) -> Non
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not await condition():
         assert time.monotonic() < deadline, f"waited {PATIENCE_SECONDS:.0f} s for {what}"
+        # A condition that only looks would keep the loop from whatever it looks at.
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def records(settings: Settings, topic: str) -> Sequence[ConsumerRecord]:
