@@ -172,7 +172,7 @@ async def test_bad_definitions_are_refused_with_field_value_rule_and_way_out_and
             {"units": list(UNITS[2:]), "clusters": "market"},
             ("clusters", "south", "at least two clusters", "cluster by product"),
         ),
-        "unknown field": ({"unit": "north/tea"}, ("unit", "north/tea", "not permitted")),
+        "unknown field": ({"unit": "north/tea"}, ("unit", "north/tea", "no such field", "did you mean `units`")),
     }
     for number, (what, (changed, words)) in enumerate(cases.items()):
         bad = {**good, "name": f"bad-{number}", **changed}
