@@ -52,6 +52,22 @@ test: parts ## the tests (minutes), on a real Kafka and a real Redis that they s
 test-all: parts ## the tests and the slow ones
 	@$(BIN)/pytest $(ARGS)
 
+# By day `make test` takes 5,000 steps, always the same ones; here they are new ones each time.
+.PHONY: model
+model: $(INSTALLED) ## the controller's promises under 200,000 random steps (minutes), for the night
+	@FLIPSIDE_MODEL_STEPS=$${FLIPSIDE_MODEL_STEPS:-200000} $(BIN)/pytest tests/controller/test_model.py $(ARGS)
+
+.PHONY: replays
+replays: bench-whole_replays ## every design through the whole system on real sales, ten seeds each (hours), for the night
+
+.PHONY: chaos
+chaos: parts ## the whole product under faults, and the verdict of every rule (ARGS="--minutes 30 --seed 7")
+	$(BIN)/python -m tests.chaos $(ARGS)
+
+.PHONY: chaos-bugs
+chaos-bugs: parts ## plant one bug after the other, and show which rule of make chaos catches it (a quarter of an hour)
+	$(BIN)/python -m tests.chaos.plant $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose file
 	$(BIN)/ruff check .
@@ -69,14 +85,14 @@ $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(filter-out bench-calibration bench-replay_coverage,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
 	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
 
 bench-%: benchmarks/%.py $(VENV)/.peers
 	$(BIN)/python -m benchmarks.$* $(ARGS)
 
 .PHONY: calibrate
-calibrate: bench-calibration ## coverage of every interval and size of every test, in simulation (long)
+calibrate: bench-whole_way bench-calibration ## the product's whole way, then every interval and test, in simulation (long)
 
 .PHONY: schemas
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics

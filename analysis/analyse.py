@@ -5,96 +5,202 @@ the unit-days up to it; a revision of any of them makes the latest step anew. Bo
 of the order in which it was read.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
-from importlib.metadata import version
-from typing import Literal
+from hashlib import sha256
 
 import numpy as np
 
-from analysis.by_design import NO_PRE_PERIOD, Method, method_of
-from analysis.estimators.cluster_day import ClusterDayDifference, Effect, cluster_day_difference
+from analysis.block_sums import BlockPlan
+from analysis.by_design import NO_PRE_PERIOD, Method, is_undrawn, method_of
+from analysis.by_entry import difference_by_entry
+from analysis.case import CONFIDENCE, METRICS, Case, Metric
+from analysis.estimators.cluster_day import ClusterDayDifference, Effect, Units, difference_by_chunks
+from analysis.health import CHECKS, health
 from analysis.ledger import Ledger
+from analysis.looks import plans_of
 from analysis.panel import BoolArray, FloatArray, IntArray
-from analysis.study import State, Study, UnitDays, outcome
+from analysis.running import Sums, advance, anytime, sequence_of, settings_of
+from analysis.study import UNKNOWN, State, Study, UnitDays, numbers, outcome
 from controller.codec import key_of
 from controller.errors import NotEstimable
-from controller.events import EffectEstimate, Estimate, PeriodClosed
+from controller.events import OBSERVATIONAL, EffectEstimate, Estimate, PeriodClosed
+from controller.findings import Health, RunningSequence
+from controller.parameters import Triggered
 
-Metric = Literal["units", "revenue", "margin"]
-METRICS: tuple[Metric, ...] = ("units", "revenue", "margin")
-CONFIDENCE = 0.95
+__all__ = ["CONFIDENCE", "METRICS", "Mark", "due", "estimates", "key", "mark_of"]
+
+#: what is published of an experiment
+Finding = Estimate | RunningSequence | Health
 #: states of no cell of the experiment: its own missing days, and those before it
 BEFORE = (State.UNSETTLED, State.PRE_PERIOD, State.OTHER_EXPERIMENT)
+#: the most arms that an experiment may have
+ARMS = 16
 #: so many blocked cells are listed; all of them are counted
 BLOCKED_CELLS_LISTED = 1000
-CODE_VERSION = f"flipside {version('flipside')}"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mark:
-    """How new an estimate is: only what is greater is published."""
+    """How new a finding is: only what is greater is published, and a check that says something else."""
 
     experiment_version: int
     through: date
     revision: int
+    #: of a check: reports of live prices may come after a day was closed, and change what it says
+    digest: str = field(default="", compare=False)
 
 
-def mark_of(estimate: Estimate) -> Mark:
-    """The mark of an estimate that was published."""
-    return Mark(estimate.experiment_version, estimate.through or date.min, estimate.revision)
+def mark_of(finding: Finding) -> Mark:
+    """The mark of a finding that was published."""
+    digest = sha256(finding.model_dump_json().encode()).hexdigest() if isinstance(finding, Health) else ""
+    return Mark(finding.experiment_version, finding.through or date.min, finding.revision, digest)
 
 
-def key(estimate: Estimate) -> str:
-    """The estimate's record key: later marks of the same key replace earlier ones."""
-    return key_of(estimate) or ""
+def key(finding: Finding) -> str:
+    """The finding's record key: later marks of the same key replace earlier ones."""
+    return key_of(finding) or ""
 
 
-def due(ledger: Ledger, published: Mapping[str, Mark]) -> Iterator[Estimate]:
-    """The estimates that are newer than what was published, oldest first; ``published`` by record key.
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A closed day for which estimates are missing."""
 
-    All of them are computed on what the ledger holds now: publish them before reading on.
+    day: date
+    revision: int
+    standing: tuple[PeriodClosed, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be computed of one experiment: values, so that it can be done in another process."""
+
+    last: Case
+    steps: tuple[Step, ...]
+    #: what its running sequences added up so far
+    sums: Sums
+    #: the earliest day that was counted anew
+    changed: date | None
+    #: record key -> how new the finding is that was published under it
+    published: dict[str, Mark]
+
+
+#: jobs -> their findings and sums, in order: in this process, in several, or on a cluster
+Share = Callable[[list[Job]], Iterator[tuple[list[Finding], Sums]]]
+
+
+def due(ledger: Ledger, published: Mapping[str, Mark], share: Share | None = None) -> Iterator[Finding]:
+    """The findings that are newer than what was published, oldest first; ``published`` by record key.
+
+    All of them are computed on what the ledger holds now: publish them before reading on. An experiment of which
+    nothing new was read costs nothing. ``share``: who computes where there are many.
     """
-    for _, study in sorted(ledger.studies.items()):
-        through = ledger.horizon(study)
-        if through is None:
-            continue
-        ledger.settle(study, through)
-        newest = Mark(study.key[1], through, study.revision(through))
-        marks = [published.get(name) for name in _keys(study)]
-        held = [mark for mark in marks if mark is not None]
-        if len(held) == len(marks) and all(mark >= newest for mark in held):
-            continue
-        after = _resume_after(study, marks)
-        for day in (*study.days(after, through),) or (through,):
-            for estimate in estimates(ledger, study, day):
-                mark = published.get(key(estimate))
-                if mark is None or mark_of(estimate) > mark:
-                    yield estimate
+    studies = [study for _, study in sorted(ledger.studies.items())]
+    if share is None:
+        for study in studies:
+            job = job_of(ledger, study, published)
+            if job is not None:
+                yield from findings(job)
+        return
+    jobs = [(study, job) for study in studies if (job := job_of(ledger, study, published)) is not None]
+    for (study, _), (found, sums) in zip(jobs, share([job for _, job in jobs]), strict=True):
+        study.sums = sums
+        yield from found
 
 
-def estimates(ledger: Ledger, study: Study, through: date) -> Iterator[Estimate]:
-    """Every metric and arm of an experiment on its unit-days up to ``through``, which must be settled."""
-    days = study.unit_days(through)
-    standing = ledger.standing(study, through)
-    blocked = _blocked(study, days)
-    experiment = study.roster.experiment
-    method = method_of(experiment)
-    draws = _draws(method, study, days)
+def job_of(ledger: Ledger, study: Study, published: Mapping[str, Mark]) -> Job | None:
+    """What there is to compute of an experiment; None where nothing is new."""
+    through = ledger.horizon(study)
+    if through is None:
+        return None
+    ledger.settle(study, through)
+    changed = study.changed_since_asked()
+    held = {name: published[name] for name in _keys(study) if name in published}
+    newest = Mark(study.key[1], through, study.revision(through))
+    complete = len(held) == len(_keys(study)) and all(mark >= newest for mark in held.values())
+    if changed is None and complete:
+        return None
+    steps: tuple[date, ...] = ()
+    if not complete:
+        after = _resume_after(study, [held.get(name) for name in _estimate_keys(study)])
+        steps = tuple(study.days(after, through)) or (through,)
+    last = Case(
+        study.roster,
+        study.units,
+        study.unit_days(through),
+        through,
+        study.revision(through),
+        ledger.standing(study, through),
+        study.lags_until(through),
+        ledger.entries_of(study),
+        ledger.triggers_of(study, through),
+        {unit: ledger.categories[unit] for unit in study.units if unit in ledger.categories},
+    )
+    standing = tuple(Step(day, study.revision(day), ledger.standing(study, day)) for day in steps)
+    return Job(last, standing, study.sums, changed, held)
+
+
+def findings(job: Job) -> Iterator[Finding]:
+    """An estimate for each step, then the sequences and checks of the last day; only what is new. Moves the sums."""
+    case, experiment = job.last, job.last.roster.experiment
+    plans: list[BlockPlan] | str
+    try:
+        plans = plans_of(experiment)
+        advance(job.sums, case.days, experiment, plans, job.changed)
+    except NotEstimable as absent:
+        plans = str(absent)
+    sequences = _sequences(case, job.sums, plans)
+    for step in job.steps:
+        then, looked = case, sequences
+        if step.day < case.through:
+            then = case.until(step.day, step.revision, step.standing)
+            looked = _sequences(then, job.sums, plans)
+        for estimate in estimates(then, looked):
+            yield from _newer(estimate, job.published)
+    for sequence in sequences.values():
+        yield from _newer(sequence, job.published)
+    for check in health(case):
+        yield from _newer(check, job.published)
+
+
+def _newer(finding: Finding, published: Mapping[str, Mark]) -> Iterator[Finding]:
+    before, now = published.get(key(finding)), mark_of(finding)
+    if before is None or now > before or (now == before and now.digest != before.digest):
+        yield finding
+
+
+def _sequences(case: Case, sums: Sums, plans: list[BlockPlan] | str) -> dict[tuple[Metric, int], RunningSequence]:
+    """The running sequence of each metric and arm, as it stood on the case's day."""
+    experiment = case.roster.experiment
+    left_out = {arm: _exclusions(case.days, arm) for arm in range(1, len(experiment.arms))}
+    found = {}
     for metric in METRICS:
-        values = outcome(days, metric)
         for arm in range(1, len(experiment.arms)):
-            usable, left_out = _usable(days, values, metric, arm)
-            found, reason = _estimate(method, draws, usable, days, arm)
+            held = sums.get((metric, arm))
+            found[metric, arm] = sequence_of(case, metric, arm, held, plans, left_out[arm][metric])
+    return found
+
+
+def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence]) -> Iterator[Estimate]:
+    """Every metric and arm of an experiment on its unit-days up to a day; a second one where not only coins decided."""
+    days, experiment = case.days, case.roster.experiment
+    blocked = _blocked(case)
+    method = method_of(experiment)
+    draws = _draws(method, case)
+    planned_day = experiment.end - timedelta(days=1)
+    for metric in METRICS:
+        for arm in range(1, len(experiment.arms)):
+            if isinstance(experiment.design, Triggered):
+                found, reason = _by_entry(case, metric, arm)
+            else:
+                found, reason = _estimate(method, draws, days, metric, arm)
             relative = _published(found.relative) if found else None
+            usable = np.zeros((0, 0), dtype=np.bool_) if found else _compared(days, metric, arm)
             if found and relative is None:
                 reason = "control's mean is not positive: there is nothing to be relative to"
-            counted = np.isfinite(usable[days.before :])
+            at_any_time, none_at_any_time = anytime(sequences[metric, arm])
             yield Estimate(
-                experiment=experiment.name,
-                experiment_version=experiment.version,
-                design_hash=study.roster.design_hash,
                 metric=metric,
                 arm=experiment.arms[arm].name,
                 estimator=method.estimator,
@@ -102,24 +208,39 @@ def estimates(ledger: Ledger, study: Study, through: date) -> Iterator[Estimate]
                 relative=relative,
                 reason_absent=reason,
                 confidence=CONFIDENCE,
-                through=through,
-                clusters=found.clusters if found else len(np.unique(days.cluster[counted.any(axis=0)])),
-                days=found.days if found else int(counted.any(axis=1).sum()),
-                cells=found.cells if found else int(counted.sum()),
-                left_out={**left_out, **(found.left_out if found else {})},
+                horizon="fixed",
+                planned_day=planned_day,
+                significant=found.absolute.p < 1.0 - CONFIDENCE if found and case.through >= planned_day else None,
+                anytime=at_any_time,
+                anytime_reason_absent=none_at_any_time,
+                clusters=found.clusters if found else len(np.unique(days.cluster[usable.any(axis=0)])),
+                blocks=found.groups if found else 0,
+                days=found.days if found else int(usable.any(axis=1).sum()),
+                units=found.units if found else int(usable.any(axis=0).sum()),
+                cells=found.cells if found else int(usable.sum()),
+                left_out={**sequences[metric, arm].left_out, **(found.left_out if found else {})},
                 blocked_cells=blocked,
-                watermark=min((closing.watermark for closing in standing), default=None),
-                offsets=_offsets(standing),
-                revision=study.revision(through),
-                computed_at_event_time=min((closing.watermark for closing in standing), default=None),
-                code_version=CODE_VERSION,
+                settings=settings_of(experiment),
+                **case.words(),
             )
+            if is_undrawn(experiment):
+                # Brings the panel estimators, 40 MB that most experiments never need.
+                from analysis.observational import observational
+
+                yield observational(case, metric, arm, sequences[metric, arm].left_out)
 
 
 def _keys(study: Study) -> list[str]:
     experiment = study.roster.experiment
-    name = method_of(experiment).estimator
-    return [f"{experiment.name}/{metric}/{arm.name}/{name}" for metric in METRICS for arm in experiment.arms[1:]]
+    series = [f"{experiment.name}/{metric}/{arm.name}" for metric in METRICS for arm in experiment.arms[1:]]
+    return [*_estimate_keys(study), *series, *(f"{experiment.name}/{check}" for check in CHECKS)]
+
+
+def _estimate_keys(study: Study) -> list[str]:
+    experiment = study.roster.experiment
+    names = (method_of(experiment).estimator, *((OBSERVATIONAL,) if is_undrawn(experiment) else ()))
+    arms = [f"{experiment.name}/{metric}/{arm.name}" for metric in METRICS for arm in experiment.arms[1:]]
+    return [f"{arm}/{name}" for arm in arms for name in names]
 
 
 def _resume_after(study: Study, marks: list[Mark | None]) -> date | None:
@@ -129,53 +250,82 @@ def _resume_after(study: Study, marks: list[Mark | None]) -> date | None:
     return min(known) if known and len(known) == len(days) else None
 
 
-def _draws(method: Method, study: Study, days: UnitDays) -> BoolArray:
+def _draws(method: Method, case: Case) -> BoolArray:
     """(T, L): none in the pre-period, then those of the design."""
-    during = method.draws(study.roster.experiment, len(days.state) - days.before)
+    days = case.days
+    during = method.draws(case.roster.experiment, len(days.state) - days.before)
     return np.vstack([np.zeros((days.before, during.shape[1]), dtype=np.bool_), during])
 
 
 def _estimate(
-    method: Method, draws: BoolArray, usable: FloatArray, days: UnitDays, arm: int
+    method: Method, draws: BoolArray, days: UnitDays, metric: Metric, arm: int
 ) -> tuple[ClusterDayDifference | None, str | None]:
-    if method.reason_absent is not None:
-        return None, method.reason_absent
-    if method.needs_pre_period and not np.isfinite(usable[~draws.any(axis=1)]).any():
+    if method.needs_pre_period and not _has_history(draws, days, metric, arm):
         return None, NO_PRE_PERIOD
+
+    def read(units: Units) -> tuple[FloatArray, BoolArray, BoolArray]:
+        """The cells that may be used for an arm against control, and those of the pre-period."""
+        state = days.state[:, units]
+        treated = state == arm
+        values, known = numbers(days, metric, units)
+        kept = ((state == 0) | treated | (state == State.PRE_PERIOD)) & known
+        usable = values.astype(np.float64)
+        if not kept.all():
+            usable *= kept
+        return usable, kept, treated
+
     try:
-        return cluster_day_difference(usable, days.state == arm, days.cluster, CONFIDENCE, draws), None
+        return difference_by_chunks(read, len(days.state), days.cluster, CONFIDENCE, draws), None
     except NotEstimable as reason:
         return None, str(reason)
 
 
-def _usable(days: UnitDays, values: FloatArray, metric: Metric, arm: int) -> tuple[FloatArray, dict[str, int]]:
-    """Outcomes of the cells that may be used for an arm against control, and of the pre-period; the others by reason.
+def _by_entry(case: Case, metric: Metric, arm: int) -> tuple[ClusterDayDifference | None, str | None]:
+    """A triggered design, whose entries have clocks of their own."""
+    days = case.days
+    values = outcome(days, metric)
+    values[(days.state != 0) & (days.state != arm) & (days.state != State.PRE_PERIOD)] = np.nan
+    try:
+        return difference_by_entry(case.roster.experiment, case.entries, days, values, arm, CONFIDENCE), None
+    except NotEstimable as reason:
+        return None, str(reason)
+
+
+def _has_history(draws: BoolArray, days: UnitDays, metric: Metric, arm: int) -> bool:
+    """Whether anything usable was read of a day on which nothing was drawn."""
+    undrawn = np.flatnonzero(~draws.any(axis=1))
+    state = days.state[undrawn]
+    usable = np.isfinite(outcome(days, metric, rows=undrawn))
+    return bool((usable & ((state == 0) | (state == arm) | (state == State.PRE_PERIOD))).any())
+
+
+def _exclusions(days: UnitDays, arm: int) -> dict[Metric, dict[str, int]]:
+    """By metric, the unit-days that an arm cannot be compared with control on: reason -> number.
 
     Unit-days of the pre-period are counted as far as they were observed: they are used, but not compared.
     """
-    left_out = {state.name.lower(): int((days.state == state).sum()) for state in State if state not in BEFORE}
-    left_out |= {state.name.lower(): int((days.observed & (days.state == state)).sum()) for state in BEFORE[1:]}
+    by_state = sum(np.bincount(row.astype(np.intp) - min(State), minlength=ARMS - min(State)) for row in days.state)
+    by_state = np.zeros(-min(State), dtype=np.int64) if isinstance(by_state, int) else by_state
+    left_out = {state.name.lower(): int(by_state[state - min(State)]) for state in State if state not in BEFORE}
+    seen_before = days.state[: days.before][days.observed[: days.before]]
+    left_out |= {state.name.lower(): int((seen_before == state).sum()) for state in BEFORE[1:]}
     compared = (days.state == 0) | (days.state == arm)
-    left_out["unobserved"] = int((compared & ~days.observed).sum())
-    if metric == "margin":
-        left_out["cost_unknown"] = int((compared & days.observed & ~np.isfinite(values)).sum())
-    kept = compared | (days.state == State.PRE_PERIOD)
-    return np.where(kept, values, np.nan), {reason: count for reason, count in left_out.items() if count}
+    observed = compared & days.observed
+    left_out["unobserved"] = int(compared.sum()) - int(observed.sum())
+    found: dict[Metric, dict[str, int]] = {metric: dict(left_out) for metric in METRICS}
+    found["margin"]["cost_unknown"] = int((observed & (days.cost == UNKNOWN)).sum())
+    return {metric: {why: count for why, count in reasons.items() if count} for metric, reasons in found.items()}
 
 
-def _blocked(study: Study, days: UnitDays) -> tuple[str, ...]:
+def _compared(days: UnitDays, metric: Metric, arm: int) -> BoolArray:
+    """(T, U) cells with an outcome under an arm or control."""
+    return np.asarray(np.isfinite(outcome(days, metric)) & ((days.state == 0) | (days.state == arm)))
+
+
+def _blocked(case: Case) -> tuple[str, ...]:
     """The cells whose flip a blackout blocked, by day and then by unit."""
-    cells: IntArray = np.argwhere(days.state == State.BLACKOUT)[:BLOCKED_CELLS_LISTED]
-    return tuple(f"{study.units[unit]} {days.first_day + timedelta(days=int(row))}" for row, unit in cells)
-
-
-def _offsets(standing: tuple[PeriodClosed, ...]) -> dict[str, int]:
-    """Per sale partition, the offset before which everything is counted in every market."""
-    partitions = sorted({partition for closing in standing for partition in closing.offsets})
-    return {
-        partition: min(closing.offsets[partition] for closing in standing if partition in closing.offsets)
-        for partition in partitions
-    }
+    cells: IntArray = np.argwhere(case.days.state == State.BLACKOUT)[:BLOCKED_CELLS_LISTED]
+    return tuple(f"{case.units[unit]} {case.days.first_day + timedelta(days=int(row))}" for row, unit in cells)
 
 
 def _published(effect: Effect | None) -> EffectEstimate | None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from analysis.cohorts import check_panel
-from analysis.estimators import ESTIMATORS, METHODS, MaskedEstimator
+from analysis.estimators.by_name import ESTIMATORS, METHODS, MaskedEstimator
 from analysis.panel import BoolArray, FloatArray, IntArray, Panel
 from analysis.panel_estimate import Se, adjust, uncertainty_of
 from analysis.panel_fit import MaskFit, PanelFit, fit_panel, never_treated_rows, treated_rows

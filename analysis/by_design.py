@@ -35,8 +35,15 @@ class Method:
     washout: Callable[[Experiment, IntArray], BoolArray]
     #: only the pre-period tells what a unit would have sold: its days are all of one draw
     needs_pre_period: bool
-    #: why there is no estimate for it, if there is none
-    reason_absent: str | None = None
+
+
+#: designs in which something else than a coin decides when a cluster is treated
+UNDRAWN = (StaggeredRollout, Triggered)
+
+
+def is_undrawn(experiment: Experiment) -> bool:
+    """Whether an experiment gets a panel estimate beside the design-based one."""
+    return isinstance(experiment.design, UNDRAWN)
 
 
 def method_of(experiment: Experiment) -> Method:
@@ -107,7 +114,7 @@ def _after_entry(experiment: Experiment, arm: IntArray) -> BoolArray:
     return (since >= 0) & (since < experiment.design.washout_days)
 
 
-ACROSS, SINCE = "cluster_day_difference", "pre_period_difference"
+ACROSS, SINCE, ENTRIES = "cluster_day_difference", "pre_period_difference", "event_time_difference"
 #: design -> how it is estimated; all but the triggered one by analysis/estimators/cluster_day.py
 METHODS: dict[type, Method] = {
     RandomDays: Method(ACROSS, _each_day, _nowhere, needs_pre_period=False),
@@ -115,13 +122,7 @@ METHODS: dict[type, Method] = {
     TimeBound: Method(SINCE, _once, _by_calendar, needs_pre_period=True),
     Crossover: Method(SINCE, _once, _by_calendar, needs_pre_period=True),
     StaggeredRollout: Method(SINCE, _entries, _after_entry, needs_pre_period=True),
-    Triggered: Method(
-        "event_time_difference",
-        _once,
-        _nowhere,
-        needs_pre_period=False,
-        reason_absent="triggered entries have clocks of their own; they are not estimated while the experiment runs",
-    ),
+    Triggered: Method(ENTRIES, _once, _nowhere, needs_pre_period=False),
 }
 NO_PRE_PERIOD = (
     "no pre-period: changes are measured against the days before the start, and none was read on which these units sold"

@@ -1,76 +1,110 @@
-"""The ledger: everything read from the assignment log and the panel, folded into unit-days that can be counted.
+"""The ledger: everything read from the log, the panel and the reports, folded into unit-days that can be counted.
 
 Order of arrival does not matter, nor does reading a record twice: rows and closings keep their highest revision,
 assignments their highest (epoch, sequence), and all that is added up is integers. A unit-day is settled again only when
-something that touches it was read.
+something that touches it was read: a closed day costs its own cells.
 """
 
-from bisect import bisect_right
 from collections import defaultdict
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from operator import attrgetter
+from datetime import date, datetime
+from zlib import crc32
 
-from analysis.study import Sold, State, Study
-from controller.events import Assignment, PeriodClosed, Registered, UnitDay
+import numpy as np
+
+from analysis.holds import EPOCH, FOREVER, MICROSECOND, Holds, microseconds
+from analysis.rows import Rows
+from analysis.settling import (
+    BY_CODE,
+    Span,
+    live,
+    nothing_live,
+    out_of_stock,
+    stale_hours,
+    states,
+    states_before,
+)
+from analysis.study import Live, State, Study
+from controller.control import Entered, TriggerIgnored
+from controller.enrolment import entry_of
+from controller.entries import Entry
+from controller.events import Applied, Assignment, CatalogEntry, CompetitorPrice, PeriodClosed, Registered, UnitDay
 from controller.periods import local_day, period
 from controller.roster import roster
 from controller.wire import Message, market_of
 
-FOREVER = datetime.max.replace(tzinfo=UTC)
+HOUR_US = 3_600_000_000
+RELEASED, EMPTY, FULL = crc32(b"released"), 1, 0
 
-MarketDay = tuple[str, date]
+
+def number_of(name: str) -> int:
+    """A name as a number that does not depend on what was read before it."""
+    return crc32(name.encode())
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Hold:
-    """One assignment, as far as it matters here: an arm over [effective_at, expires_at)."""
-
-    effective_at: datetime
-    epoch: int
-    sequence: int
-    id: str
-    expires_at: datetime
-    experiment: str
-    version: int
-    arm: str
-    code: str
+CODES: dict[int, State] = {number_of(code): state for code, state in BY_CODE.items()}
 
 
 @dataclass(slots=True)
-class Tally:
-    """What was read of a market's day, to be held against what its closing promises."""
+class Book:
+    """What was read of one market."""
 
-    rows: dict[str, Sold] = field(default_factory=dict)
-    events: int = 0
+    rows: Rows = field(default_factory=Rows)
+    assignments: Holds = field(default_factory=Holds)
+    #: arms that pricing systems said they show
+    reports: Holds = field(default_factory=Holds)
+    #: EMPTY or FULL, as the catalog said
+    stock: Holds = field(default_factory=Holds)
+    #: the hours in which a rival's price was seen
+    rivals: Holds = field(default_factory=Holds)
+    #: day -> its latest closing
+    closings: dict[date, PeriodClosed] = field(default_factory=dict)
+    closed_through: date = date.min
+    #: closed days whose rows have not all been read
+    unmet: set[date] = field(default_factory=set)
+    #: what was read since the studies were told: days of rows and closings, and the first instant of anything else
+    days_changed: set[date] = field(default_factory=set)
+    changed_from: int = FOREVER
 
 
 class Ledger:
-    """All unit-days, assignments, closings and experiments read so far."""
+    """All unit-days, assignments, reports, closings and experiments read so far."""
 
     def __init__(self) -> None:
         self.studies: dict[tuple[str, int], Study] = {}
-        #: market -> day -> its latest closing
-        self.closings: defaultdict[str, dict[date, PeriodClosed]] = defaultdict(dict)
-        self._closed_through: dict[str, date] = {}
-        self._tallies: defaultdict[MarketDay, Tally] = defaultdict(Tally)
-        #: unit -> its assignments, by effective instant
-        self._holds: defaultdict[str, list[Hold]] = defaultdict(list)
-        #: market -> closed days whose rows have not all been read
-        self._unmet: defaultdict[str, set[date]] = defaultdict(set)
+        self.books: defaultdict[str, Book] = defaultdict(Book)
+        #: study -> when a trigger was decided on, its market and its cluster; each trigger once, by id
+        self.triggers: defaultdict[tuple[str, int], dict[str, tuple[datetime, str, str]]] = defaultdict(dict)
+        #: as they were read: what a snapshot writes
+        self.registered: list[Registered] = []
+        #: study -> the record of each entry, by trigger
+        self.entered: defaultdict[tuple[str, int], dict[str, Entered]] = defaultdict(dict)
+        #: unit -> category, as the catalog has it
+        self.categories: dict[str, str] = {}
         self._by_market: defaultdict[str, list[Study]] = defaultdict(list)
 
-    def fold(self, message: Message) -> None:
-        """Take a record in; kinds that say nothing about unit-days change nothing."""
+    def fold(self, message: Message, at: datetime | None = None) -> None:
+        """Take a record in; kinds that say nothing about unit-days change nothing.
+
+        ``at``: when the record was written, for those that do not say so themselves (the catalog's).
+        """
         match message:
             case UnitDay():
                 self._sold(message)
             case Assignment():
                 self._assigned(message)
+            case Applied():
+                self._applied(message)
             case PeriodClosed():
                 self._closed(message)
+            case CatalogEntry():
+                self._stocked(message, at)
+            case CompetitorPrice():
+                self._seen(message)
             case Registered():
                 self._registered(message)
+            case Entered() | TriggerIgnored():
+                self._triggered(message)
             case _:
                 pass
 
@@ -79,150 +113,161 @@ class Ledger:
         key = (experiment.name, experiment.version)
         if key in self.studies:
             return
+        self.registered.append(message)
         study = self.studies[key] = Study(roster(experiment), message.registered_at)
         for market in study.roster.units:
             self._by_market[market].append(study)
 
     def _assigned(self, message: Assignment) -> None:
-        hold = Hold(
-            effective_at=message.effective_at,
-            epoch=message.epoch,
-            sequence=message.sequence,
-            id=message.id,
-            expires_at=message.expires_at or FOREVER,
-            experiment=message.experiment,
-            version=message.experiment_version,
-            arm=message.arm,
-            code=message.reason.code,
+        book = self.books[market_of(message.unit)]
+        effective_at = microseconds(message.effective_at)
+        book.assignments.put(
+            book.rows.slot(message.unit),
+            effective_at,
+            FOREVER if message.expires_at is None else microseconds(message.expires_at),
+            message.epoch,
+            message.sequence,
+            number_of(f"{message.experiment}.{message.experiment_version}"),
+            number_of(message.arm),
+            number_of(message.reason.code),
         )
-        holds = self._holds[message.unit]
-        if not holds or holds[-1] < hold:
-            holds.append(hold)
-        else:
-            at = bisect_right(holds, hold)
-            if at and holds[at - 1] == hold:
-                return
-            holds.insert(at, hold)
-        market = market_of(message.unit)
-        for study in self._by_market.get(market, ()):
-            study.unsettle_from(market, local_day(hold.effective_at, study.roster.time_zones[market]))
+        book.changed_from = min(book.changed_from, effective_at)
+
+    def _applied(self, message: Applied) -> None:
+        book, at = self.books[market_of(message.unit)], microseconds(message.applied_at)
+        book.reports.put(book.rows.slot(message.unit), at, FOREVER, 0, 0, 0, number_of(message.arm), 0)
+        book.changed_from = min(book.changed_from, at)
+
+    def _stocked(self, message: CatalogEntry, at: datetime | None) -> None:
+        if message.category is not None:
+            self.categories[message.unit] = message.category
+        if at is None:
+            return
+        book, since = self.books[market_of(message.unit)], microseconds(at)
+        book.stock.put(book.rows.slot(message.unit), since, FOREVER, 0, 0, 0, FULL if message.in_stock else EMPTY, 0)
+        book.changed_from = min(book.changed_from, since)
+
+    def _seen(self, message: CompetitorPrice) -> None:
+        """One price an hour and unit is enough to tell how old the newest one is."""
+        book, at = self.books[market_of(message.unit)], microseconds(message.observed_at)
+        hour = at // HOUR_US * HOUR_US
+        book.rivals.put(book.rows.slot(message.unit), hour, hour, 0, 0, 0, 0, 0)
+        book.changed_from = min(book.changed_from, hour)
+
+    def _triggered(self, message: Entered | TriggerIgnored) -> None:
+        if isinstance(message, Entered):
+            self.entered[message.experiment, message.experiment_version][message.trigger] = message
+        found = message.decided_at, message.market, message.cluster
+        self.triggers[message.experiment, message.experiment_version][message.trigger] = found
+
+    def entries_of(self, study: Study) -> tuple[Entry, ...]:
+        """Who has entered an experiment, each trigger once."""
+        experiment, found = study.roster.experiment, self.entered.get(study.key, {})
+        return tuple(entry_of(experiment, record) for _, record in sorted(found.items()))
+
+    def triggers_of(self, study: Study, through: date) -> tuple[tuple[date, str], ...]:
+        """Day and cluster of each trigger of an experiment up to a day."""
+        zones = study.roster.time_zones
+        found = self.triggers.get(study.key, {}).values()
+        days = [(local_day(at, zones[market]), cluster) for at, market, cluster in found if market in zones]
+        return tuple(sorted(one for one in days if one[0] <= through))
 
     def _sold(self, message: UnitDay) -> None:
-        unit, day = message.unit, message.day
-        market = market_of(unit)
-        tally = self._tallies[market, day]
-        held = tally.rows.get(unit)
-        if held is not None:
-            # A worker that died between publishing and noting it counts on under the same revision.
-            if (held.revision, held.events) >= (message.revision, message.events):
-                return
-            tally.events -= held.events
-        tally.rows[unit] = Sold(
-            message.quantity, message.revenue_minor, message.cost_minor, message.events, message.revision
+        book = self.books[market_of(message.unit)]
+        news = book.rows.put(
+            message.unit,
+            message.day,
+            message.quantity,
+            message.revenue_minor,
+            message.cost_minor,
+            message.events,
+            message.revision,
         )
-        tally.events += message.events
-        if day in self._unmet[market]:
-            self._check(market, day)
-        for study in self._by_market.get(market, ()):
-            study.unsettle(market, day)
+        if news:
+            if message.day in book.unmet:
+                _check(book, message.day)
+            book.days_changed.add(message.day)
 
     def _closed(self, message: PeriodClosed) -> None:
-        held = self.closings[message.market].get(message.day)
+        book = self.books[message.market]
+        held = book.closings.get(message.day)
         if held is not None and _order(held) >= _order(message):
             return
-        self.closings[message.market][message.day] = message
-        self._closed_through[message.market] = max(self._closed_through.get(message.market, date.min), message.day)
-        self._check(message.market, message.day)
-        for study in self._by_market.get(message.market, ()):
-            study.unsettle(message.market, message.day)
+        book.closings[message.day] = message
+        book.closed_through = max(book.closed_through, message.day)
+        _check(book, message.day)
+        book.days_changed.add(message.day)
 
-    def _check(self, market: str, day: date) -> None:
-        """A closed day whose rows are not all here yet is waited for."""
-        closing, tally = self.closings[market][day], self._tallies[market, day]
-        met = len(tally.rows) >= closing.unit_days and tally.events >= closing.events
-        (self._unmet[market].discard if met else self._unmet[market].add)(day)
+    def tell(self) -> None:
+        """Tell the studies what was read since the last time: once a refresh, not once a record."""
+        for market, book in self.books.items():
+            for study in self._by_market.get(market, ()):
+                for day in book.days_changed:
+                    study.unsettle(market, day)
+                if book.changed_from != FOREVER:
+                    since = EPOCH + book.changed_from * MICROSECOND
+                    study.unsettle_from(market, local_day(since, study.roster.time_zones[market]))
+            if market in self._by_market:
+                book.days_changed, book.changed_from = set(), FOREVER
 
     def waiting(self) -> dict[str, tuple[date, ...]]:
         """Market -> closed days that are held back because rows promised by their closing were not read yet."""
-        return {market: tuple(sorted(days)) for market, days in sorted(self._unmet.items()) if days}
+        return {market: tuple(sorted(book.unmet)) for market, book in sorted(self.books.items()) if book.unmet}
 
     def horizon(self, study: Study) -> date | None:
         """The last local day of an experiment that is closed, with all its rows, in all of its markets."""
         last = study.last_day
         for market in study.roster.units:
-            unmet = self._unmet[market]
-            closed = self._closed_through.get(market, date.min)
-            if unmet and closed >= min(unmet):
-                closed = max((day for day in self.closings[market] if day < min(unmet)), default=date.min)
+            book = self.books[market]
+            closed = book.closed_through
+            if book.unmet and closed >= min(book.unmet):
+                closed = max((day for day in book.closings if day < min(book.unmet)), default=date.min)
             last = min(last, closed)
         return last if last >= study.first_day else None
 
     def settle(self, study: Study, through: date) -> None:
         """Write every unit-day up to ``through`` that is not settled into the experiment's arrays."""
-        for market, day in study.unsettled(through, self._tallies.keys()):
-            span = period(day, study.roster.time_zones[market])
-            state = _state if day >= study.first_day else _state_before
-            rows = self._tallies[market, day].rows if (market, day) in self._tallies else {}
-            closing = self.closings[market].get(day)
-            study.write(
-                market,
-                day,
-                states=[
-                    state(self._holds.get(unit, []), study, span.start, span.end) if span.exists else State.UNSETTLED
-                    for unit in study.roster.units[market]
-                ],
-                sold=[rows.get(unit) for unit in study.roster.units[market]],
-                revision=closing.revision if closing else 0,
-            )
+        self.tell()
+        arms = {number_of(name): index for name, index in study.arms.items()}
+        number = number_of(f"{study.key[0]}.{study.key[1]}")
+        for market, day in study.unsettled(through, lambda market, day: day in self.books[market].rows.days):
+            book, units = self.books[market], study.roster.units[market]
+            found = period(day, study.roster.time_zones[market])
+            slots = study.slots(market, book.rows)
+            rows, closing = book.rows.read(day, slots), book.closings.get(day)
+            now = nothing_live(len(units))
+            cells = np.full(len(units), State.UNSETTLED, dtype=np.int8)
+            if found.exists:
+                span = Span(microseconds(found.start), microseconds(found.end))
+                if day < study.first_day:
+                    cells = states_before(book.assignments, slots, span, RELEASED)
+                else:
+                    cells = states(book.assignments, slots, span, number, arms, CODES)
+                    now = Live(
+                        *live(book.reports, slots, span, cells, arms),
+                        out_of_stock(book.stock, slots, span, EMPTY),
+                        stale_hours(book.rivals, slots, span),
+                    )
+            study.write(market, day, cells, rows, now, closing.revision if closing else 0)
 
     def standing(self, study: Study, through: date) -> tuple[PeriodClosed, ...]:
         """The closing that stands on ``through`` in each market: that day's, or the last one before it."""
         found = []
         for market in sorted(study.roster.units):
-            days = self.closings[market]
-            if through in days:
-                found.append(days[through])
-            elif earlier := [day for day in days if day < through]:
-                found.append(days[max(earlier)])
+            closings, day = self.books[market].closings, through
+            if day not in closings:
+                day = max((other for other in closings if other < through), default=date.min)
+            if day in closings:
+                found.append(closings[day])
         return tuple(found)
+
+
+def _check(book: Book, day: date) -> None:
+    """A closed day whose rows are not all here yet is waited for."""
+    closing = book.closings[day]
+    (book.unmet.discard if book.rows.met(day, closing.unit_days, closing.events) else book.unmet.add)(day)
 
 
 def _order(closing: PeriodClosed) -> tuple[int, datetime]:
     """Which of two closings of a day stands: one published again after a crash has the same revision."""
     return closing.revision, closing.watermark
-
-
-#: where an assignment holds over the day but not by the design's draw
-_BY_CODE: dict[str, State] = {
-    "blackout": State.BLACKOUT,
-    "released": State.RELEASED,
-    "limit": State.LIMIT,
-    "dropped": State.DROPPED,
-}
-
-_effective = attrgetter("effective_at")
-
-
-def _state(holds: list[Hold], study: Study, start: datetime, end: datetime) -> int:
-    """The arm (index) that one assignment of this experiment gave a unit over the whole of [start, end), or a State."""
-    at = bisect_right(holds, start, key=_effective)
-    for later in holds[at:]:
-        if later.effective_at >= end:
-            break
-        return State.PARTIAL
-    if at == 0:
-        return State.UNDELIVERED
-    hold = holds[at - 1]
-    if hold.expires_at <= start or (hold.experiment, hold.version) != study.key:
-        return State.UNDELIVERED
-    if hold.expires_at < end:
-        return State.PARTIAL
-    return _BY_CODE.get(hold.code) or study.arms.get(hold.arm, State.UNDELIVERED)
-
-
-def _state_before(holds: list[Hold], study: Study, start: datetime, end: datetime) -> int:
-    """Whether a unit sold at list price over the whole of [start, end), a day before the experiment began."""
-    at = bisect_right(holds, start, key=_effective)
-    overlapping = [hold for hold in holds[max(at - 1, 0) :] if hold.effective_at < end and hold.expires_at > start]
-    free = all(hold.code == "released" for hold in overlapping)
-    return State.PRE_PERIOD if free else State.OTHER_EXPERIMENT

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.cohorts import Block
-from analysis.estimators import MaskedEstimator, WeightedEstimator
+from analysis.estimators.by_name import MaskedEstimator, WeightedEstimator
 from analysis.estimators.weighted import WeightedFit
 from analysis.panel import FloatArray
 from analysis.panel_fit import CohortFit, MaskFit, PanelFit, treated_rows

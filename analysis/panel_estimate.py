@@ -12,7 +12,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from analysis.cohorts import Cohorts, check_panel, cohorts_of
-from analysis.estimators import ESTIMATORS, WeightedEstimator
+from analysis.estimators.by_name import ESTIMATORS, WeightedEstimator
 from analysis.estimators.covariates import residualise
 from analysis.panel import BoolArray, Panel
 from analysis.panel_fit import CohortFit, PanelFit, fit_panel, group_codes, never_treated_rows, treated_rows

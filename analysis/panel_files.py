@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from analysis.panel import FloatArray, IntArray, Panel
+from analysis.panel import BoolArray, FloatArray, IntArray, Panel
 from controller.errors import InvalidPanel
 
 
@@ -104,13 +104,23 @@ def panel_from_table(
         _refuse_unsorted(unit_of, period_of, units, periods)
 
     treated = _treatment(table, treatment)
+    outcomes = _numbers(table, outcome)
+    for always, rule in (
+        (~np.isfinite(outcomes), f"has no {outcome} in any of its {{}} row(s): leave the unit out"),
+        (
+            treated > 0,
+            "is treated in each of its {} row(s), from its first period on: without a period before the treatment it "
+            "has no counterfactual; leave the unit out, or add earlier periods",
+        ),
+    ):
+        _refuse_whole_unit(always, rule, unit_of, units)
     shape = (len(units), len(periods))
     arm = np.full(shape, -1, dtype=np.int64)
     arm.flat[cell] = treated
     return Panel(
         units=units,
         periods=periods,
-        outcome=_spread(_numbers(table, outcome), cell, shape),
+        outcome=_spread(outcomes, cell, shape),
         arm=arm,
         left_out=() if leave_out is None else _reasons(table, leave_out, cell, shape),
         covariates=tuple((name, _spread(_numbers(table, name), cell, shape)) for name in covariates),
@@ -240,6 +250,16 @@ def _refuse_unsorted(unit_of: IntArray, period_of: IntArray, units: tuple[str, .
             f"{periods[period_of[row]]}: periods must increase within a unit; sort the rows, or ask for sorting "
             "(--sort) if the order means nothing"
         )
+
+
+def _refuse_whole_unit(wrong: BoolArray, rule: str, unit_of: IntArray, units: tuple[str, ...]) -> None:
+    """Refuse a unit of which every row is wrong, naming its first; not where all are: another mistake."""
+    counts = np.bincount(unit_of)
+    whole = np.bincount(unit_of, wrong) == counts
+    if whole.any() and not whole.all():
+        unit = int(np.flatnonzero(whole)[0])
+        row = int(np.flatnonzero(unit_of == unit)[0])
+        raise InvalidPanel(f"row {row + 1}: {units[unit]} {rule.format(counts[unit])}")
 
 
 def _spread(values: FloatArray, cell: IntArray, shape: tuple[int, int]) -> FloatArray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.cohorts import Block, Cohorts, check_panel, cohorts_of
-from analysis.estimators import ESTIMATORS, Estimator, MaskedEstimator, WeightedEstimator
+from analysis.estimators.by_name import ESTIMATORS, Estimator, MaskedEstimator, WeightedEstimator
 from analysis.estimators.masked import MaskedFit
 from analysis.estimators.weighted import WeightedFit
 from analysis.panel import FloatArray, IntArray, Panel

@@ -1,33 +1,45 @@
 """One experiment's unit-days as integer arrays: what was sold, and under which arm, or why a cell cannot be used."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from analysis.block_sums import BlockSums
 from analysis.by_design import method_of
 from analysis.panel import BoolArray, FloatArray, IntArray
+from analysis.rows import NO_ROW, UNKNOWN, Day, Rows
 from controller.periods import period
 from controller.roster import Roster
 
+Metric = Literal["units", "revenue", "margin"]
+METRICS: tuple[Metric, ...] = ("units", "revenue", "margin")
 #: days before the start that are kept, to measure changes against: eight weeks, older ones tell little of today
 PRE_PERIOD_DAYS = 56
-#: in the cost array: not every sale of the unit-day has a known cost
-UNKNOWN = -1
+#: live arm of a unit-day: none was reported; an arm of another experiment, or none for most of the day
+NOT_REPORTED, OTHER_ARM = -1, 100
 
+#: what stands in a cell of which nothing was read, by array
+EMPTY: dict[str, np.generic] = {
+    "state": np.int8(-6),
+    "observed": np.bool_(False),
+    "quantity": np.int64(0),
+    "revenue": np.int64(0),
+    "cost": np.int64(0),
+    "live": np.int8(NOT_REPORTED),
+    "out_of_stock": np.int8(-1),
+    "stale_hours": np.float32(np.nan),
+}
 
-class Sold(NamedTuple):
-    """A unit-day's sales."""
-
-    quantity: int
-    revenue_minor: int
-    cost_minor: int | None
-    events: int
-    revision: int
+__all__ = [
+    "METRICS", "NOT_REPORTED", "OTHER_ARM", "PRE_PERIOD_DAYS", "UNKNOWN", "Live", "Metric", "State", "Study",
+    "UnitDays", "numbers", "outcome",
+]  # fmt: skip
 
 
 class State(IntEnum):
@@ -47,6 +59,19 @@ class State(IntEnum):
     OTHER_EXPERIMENT = -10
 
 
+class Live(NamedTuple):
+    """What pricing systems reported of a market's day."""
+
+    #: (n,) index of the arm that was live for (almost) the whole day, OTHER_ARM or NOT_REPORTED
+    arm: NDArray[np.int8]
+    #: seconds from the first instant of the day to each change that took a unit to its arm
+    lags: NDArray[np.float32]
+    #: (n,) 1 where out of stock at some time of the day, 0 where not, -1 where the catalog said nothing
+    out_of_stock: NDArray[np.int8]
+    #: (n,) hours by which the newest price of a rival was old at the first instant; NaN where none is known
+    stale_hours: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True)
 class UnitDays:
     """The unit-days of an experiment up to a day: arrays of shape (T, U), days in order, units sorted.
@@ -61,17 +86,41 @@ class UnitDays:
     #: (U,), 0 to G - 1
     cluster: IntArray
     #: index of the arm, or a State
-    state: IntArray
+    state: NDArray[np.int8]
+    #: the same before washout is marked: what was assigned
+    assigned: NDArray[np.int8]
     #: whether the panel has a row
     observed: BoolArray
-    quantity: IntArray
-    revenue: IntArray
+    quantity: NDArray[np.int64]
+    revenue: NDArray[np.int64]
     #: UNKNOWN where not every cost is known
-    cost: IntArray
+    cost: NDArray[np.int64]
+    #: arm that was live, OTHER_ARM or NOT_REPORTED
+    live: NDArray[np.int8]
+    #: 1 where out of stock at some time of the day, 0 where not, -1 where the catalog said nothing
+    out_of_stock: NDArray[np.int8]
+    #: age of the newest price of a rival, NaN where none is known
+    stale_hours: NDArray[np.float32]
+
+    def until(self, day: date) -> "UnitDays":
+        """The rows up to a day."""
+        rows = (day - self.first_day).days + 1
+        per_day = (
+            "state",
+            "assigned",
+            "observed",
+            "quantity",
+            "revenue",
+            "cost",
+            "live",
+            "out_of_stock",
+            "stale_hours",
+        )
+        return replace(self, **{name: getattr(self, name)[:rows] for name in per_day})
 
 
 class Study:
-    """A registered experiment and its unit-days."""
+    """A registered experiment and its unit-days: 32 bytes a cell."""
 
     def __init__(self, registered: Roster, registered_at: datetime) -> None:
         experiment = registered.experiment
@@ -91,11 +140,28 @@ class Study:
             begin += len(registered.units[market])
         numbers = {cluster: number for number, cluster in enumerate(registered.clusters)}
         self.cluster = np.array([numbers[registered.cluster_of[unit]] for unit in self.units], dtype=np.int64)
+        self._slots: dict[str, IntArray] = {}
+        #: the day of each row
+        self._days: list[date] = []
         self._settled: defaultdict[str, set[date]] = defaultdict(set)
         #: revisions of the rows and the closing of each market's day, added up; and these by day
         self._revisions: dict[tuple[str, date], int] = {}
         self._revised: defaultdict[date, int] = defaultdict(int)
-        self._arrays = np.zeros((5, 0, len(self.units)), dtype=np.int64)
+        #: market and day -> seconds from midnight to each activation
+        self.lags: dict[tuple[str, date], NDArray[np.float32]] = {}
+        #: what its running sequences added up so far
+        self.sums: dict[tuple[Metric, int], BlockSums] = {}
+        #: earliest row written since `changed_since_asked`
+        self._changed: int | None = None
+        self._arrays: dict[str, NDArray[Any]] = {
+            name: np.zeros((0, len(self.units)), dtype=type(empty)) for name, empty in EMPTY.items()
+        }
+
+    def slots(self, market: str, rows: Rows) -> IntArray:
+        """(n,) where the units of a market stand in its rows."""
+        if market not in self._slots:
+            self._slots[market] = rows.slots_of(self.roster.units[market])
+        return self._slots[market]
 
     def _row(self, day: date) -> int:
         return (day - self._first_row).days
@@ -110,35 +176,59 @@ class Study:
         if settled and max(settled) >= day:
             self._settled[market] = {other for other in settled if other < day}
 
-    def unsettled(self, through: date, sold: Collection[tuple[str, date]]) -> Iterator[tuple[str, date]]:
-        """The market-days up to ``through`` that must be written (again); of the pre-period only those in ``sold``."""
-        wanted = {self._first_row + timedelta(days=row) for row in range(self._row(through) + 1)}
+    def unsettled(self, through: date, sold: Callable[[str, date], bool]) -> Iterator[tuple[str, date]]:
+        """The market-days up to ``through`` that must be written (again); of the pre-period only those ``sold``."""
+        while len(self._days) <= self._row(through):
+            self._days.append(self._first_row + timedelta(days=len(self._days)))
         for market in self.roster.units:
-            for day in sorted(wanted - self._settled[market]):
-                if day >= self.first_day or (market, day) in sold:
+            settled = self._settled[market]
+            for day in self._days[: self._row(through) + 1]:
+                if day not in settled and (day >= self.first_day or sold(market, day)):
                     yield market, day
 
-    def write(self, market: str, day: date, states: Sequence[int], sold: Sequence[Sold | None], revision: int) -> None:
-        """Settle a market's day: the arm or State and the sales of its units, in the roster's order."""
+    def write(self, market: str, day: date, states: NDArray[np.int8], sold: Day, live: Live, revision: int) -> None:
+        """Settle a market's day: the arm or State, the sales and the live arms of its units, in the roster's order."""
         row, columns = self._row(day), self._columns[market]
-        if row >= self._arrays.shape[1]:
-            grown = np.zeros((5, max(2 * row, row + 8), len(self.units)), dtype=np.int64)
-            grown[0] = State.UNSETTLED
-            grown[:, : self._arrays.shape[1]] = self._arrays
-            self._arrays = grown
-        nothing = Sold(0, 0, None, 0, 0)
-        rows = [one or nothing for one in sold]
-        self._arrays[:, row, columns] = (
-            states,
-            [one is not None for one in sold],
-            [one.quantity for one in rows],
-            [one.revenue_minor for one in rows],
-            [UNKNOWN if one.cost_minor is None else one.cost_minor for one in rows],
-        )
-        revised = revision + sum(one.revision for one in rows)
+        if row >= len(self._arrays["state"]):
+            self._grow(max(2 * row, row + 8))
+        observed = sold.revision != NO_ROW
+        for name, values in (
+            ("state", states),
+            ("observed", observed),
+            ("quantity", sold.quantity),
+            ("revenue", sold.revenue),
+            ("cost", sold.cost),
+            ("live", live.arm),
+            ("out_of_stock", live.out_of_stock),
+            ("stale_hours", live.stale_hours),
+        ):
+            self._arrays[name][row, columns] = values
+        if len(live.lags):
+            self.lags[market, day] = live.lags
+        else:
+            self.lags.pop((market, day), None)
+        revised = revision + int(sold.revision[observed].sum())
         self._revised[day] += revised - self._revisions.get((market, day), 0)
         self._revisions[market, day] = revised
         self._settled[market].add(day)
+        self._changed = row if self._changed is None else min(row, self._changed)
+
+    def _grow(self, rows: int) -> None:
+        """Make room for more days."""
+        for name, held in self._arrays.items():
+            larger = np.full((rows, len(self.units)), EMPTY[name], dtype=held.dtype)
+            larger[: len(held)] = held
+            self._arrays[name] = larger
+
+    def changed_since_asked(self) -> date | None:
+        """The earliest day that was written since this was asked last; None where none was."""
+        changed, self._changed = self._changed, None
+        return None if changed is None else self._first_row + timedelta(days=changed)
+
+    def lags_until(self, through: date) -> NDArray[np.float32]:
+        """Seconds from midnight to each change that took a unit to its arm, up to a day."""
+        found = [lags for (_, day), lags in sorted(self.lags.items()) if self.first_day <= day <= through]
+        return np.concatenate(found) if found else np.zeros(0, dtype=np.float32)
 
     def days(self, after: date | None, through: date) -> Iterator[date]:
         """The days after one and up to another that exist in at least one market."""
@@ -154,23 +244,42 @@ class Study:
 
     def unit_days(self, through: date) -> UnitDays:
         """The unit-days up to a day, washed-out ones marked; settle them first."""
-        upto = self._arrays[:, : self._row(through) + 1]
-        read = upto[1, :PRE_PERIOD_DAYS].any(axis=1)
+        upto = {name: array[: self._row(through) + 1] for name, array in self._arrays.items()}
+        read = upto["observed"][:PRE_PERIOD_DAYS].any(axis=1)
         before = PRE_PERIOD_DAYS - int(read.argmax()) if read.any() else 0
-        state, observed, quantity, revenue, cost = upto[:, PRE_PERIOD_DAYS - before :]
+        upto = {name: array[PRE_PERIOD_DAYS - before :] for name, array in upto.items()}
+        state = upto["state"].copy()
         during = state[before:]
-        washed = (during >= 0) & self._method.washout(self.roster.experiment, during)
-        state = np.vstack([state[:before], np.where(washed, State.WASHOUT, during)])
-        first_day = self.first_day - timedelta(days=before)
-        return UnitDays(first_day, before, self.cluster, state, observed.astype(np.bool_), quantity, revenue, cost)
+        washed = self._method.washout(self.roster.experiment, during)
+        during[washed & (during >= 0)] = State.WASHOUT
+        return UnitDays(
+            first_day=self.first_day - timedelta(days=before),
+            before=before,
+            cluster=self.cluster,
+            assigned=upto["state"],
+            **{**upto, "state": state},
+        )
 
 
-def outcome(days: UnitDays, metric: str) -> FloatArray:
-    """(T, U): a metric per unit-day, NaN where it was not observed or its cost is not known. Money in minor units."""
+def numbers(
+    days: UnitDays, metric: str, units: slice | IntArray = slice(None), rows: slice | IntArray = slice(None)
+) -> tuple[NDArray[np.int64], BoolArray]:
+    """(T, U): a metric per unit-day, money in minor units, and where it is known: observed, and its cost as well."""
+
+    def cells(array: NDArray[Any]) -> NDArray[Any]:
+        return array[rows][:, units]
+
     if metric == "units":
-        value, known = days.quantity, days.observed
-    elif metric == "revenue":
-        value, known = days.revenue, days.observed
-    else:
-        value, known = days.revenue - days.cost, days.observed & (days.cost != UNKNOWN)
-    return np.where(known, value.astype(np.float64), np.nan)
+        return cells(days.quantity), cells(days.observed)
+    if metric == "revenue":
+        return cells(days.revenue), cells(days.observed)
+    cost = cells(days.cost)
+    return cells(days.revenue) - cost, cells(days.observed) & (cost != UNKNOWN)
+
+
+def outcome(
+    days: UnitDays, metric: str, units: slice | IntArray = slice(None), rows: slice | IntArray = slice(None)
+) -> FloatArray:
+    """(T, U): a metric per unit-day, NaN where it is not known."""
+    values, known = numbers(days, metric, units, rows)
+    return np.where(known, values, np.nan)

@@ -1,28 +1,32 @@
-"""The analysis worker: reads the assignment log and the panel from the beginning, publishes the estimates that are due.
+"""The analysis worker: reads the log, the panel and the reports; publishes estimates, sequences and checks.
 
-It keeps nothing but what it can read again: after a kill it reads both topics anew, asks the estimate topic what was
-published last, and goes on from there. Partitions are read at different paces, so a closing may be read before the rows
-and assignments that it speaks of: it counts only once every partition was read up to the end that it had when the
-closing was read.
+It keeps nothing but what it can read again: after a kill it goes on from its last snapshot, or reads the topics anew;
+it asks the topics that it writes what was published last, and goes on from there. Partitions are read at different
+paces, so a closing may be read before the rows and assignments that it speaks of: it counts only once every partition
+was read up to the end that it had when the closing was read.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import date
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from analysis.analyse import Mark, due, key, mark_of
+from analysis.analyse import Finding, Mark, Share, due, key, mark_of
 from analysis.ledger import Ledger
-from controller.codec import decode, encode
+from analysis.sharing import share_of
+from analysis.waiting import ClosingsHeld, Positions
+from controller.codec import decode, encode, read
 from controller.errors import FlipsideError, UnreadableMessage
-from controller.events import Estimate, PeriodClosed
-from controller.topics import ASSIGNMENT_LOG, ESTIMATE, PANEL
-from controller.wire import Message
+from controller.events import Applied, CatalogEntry, CompetitorPrice, Estimate, PeriodClosed
+from controller.findings import Health, RunningSequence
+from controller.topics import APPLIED, ASSIGNMENT_LOG, CATALOG, COMPETITOR_PRICE, ESTIMATE, HEALTH, PANEL, SEQUENCE
+from controller.wire import Message, from_milliseconds
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +37,26 @@ BATCH = 20_000
 #: estimates sent before their acknowledgements are awaited
 SENT_AT_ONCE = 500
 
-Positions = Mapping[TopicPartition, int]
+#: what is read from topics of the owner's systems, and what else
+OWNERS: dict[str, type[Message]] = {APPLIED: Applied, CATALOG: CatalogEntry, COMPETITOR_PRICE: CompetitorPrice}
+SOURCES = (ASSIGNMENT_LOG, PANEL, *OWNERS)
+#: what is written where
+SINKS: dict[type[Message], str] = {Estimate: ESTIMATE, RunningSequence: SEQUENCE, Health: HEALTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the worker works."""
+
+    #: read rivals' prices too, ten thousand a second in a large shop, to see whether they are staler in one arm
+    rivals: bool = False
+    #: folder of snapshots; None: the log is read from its beginning at every start
+    snapshots: Path | None = None
+    #: a snapshot is written after so long, and at a stop
+    snapshot_seconds: float = 900.0
+    #: processes that share many experiments, or the address of a Dask scheduler whose workers do
+    processes: int = 1
+    dask: str = ""
 
 
 @dataclass(slots=True)
@@ -45,46 +68,12 @@ class Tally:
     estimates: int = 0
 
 
-@dataclass(slots=True)
-class ClosingsHeld:
-    """Closings that were read, but not yet everything that was written before them."""
-
-    held: list[tuple[Positions, PeriodClosed]] = field(default_factory=list)
-
-    def hold(self, closings: Iterable[PeriodClosed], ends: Positions) -> None:
-        """Hold closings until every partition was read up to ``ends``, taken after the closings were read."""
-        self.held += [(ends, closing) for closing in closings]
-
-    def release(self, positions: Positions) -> list[PeriodClosed]:
-        """The closings that now count, by market and day.
-
-        A market's days are closed in order: an earlier closing that was read later counts with the later one.
-        """
-        reached: dict[str, date] = {}
-        passed: dict[int, bool] = {}
-        for ends, closing in self.held:
-            if id(ends) not in passed:
-                passed[id(ends)] = all(positions[partition] >= end for partition, end in ends.items())
-            if passed[id(ends)]:
-                reached[closing.market] = max(reached.get(closing.market, date.min), closing.day)
-        released = [
-            closing
-            for ends, closing in self.held
-            if passed[id(ends)] or closing.day < reached.get(closing.market, date.min)
-        ]
-        self.held = [
-            (ends, closing)
-            for ends, closing in self.held
-            if not passed[id(ends)] and closing.day >= reached.get(closing.market, date.min)
-        ]
-        return sorted(released, key=lambda closing: (closing.market, closing.day, closing.revision))
-
-
 async def run(
     connection: Mapping[str, Any],
     namespace: str,
     stop: asyncio.Event,
-    on_estimate: Callable[[Estimate], None] | None = None,
+    on_finding: Callable[[Finding], None] | None = None,
+    options: Options | None = None,
 ) -> Tally:
     """Read, fold and publish until ``stop`` is set; returns what was done.
 
@@ -92,23 +81,28 @@ async def run(
         connection: what aiokafka's clients are given: ``bootstrap_servers`` and, where there is one, security.
         namespace: prefix of the topics, as in the settings.
         stop: set by the caller; it is answered after the batch at hand.
-        on_estimate: called with each estimate once the broker has acknowledged it.
+        on_finding: called with each estimate, sequence and check once the broker has acknowledged it.
+        options: what is read beside the log and the panel.
 
     Raises:
         FlipsideError: a topic does not exist.
         aiokafka.errors.KafkaError: the broker cannot be reached, or does not acknowledge; start again to go on.
     """
-    tally = Tally()
-    sources, sink = (_topic(namespace, ASSIGNMENT_LOG), _topic(namespace, PANEL)), _topic(namespace, ESTIMATE)
-    await _must_exist(connection, *sources, sink)
-    published = await _published(connection, sink, tally)
+    tally, options = Tally(), options or Options()
+    share = share_of(options.processes, options.dask)
+    sources = [_topic(namespace, name) for name in SOURCES if name != COMPETITOR_PRICE or options.rivals]
+    sinks = [_topic(namespace, name) for name in SINKS.values()]
+    await _must_exist(connection, *sources, *sinks)
+    published = await _published(connection, sinks, tally)
     consumer = _consumer(connection, *sources)
     producer = AIOKafkaProducer(**connection, enable_idempotence=True, acks="all", linger_ms=5)
     try:
         await consumer.start()
         await producer.start()
+        ledger, closings = await _begin(consumer, options)
         log.info("analysis reads", topics=sources, series_published=len(published))
-        await _follow(consumer, producer, sink, published, stop, on_estimate, tally)
+        reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share)
+        await _follow(reading, stop, on_finding, options)
     finally:
         await producer.stop()
         await consumer.stop()
@@ -116,83 +110,160 @@ async def run(
     return tally
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the worker holds while it runs."""
+
+    consumer: AIOKafkaConsumer
+    producer: AIOKafkaProducer
+    namespace: str
+    ledger: Ledger
+    closings: ClosingsHeld
+    #: record key -> how new the finding is that was published under it
+    published: dict[str, Mark]
+    tally: Tally
+    share: Share | None
+
+    async def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition."""
+        return {partition: await self.consumer.position(partition) for partition in self.consumer.assignment()}
+
+
+async def _begin(consumer: AIOKafkaConsumer, options: Options) -> tuple[Ledger, ClosingsHeld]:
+    """The newest snapshot, and the consumer moved to where it ends; nothing, and the beginning, where there is none."""
+    if options.snapshots is None:
+        return Ledger(), ClosingsHeld()
+    from analysis.snapshot import load  # Parquet is not loaded where nobody asks for it
+
+    found = load(options.snapshots)
+    if found is None:
+        return Ledger(), ClosingsHeld()
+    partitions = {_named(partition): partition for partition in consumer.assignment()}
+    ends = {
+        _named(partition): end for partition, end in (await consumer.end_offsets(list(partitions.values()))).items()
+    }
+    lost = sorted(name for name, offset in found.positions.items() if ends.get(name, -1) < offset)
+    if lost or set(partitions) != set(found.positions):
+        log.warning(
+            "snapshot is not of these topics: the log is read from its beginning",
+            folder=str(options.snapshots),
+            partitions=lost or sorted(set(partitions) ^ set(found.positions)),
+        )
+        return Ledger(), ClosingsHeld()
+    for name, offset in found.positions.items():
+        consumer.seek(partitions[name], offset)
+    held: list[tuple[Positions, PeriodClosed]] = [
+        ({partitions[name]: end for name, end in until.items()}, closing) for until, closing in found.closings
+    ]
+    log.info("analysis goes on from a snapshot", folder=str(options.snapshots))
+    return found.ledger, ClosingsHeld(held)
+
+
 async def _follow(
-    consumer: AIOKafkaConsumer,
-    producer: AIOKafkaProducer,
-    topic: str,
-    published: dict[str, Mark],
-    stop: asyncio.Event,
-    on_estimate: Callable[[Estimate], None] | None,
-    tally: Tally,
+    reading: Reading, stop: asyncio.Event, on_finding: Callable[[Finding], None] | None, options: Options
 ) -> None:
-    ledger, closings = Ledger(), ClosingsHeld()
+    consumer, ledger, closings = reading.consumer, reading.ledger, reading.closings
+    clock = asyncio.get_running_loop().time
+    kept, read_since = clock(), False
     while not stop.is_set():
-        read = _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), tally)
-        closed = [message for message in read if isinstance(message, PeriodClosed)]
-        for message in read:
+        fresh = _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), reading.tally)
+        closed = [message for message, _ in fresh if isinstance(message, PeriodClosed)]
+        for message, at in fresh:
             if not isinstance(message, PeriodClosed):
-                ledger.fold(message)
+                ledger.fold(message, at)
         if closed:
             closings.hold(closed, await consumer.end_offsets(list(consumer.assignment())))
         counted: list[PeriodClosed] = []
         if closings.held:
-            counted = closings.release({p: await consumer.position(p) for p in consumer.assignment()})
+            counted = closings.release(await reading.positions())
         for closing in counted:
             ledger.fold(closing)
-        if not (read or counted):
-            continue
-        fresh = due(ledger, dict(published))
-        while batch := list(islice(fresh, SENT_AT_ONCE)):
-            await _publish(producer, topic, batch)
-            for estimate in batch:
-                published[key(estimate)] = mark_of(estimate)
-                tally.estimates += 1
-                if on_estimate is not None:
-                    on_estimate(estimate)
+        if fresh or counted:
+            await _refresh(reading, on_finding)
+            read_since = True
+        if options.snapshots and read_since and clock() - kept >= options.snapshot_seconds:
+            await _keep(reading, options.snapshots)
+            kept, read_since = clock(), False
+    if options.snapshots and read_since:
+        await _keep(reading, options.snapshots)
 
 
-async def _publish(producer: AIOKafkaProducer, topic: str, estimates: list[Estimate]) -> None:
-    """Send estimates and wait until the broker has all of them."""
+async def _refresh(reading: Reading, on_finding: Callable[[Finding], None] | None) -> None:
+    """Publish what is due."""
+    fresh = due(reading.ledger, dict(reading.published), reading.share)
+    while batch := list(islice(fresh, SENT_AT_ONCE)):
+        await _publish(reading.producer, reading.namespace, batch)
+        for finding in batch:
+            reading.published[key(finding)] = mark_of(finding)
+            reading.tally.estimates += isinstance(finding, Estimate)
+            if on_finding is not None:
+                on_finding(finding)
+
+
+async def _keep(reading: Reading, folder: Path) -> None:
+    """Write a snapshot: everything read up to the positions is in it, published or held."""
+    from analysis.snapshot import Snapshot, save
+
+    held = tuple(
+        ({_named(partition): end for partition, end in ends.items()}, closing)
+        for ends, closing in reading.closings.held
+    )
+    positions = {_named(partition): offset for partition, offset in (await reading.positions()).items()}
+    path = save(folder, Snapshot(reading.ledger, positions, held))
+    log.info("snapshot written", folder=str(path))
+
+
+def _named(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"
+
+
+async def _publish(producer: AIOKafkaProducer, namespace: str, findings: list[Finding]) -> None:
+    """Send findings and wait until the broker has all of them."""
     sent = []
-    for estimate in estimates:
-        identity = (
-            f"{estimate.experiment}.{estimate.experiment_version}/{estimate.metric}/{estimate.arm}/"
-            f"{estimate.estimator}/{estimate.through}/{estimate.revision}"
-        )
-        if estimate.computed_at_event_time is None:
+    for finding in findings:
+        identity = f"{key(finding)}/{finding.experiment_version}/{finding.through}/{finding.revision}"
+        if isinstance(finding, Health):
+            identity += f"/{mark_of(finding).digest[:16]}"
+        if finding.computed_at_event_time is None:
             raise AssertionError(f"{identity} rests on no closed day")
-        record = encode(estimate, identity, estimate.computed_at_event_time)
+        record = encode(finding, identity, finding.computed_at_event_time)
+        topic = _topic(namespace, SINKS[type(finding)])
         sent.append(await producer.send(topic, value=record.value, key=record.key, headers=record.headers))
     await asyncio.gather(*sent)
 
 
-async def _published(connection: Mapping[str, Any], topic: str, tally: Tally) -> dict[str, Mark]:
-    """The newest mark of each series in the estimate topic."""
+async def _published(connection: Mapping[str, Any], topics: list[str], tally: Tally) -> dict[str, Mark]:
+    """The newest mark of each series in the topics that we write."""
     marks: dict[str, Mark] = {}
-    consumer = _consumer(connection, topic)
+    consumer = _consumer(connection, *topics)
     try:
         await consumer.start()
         ends = await consumer.end_offsets(list(consumer.assignment()))
         while not all([await consumer.position(partition) >= end for partition, end in ends.items()]):
-            for estimate in _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), tally):
-                if isinstance(estimate, Estimate):
-                    mark = mark_of(estimate)
-                    marks[key(estimate)] = max(mark, marks.get(key(estimate), mark))
+            for finding, _ in _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), tally):
+                if isinstance(finding, Estimate | RunningSequence | Health):
+                    mark = mark_of(finding)
+                    if mark >= marks.get(key(finding), mark):
+                        marks[key(finding)] = mark
     finally:
         await consumer.stop()
     return marks
 
 
-def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list[Message]:
-    """The readable messages of a batch; an unreadable record is counted and logged, and stops nothing."""
-    read = []
+def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list[tuple[Message, datetime]]:
+    """The readable messages of a batch and when they were written; an unreadable record is counted and logged, and
+    stops nothing.
+    """
+    found: list[tuple[Message, datetime]] = []
     for partition, records in batches.items():
+        # an owner's systems need not say what kind their records are: the topic does
+        model = next((model for name, model in OWNERS.items() if partition.topic.endswith(name)), None)
         for record in records:
             tally.records += 1
             if record.value is None:
                 continue
             try:
-                read.append(decode(record.headers, record.value))
+                message = read(model, record.value) if model else decode(record.headers, record.value)
             except UnreadableMessage as error:
                 tally.unreadable += 1
                 log.warning(
@@ -202,7 +273,9 @@ def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list
                     offset=record.offset,
                     reason=str(error),
                 )
-    return read
+            else:
+                found.append((message, from_milliseconds(record.timestamp)))
+    return found
 
 
 def _consumer(connection: Mapping[str, Any], *topics: str) -> AIOKafkaConsumer:

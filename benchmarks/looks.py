@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 from scipy import stats
 
+from analysis.arm_sequences import sequence_of_arms
 from analysis.blocks import block_differences
 from analysis.sequential import (
     Sequence,
@@ -109,33 +110,29 @@ def looks_with_late_sales(rng: np.random.Generator) -> Looks:
     return Looks(watched.missed, naive, watched.width)
 
 
-def looks_at_entries(rng: np.random.Generator, *, paired: bool) -> Looks:
+def looks_at_entries(rng: np.random.Generator, *, by: str, delay: float = 1.0) -> Looks:
     """Triggered entry: 480 clusters enter one by one, arms tossed before; treated ones ripen later. A look per week."""
     entries, looks = 480, 20
     treated = rng.integers(0, 2, entries).astype(bool)
     outcome = rng.lognormal(0.0, 0.75, entries) + EFFECT * treated
-    entered = np.sort(rng.uniform(0.0, looks - 3.0, entries))
-    look = np.ceil(entered + np.where(treated, 2.0, 1.0) + rng.uniform(0.0, 0.5, entries)).astype(np.int64)
+    entered = np.sort(rng.uniform(0.0, looks - 2.0 - delay, entries))
+    look = np.ceil(entered + np.where(treated, 1.0 + delay, 1.0) + rng.uniform(0.0, 0.5, entries)).astype(np.int64)
     order = np.argsort(look, kind="stable")
     outcome, treated, look = outcome[order], treated[order], look[order]
-    arms = [
-        sequence_of_entries(outcome[rows], look[rows], looks, planned_entries=entries // 2, planned_sd=1.2, alpha=0.025)
-        for rows in (treated, ~treated)
-    ]
-    if paired:
-        sequence = sequence_of_pairs(
-            (outcome[treated], look[treated]),
-            (outcome[~treated], look[~treated]),
-            looks,
-            planned_pairs=entries // 2,
-            planned_sd=1.7,
-        )
+    ripe = [(outcome[rows], look[rows]) for rows in (treated, ~treated)]
+    half = entries // 2
+    if by == "pairs":
+        sequence = sequence_of_pairs(ripe[0], ripe[1], looks, planned_pairs=half, planned_sd=1.7)
+    elif by == "arms":
+        sequence = sequence_of_arms(ripe[0], ripe[1], looks, planned_entries=(half, half), planned_sd=(1.2, 1.2))
     else:
-        sequence = per_arm_sequence(*arms)
+        sequence = per_arm_sequence(
+            *(sequence_of_entries(*arm, looks, planned_entries=half, planned_sd=1.2, alpha=0.025) for arm in ripe)
+        )
     naive = False
     for today in range(looks):
-        ripe = look <= today
-        ones, zeros = outcome[ripe & treated], outcome[ripe & ~treated]
+        seen = look <= today
+        ones, zeros = outcome[seen & treated], outcome[seen & ~treated]
         if len(ones) > 1 and len(zeros) > 1:
             se = np.sqrt(ones.var(ddof=1) / len(ones) + zeros.var(ddof=1) / len(zeros))
             gap = abs(ones.mean() - zeros.mean() - EFFECT)
@@ -153,8 +150,10 @@ EVER_MISS: dict[str, Callable[[np.random.Generator], Looks]] = {
     "6 clusters": looks_at_blocks(ar1, 6),
     "60 clusters": looks_at_blocks(ar1, 60),
     "late sales, behind the watermark": looks_with_late_sales,
-    "staggered entry, ripe pairs": partial(looks_at_entries, paired=True),
-    "staggered entry, one sequence per arm": partial(looks_at_entries, paired=False),
+    "staggered entry, both arms together": partial(looks_at_entries, by="arms"),
+    "staggered entry, treated 6 looks late": partial(looks_at_entries, by="arms", delay=6.0),
+    "staggered entry, ripe pairs": partial(looks_at_entries, by="pairs"),
+    "staggered entry, one sequence per arm": partial(looks_at_entries, by="each"),
 }
 
 #: What a wrong plan costs: the mixing is tuned to a tenth, or to ten times, of what then comes

@@ -1,17 +1,19 @@
 """Speed of matrix completion and of the doubly weighted estimator, with the peers in the same run.
 
-    python benchmarks/low_rank.py                  # all cases, ours and the peers'
-    python benchmarks/low_rank.py --cases mc_tall  # one case
+    python -m benchmarks.low_rank                  # all cases, ours and the peers'
+    python -m benchmarks.low_rank --cases mc_tall  # one case
 
-Peers run in an environment of their own (requirements-bench.lock), by default .venv-bench beside the repository's
-files. Ratios hold better than seconds. diff-diff's TROP is left out: one of the 27 triples takes it ten minutes.
+``make bench-low_rank`` installs the peers first (requirements-bench.lock); each runs in a process of its own. Ratios
+hold better than seconds. diff-diff's TROP is left out: one of the 27 triples takes it ten minutes.
 """
 
 import argparse
 import csv
 import json
 import resource
+import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -28,6 +30,8 @@ from analysis.estimators.row_pooling import pool_rows
 from analysis.panel import BoolArray, FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]
+#: seconds after which the peer of the cross-validation is stopped and scaled up
+PEER_BUDGET = 60.0
 Row = dict[str, Any]
 
 
@@ -51,20 +55,18 @@ def prop99(data: Path) -> tuple[FloatArray, BoolArray]:
     return Y, np.array([row["treated"] == "1" for row in rows]).reshape(39, 31)
 
 
-def best_of(run: Callable[[], Any], times: int) -> tuple[float, Any]:
-    """Smallest wall time of several runs, and the answer."""
+def median_of(run: Callable[[], Any], times: int) -> tuple[float, Any]:
+    """Median wall time of several runs, and the answer."""
     seconds, answer = [], None
     for _ in range(times):
         begin = time.perf_counter()
         answer = run()
         seconds.append(time.perf_counter() - begin)
-    return min(seconds), answer
+    return statistics.median(seconds), answer
 
 
 def peer(python: Path, task: str, **arrays: Any) -> tuple[float | None, Any]:
-    """Seconds and answer of a peer, or None where its environment is not there."""
-    if not python.exists():
-        return None, f"{python} is missing: make it from requirements-bench.lock"
+    """Seconds and answer of a peer, or None and why not."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arrays.npz"
         np.savez(path, **arrays)
@@ -96,11 +98,11 @@ def trop_cv(options: argparse.Namespace) -> list[Row]:
     """27 triples x 38 placebos on Prop 99."""
     Y, W = prop99(options.data)
     observed = np.ones_like(W)
-    seconds, scores = best_of(lambda: cross_validate(Y, W, observed, n_jobs=2), 3)
+    seconds, scores = median_of(lambda: cross_validate(Y, W, observed, n_jobs=2), 3)
     best = [scores.best.unit, scores.best.time, scores.best.nuclear]
     scaled = (Y - Y[~W].mean()) / Y[~W].std()
     grids = {"unit_grid": UNIT_GRID, "time_grid": TIME_GRID, "nuclear_grid": NUCLEAR_GRID}
-    other = peer(options.bench_python, "trop_cv", Y=scaled, W=W, n_placebos=38, **grids)
+    other = peer(options.peers, "trop_cv", Y=scaled, W=W, n_placebos=38, budget=PEER_BUDGET, **grids)
     return [row("TROP cross-validation, Prop 99, 27 triples x 38 placebos", seconds, best, "trop", other)]
 
 
@@ -108,10 +110,10 @@ def trop_point(options: argparse.Namespace) -> list[Row]:
     """One block-masked estimate at 1,100 x 114."""
     Y, W = factor_panel(1100, 114, 100, 14)
     penalties = Penalties(0.25, 0.1, 1.0)
-    seconds, found = best_of(lambda: doubly_weighted(Y, W, np.ones_like(W), penalties, "block-masked"), 3)
+    seconds, found = median_of(lambda: doubly_weighted(Y, W, np.ones_like(W), penalties, "block-masked"), 3)
     scaled = (Y - Y[~W].mean()) / found.scale
     triple = np.array([0.25, 0.1, 1.0])
-    seconds_peer, effect = peer(options.bench_python, "trop_point", Y=scaled, W=W.astype(float), penalties=triple)
+    seconds_peer, effect = peer(options.peers, "trop_point", Y=scaled, W=W.astype(float), penalties=triple)
     other = (seconds_peer, effect * found.scale if seconds_peer else effect)
     return [row("TROP block-masked, 1,100 x 114", seconds, found.effect, "trop", other)]
 
@@ -120,17 +122,17 @@ def mc_small(options: argparse.Namespace) -> list[Row]:
     """Matrix completion at a fixed penalty, 1,100 x 114."""
     Y, W = factor_panel(1100, 114, 100, 14)
     penalty = 2 * 1.1 * (np.sqrt(1100) + np.sqrt(114)) / (~W).sum()
-    seconds, found = best_of(lambda: matrix_completion(Y, W, np.ones_like(W), penalty), 3)
-    other = peer(options.bench_python, "causaltensor_mc", Y=Y, W=W.astype(float), penalty=penalty)
+    seconds, found = median_of(lambda: matrix_completion(Y, W, np.ones_like(W), penalty), 3)
+    other = peer(options.peers, "causaltensor_mc", Y=Y, W=W.astype(float), penalty=penalty)
     return [row("MC fixed penalty, 1,100 x 114", seconds, found.effect, "causaltensor", other)]
 
 
-def mc_tall(options: argparse.Namespace) -> list[Row]:
+def mc_tall(_: argparse.Namespace) -> list[Row]:
     """Matrix completion at 100,000 x 365: one penalty, and the whole path with warm starts."""
     Y, W = factor_panel(100_000, 365, 5000, 65)
     penalty = 2 * 1.05 * (np.sqrt(100_000) + np.sqrt(365)) / (~W).sum()
     observed = np.ones_like(W)
-    seconds, found = best_of(lambda: matrix_completion(Y, W, observed, penalty), 3)
+    seconds, found = median_of(lambda: matrix_completion(Y, W, observed, penalty), 3)
     rows = [row("MC fixed penalty, 100,000 x 365", seconds, found.effect)]
 
     def path() -> list[float]:
@@ -142,9 +144,9 @@ def mc_tall(options: argparse.Namespace) -> list[Row]:
             gaps.append(fit.relative_gap)
         return [len(gaps), max(gaps)]
 
-    seconds, answer = best_of(path, 1)
+    seconds, answer = median_of(path, 1)
     rows.append(row("MC path of 19 penalties, 100,000 x 365 (fits, worst gap)", seconds, answer))
-    seconds, found = best_of(lambda: matrix_completion(Y, W, observed), 1)
+    seconds, found = median_of(lambda: matrix_completion(Y, W, observed), 1)
     rows.append(row("MC 5-fold cross-validation and fit, 100,000 x 365", seconds, found.effect))
     return rows
 
@@ -157,7 +159,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", nargs="*", choices=list(CASES), default=list(CASES))
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "panels")
-    parser.add_argument("--bench-python", type=Path, default=ROOT / ".venv-bench" / "bin" / "python")
+    parser.add_argument("--peers", type=Path, default=Path(sys.executable), help="the interpreter that has them")
     options = parser.parse_args()
     rows = [found for case in options.cases for found in CASES[case](options)]
     for found in rows:

@@ -1,11 +1,9 @@
-"""Speed of the panel estimators, peers in the same run: ``python -m benchmarks.panel [--peers PYTHON] [TASK ...]``.
+"""Speed of the panel estimators, peers in the same run: ``python -m benchmarks.panel [TASK ...]``.
 
-Each task prints our median time, each peer's time and the ratio; ``--out FILE`` keeps all of it as JSON. Peers live in
-an environment of their own, because their pins need not resolve with ours:
-
-    uv venv .venv-bench && uv pip install --python .venv-bench/bin/python --require-hashes -r requirements-bench.lock
-
-Large tasks run in a process of their own, whose peak memory is quoted.
+Each task prints our median time, each peer's and the ratio; ``--json`` prints all of it as JSON on the last line.
+``make bench-panel`` installs the peers first (requirements-bench.lock); each runs in a process of its own, and what
+takes it less than two seconds is timed several times, and the median taken. Large tasks run in a process of their own,
+whose peak memory is quoted.
 """
 
 import argparse
@@ -14,11 +12,15 @@ import multiprocessing
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
@@ -32,10 +34,11 @@ from analysis.panel import FloatArray, Panel
 from analysis.panel_files import read_panel
 from analysis.panel_fit import fit_panel
 from analysis.panel_inference.jackknife import jackknife_se
+from benchmarks import low_rank
 
-ROOT = Path(__file__).resolve().parent.parent
-PROP99 = ROOT.parent / "shared" / "data" / "panels" / "california_prop99.csv"
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data" / "panels"
 PEER_TIMEOUT = 900
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -63,9 +66,11 @@ def factor_panel(n_units: int, n_periods: int, seed: int = 0) -> FloatArray:
     return outcome
 
 
-def prop99(path: Path) -> Panel:
+def prop99(data: Path) -> Panel:
     """The public panel of Proposition 99."""
-    return read_panel(path, unit="unit", time="time", outcome="packs_per_capita", treatment="treated")
+    return read_panel(
+        data / "california_prop99.csv", unit="unit", time="time", outcome="packs_per_capita", treatment="treated"
+    )
 
 
 def median_seconds(run: Callable[[], tuple[float, float | None]], repeats: int) -> Measured:
@@ -195,6 +200,22 @@ def bakeoff_prop99(python: str, data: Path) -> Measured:
     return Measured("", time.perf_counter() - start, report.scores[0].rmse.value, None)
 
 
+def low_rank_case(case: str, python: str, data: Path) -> list[Measured]:
+    """A case of benchmarks/low_rank.py, in a process of its own."""
+    options = argparse.Namespace(data=data, peers=Path(python))
+    results = []
+    for row in in_own_process(partial(low_rank.CASES[case], options)):
+        answer = row["answer"] if isinstance(row["answer"], float) else None
+        measured = Measured(row["case"], row["seconds"], answer, None, row["peak_gb_so_far"])
+        if row["peer"]:
+            scaled = row["peer_answer"] if isinstance(row["peer_answer"], str) else None
+            told = row["peer"] if scaled is None else f"{row['peer']}, {scaled}"
+            estimate = row["peer_answer"] if scaled is None else None
+            measured.peers[told] = {"seconds": row["peer_seconds"], "estimate": estimate, "se": None}
+        results.append(measured)
+    return results
+
+
 def block_panel(outcome: FloatArray, n_control: int, n_pre: int) -> Panel:
     """Controls first, pre-periods first."""
     arm = np.zeros(outcome.shape, dtype=np.int64)
@@ -203,10 +224,10 @@ def block_panel(outcome: FloatArray, n_control: int, n_pre: int) -> Panel:
     return Panel(units, periods, outcome, arm)
 
 
-def in_own_process(function: Callable[[], Measured]) -> Measured:
+def in_own_process(function: Callable[[], Result]) -> Result:
     """Run where nothing else has used memory before."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function).result()
 
 
 def peak_gb() -> float:
@@ -214,12 +235,16 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
-TASKS: dict[str, Callable[[str, Path], Measured]] = {
+TASKS: dict[str, Callable[[str, Path], Measured | list[Measured]]] = {
     "sdid-prop99": sdid_prop99,
     "sc-prop99": sc_prop99,
     "sdid-1100x114": sdid_1100,
     "sdid-110000x365": sdid_110000,
     "did-36.5M": did_36m,
+    "trop-cv-prop99": partial(low_rank_case, "trop_cv"),
+    "trop-1100x114": partial(low_rank_case, "trop_point"),
+    "mc-1100x114": partial(low_rank_case, "mc_small"),
+    "mc-100000x365": partial(low_rank_case, "mc_tall"),
     "bakeoff-prop99": bakeoff_prop99,
 }
 
@@ -261,19 +286,20 @@ def main() -> None:
     """Run the tasks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", choices=[*TASKS, []], help="default: all")
-    parser.add_argument("--peers", default=str(ROOT / ".venv-bench" / "bin" / "python"), help="their interpreter")
-    parser.add_argument("--prop99", type=Path, default=PROP99, help="california_prop99.csv")
-    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--peers", default=sys.executable, help="the interpreter that has them (default: this one)")
+    parser.add_argument("--data", type=Path, default=DATA, help="the folder of california_prop99.csv")
+    parser.add_argument("--json", action="store_true", help="print JSON as the last line")
     options = parser.parse_args()
-    results = []
+    results: list[Measured] = []
     for name in options.tasks or TASKS:
         Console(stderr=True).print(f"{name} ...", markup=False)
-        measured = TASKS[name](options.peers, options.prop99)
-        measured.task = name
-        results.append(measured)
+        found = TASKS[name](options.peers, options.data)
+        if isinstance(found, Measured):
+            found.task = name
+        results.extend([found] if isinstance(found, Measured) else found)
     Console(width=160).print(show(results))
-    if options.out:
-        options.out.write_text(json.dumps([asdict(one) for one in results], indent=1))
+    if options.json:
+        print(json.dumps([asdict(one) for one in results]))
 
 
 if __name__ == "__main__":

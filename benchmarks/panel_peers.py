@@ -8,6 +8,7 @@ import contextlib
 import io
 import json
 import os
+import statistics
 import sys
 import time
 import warnings
@@ -112,10 +113,20 @@ def main(peer, path):
         small = np.random.default_rng(0).normal(size=(12, 10))
         PEERS[peer](small, 10, 7, se, 3)()
         run = PEERS[peer](outcome, n_control, n_pre, se, draws)
-        start = time.perf_counter()
-        estimate, error = run()
-        seconds = time.perf_counter() - start
-    print(json.dumps({"seconds": seconds, "estimate": float(estimate), "se": None if error is None else float(error)}))
+        seconds = []
+        while not seconds or (sum(seconds) < 2 and len(seconds) < 9):
+            start = time.perf_counter()
+            estimate, error = run()
+            seconds.append(time.perf_counter() - start)
+    print(
+        json.dumps(
+            {
+                "seconds": statistics.median(seconds),
+                "estimate": float(estimate),
+                "se": None if error is None else float(error),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

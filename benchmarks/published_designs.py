@@ -19,20 +19,27 @@ import numpy as np
 from joblib import Parallel, delayed
 from threadpoolctl import threadpool_limits
 
+from analysis.estimators.did import fit_did
 from analysis.estimators.doubly_weighted import Penalties, doubly_weighted, homogeneous_effect
 from analysis.estimators.doubly_weighted_cv import cross_validate
 from analysis.estimators.matrix_completion import matrix_completion
+from analysis.estimators.synthetic_control import fit_difp, fit_synthetic_control
+from analysis.estimators.synthetic_did import fit_synthetic_did
+from analysis.estimators.weighted import WeightedFit
 from analysis.panel import BoolArray, FloatArray
 from analysis.placebo_designs import SDID_DESIGNS, TROP_DESIGNS, Components, PlaceboDesign, components, draw
 
 Method = Callable[[FloatArray, BoolArray, np.random.Generator], float]
+BlockFit = Callable[[FloatArray, int, int], WeightedFit]
 #: grids of the masked form here: around what the published table chose
 CV_GRIDS = ((0.0, 0.5, 2.0), (0.0, 0.1, 0.4), (0.02, 0.1, 0.5))
 
 
-def did(Y: FloatArray, W: BoolArray, rng: np.random.Generator) -> float:
-    """Difference in differences: the low-rank part switched off."""
-    return matrix_completion(Y, W, np.ones_like(W), penalty=np.inf).effect
+def weighted(Y: FloatArray, W: BoolArray, rng: np.random.Generator, fit: BlockFit) -> float:
+    """A weighted double difference of the block: controls first."""
+    treated = W.any(axis=1)
+    ordered = np.concatenate([Y[~treated], Y[treated]])
+    return fit(ordered, int((~treated).sum()), int((~W.any(axis=0)).sum())).effect
 
 
 def mc(Y: FloatArray, W: BoolArray, rng: np.random.Generator) -> float:
@@ -78,11 +85,22 @@ def calibrated_penalty(parts: Components, design: PlaceboDesign, seed: int) -> f
     return float(np.median(chosen))
 
 
-METHODS: dict[str, Method] = {"did": did, "mc": mc, "mc-cells": mc_cells, "trop-cv": trop_cv}
+METHODS: dict[str, Method] = {
+    "did": partial(weighted, fit=fit_did),
+    "sc": partial(weighted, fit=fit_synthetic_control),
+    "sdid": partial(weighted, fit=fit_synthetic_did),
+    "difp": partial(weighted, fit=fit_difp),
+    "mc": mc,
+    "mc-cells": mc_cells,
+    "trop-cv": trop_cv,
+}
 WITH_PUBLISHED_PENALTIES = {"trop-joint": trop_joint, "trop-block": trop_block}
 #: our method -> (column of the SDID file, column of the TROP file)
 PUBLISHED_AS = {
     "did": ("did", "DID"),
+    "sc": ("sc", "SC"),
+    "sdid": ("sdid", "SDID"),
+    "difp": ("difp", "DIFP"),
     "mc": ("mc", "MC"),
     "mc-cells": ("mc", "MC"),
     "mc-fixed": ("mc", "MC"),
@@ -183,7 +201,9 @@ def main() -> None:
     options = parser.parse_args()
     designs = options.designs or list({"sdid": SDID_DESIGNS, "trop": TROP_DESIGNS}[options.table])
     default = (
-        ["did", "mc-fixed"] if options.table == "sdid" else ["did", "mc-fixed", "trop-joint", "trop-block", "trop-cv"]
+        ["did", "sc", "sdid", "difp", "mc-fixed"]
+        if options.table == "sdid"
+        else ["did", "sc", "sdid", "difp", "mc-fixed", "trop-joint", "trop-block", "trop-cv"]
     )
     print(f"{'design':18}{'method':12}{'ramp':>6}{'rmse':>9}{'(mc se)':>10}{'published':>11}{'bias':>9}{'(mc se)':>10}")
     rows = []

@@ -1,13 +1,12 @@
 """Does the interval contain the planted effect? Each design, on real sales, many seeds.
 
-    python -m benchmarks.replay_designs --fast             # draws and estimators alone, 200 seeds a design
-    python -m benchmarks.replay_designs --seeds 10         # the whole system: Kafka, Redis, worker, analysis
+    python -m benchmarks.replay_designs                    # 200 seeds a design
 
-Both use the production draw and the production estimator. The fast form plants the effect in arrays, without a stream.
+The production draw and the production estimator, with the effect planted in arrays and without a stream. The same
+designs through the whole system: `python -m benchmarks.whole_replays`.
 """
 
 import argparse
-import asyncio
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,7 +23,6 @@ from controller.experiment import Experiment
 from flipside.fitting import Fitted, fit
 from flipside.history import History, read_history
 from flipside.replay import FIRST_DAY, default_experiment
-from flipside.replaying import ReplayOptions, run_replay
 
 #: what is changed of a definition of random days over all stores
 DESIGNS: dict[str, dict[str, object]] = {
@@ -73,7 +71,6 @@ class Row:
     #: standard deviation of the estimates: what the standard error should be, or less
     spread: float
     bias: float
-    violations: int = 0
 
 
 def definition(history: History, name: str, seed: str) -> Experiment:
@@ -124,7 +121,7 @@ def estimate(fitted: Fitted, sold: Panel, effect: float, rng: np.random.Generato
     return cluster_day_difference(usable, in_arm, cluster, draws=draws).relative
 
 
-def row_of(name: str, effect: float, found: Sequence[tuple[float, float, float, float]], violations: int) -> Row:
+def row_of(name: str, effect: float, found: Sequence[tuple[float, float, float, float]]) -> Row:
     """A row from (estimate, standard error, lower end, upper end) of each seed."""
     value, se, low, high = np.array(found).T
     covered = (low <= effect) & (effect <= high)
@@ -133,7 +130,6 @@ def row_of(name: str, effect: float, found: Sequence[tuple[float, float, float, 
     spread = float(value.std(ddof=1)) if len(value) > 1 else 0.0
     return Row(
         name, len(value), int(covered.sum()), error, float(np.median(se)), spread, float(value.mean()) - effect,
-        violations,
     )  # fmt: skip
 
 
@@ -148,33 +144,16 @@ def fast(history: History, names: Sequence[str], seeds: int, effect: float) -> I
             if relative is None:
                 raise SystemExit(f"{name}: control's mean is not positive")
             found.append((relative.value, relative.se, relative.ci_low, relative.ci_high))
-        yield row_of(name, effect, found, 0)
-
-
-def whole(history: History, names: Sequence[str], seeds: int, effect: float) -> Iterator[Row]:
-    """Coverage of the whole system."""
-    for name in names:
-        found, violations = [], 0
-        for seed in range(seeds):
-            chosen = f"seed-{seed}"
-            options = ReplayOptions(effect, chosen, definition=definition(history, name, chosen))
-            result = asyncio.run(run_replay(history, options))
-            violations += result.violations
-            if result.estimate is None or result.se is None or result.ci_low is None or result.ci_high is None:
-                raise SystemExit(f"{name}, seed {chosen}: no estimate, because {result.reason_absent}")
-            found.append((result.estimate, result.se, result.ci_low, result.ci_high))
-            print(f"{name} {chosen}: {result.estimate:+.4f} [{result.ci_low:+.4f}, {result.ci_high:+.4f}],"
-                  f" {result.violations} violations, {result.seconds:.0f} s", flush=True)  # fmt: skip
-        yield row_of(name, effect, found, violations)
+        yield row_of(name, effect, found)
 
 
 def show(rows: Sequence[Row]) -> Iterator[str]:
     """The table."""
-    yield f"{'design':34} {'seeds':>5} {'cover %':>8} {'+-':>4} {'median se':>10} {'spread':>8} {'bias':>8} violations"
+    yield f"{'design':34} {'seeds':>5} {'cover %':>8} {'+-':>4} {'median se':>10} {'spread':>8} {'bias':>8}"
     for r in rows:
         yield (
             f"{r.design:34} {r.seeds:5} {100 * r.covered / r.seeds:8.1f} {r.monte_carlo_error:4.1f}"
-            f" {r.median_se:10.4f} {r.spread:8.4f} {r.bias:+8.4f} {r.violations:10}"
+            f" {r.median_se:10.4f} {r.spread:8.4f} {r.bias:+8.4f}"
         )
 
 
@@ -182,16 +161,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("../shared/data/orange_juice"))
-    parser.add_argument("--fast", action="store_true", help="without Kafka and Redis")
     parser.add_argument("--design", action="append", choices=list(DESIGNS), help="only this one; may be repeated")
-    parser.add_argument("--seeds", type=int, help="seeds a design; 200 with --fast, else 10")
+    parser.add_argument("--seeds", type=int, default=200, help="seeds a design")
     parser.add_argument("--weeks", type=int, default=40)
     parser.add_argument("--effect", type=float, default=-0.10)
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args(arguments)
     history = read_history(chosen.folder).first(chosen.weeks)
-    run, seeds = (fast, chosen.seeds or 200) if chosen.fast else (whole, chosen.seeds or 10)
-    rows = list(run(history, chosen.design or list(DESIGNS), seeds, chosen.effect))
+    rows = list(fast(history, chosen.design or list(DESIGNS), chosen.seeds, chosen.effect))
     if chosen.json:
         print(json.dumps([asdict(row) for row in rows]))
     else:

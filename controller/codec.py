@@ -1,13 +1,15 @@
 """Messages to records and back: CloudEvents 1.0 in Kafka's binary mode, keys and values as the contract says."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar
+from functools import cache
+from typing import TypeVar, cast
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from controller.control import CONTROL_TYPES, ControlMessage
-from controller.errors import UnreadableMessage
+from controller.control import CONTROL_TYPES, ControlMessage, request_key
+from controller.errors import UnknownVersion, UnreadableMessage
 from controller.events import (
     CE_TYPES,
     SOURCE,
@@ -22,6 +24,7 @@ from controller.events import (
     Refused,
     Registered,
     Sale,
+    SaleCorrection,
     StopExperiment,
     Stopped,
     Undelivered,
@@ -29,13 +32,14 @@ from controller.events import (
     Withheld,
 )
 from controller.experiment import Experiment
+from controller.findings import FINDING_TYPES
 from controller.wire import Message
 
 M = TypeVar("M", bound=Message)
 Headers = list[tuple[str, bytes]]
 
 #: every model of the contract -> its CloudEvents type, and back
-TYPES: dict[type[Message], str] = CE_TYPES | CONTROL_TYPES
+TYPES: dict[type[Message], str] = CE_TYPES | CONTROL_TYPES | FINDING_TYPES
 MODELS: dict[str, type[Message]] = {name: model for model, name in TYPES.items()}
 
 
@@ -44,7 +48,8 @@ class Record:
     """What goes to Kafka. The partition is murmur2(key) modulo the number of partitions."""
 
     key: bytes | None
-    value: bytes
+    #: None is a tombstone
+    value: bytes | None
     headers: Headers
 
 
@@ -63,14 +68,18 @@ def key_of(message: Message) -> str | None:
             return message.subject
         case BlackoutSet():
             return message.blackout
-        case StopExperiment() | Stopped():
+        case Stopped():
             return message.experiment
+        case StopExperiment():
+            return request_key(message.experiment)
         case Undelivered() | Withheld():
             return f"{message.experiment}/{message.market}"
         case UnitDay():
             return f"{message.unit}/{message.day}"
         case PeriodClosed():
             return f"{message.market}/{message.day}"
+        case SaleCorrection():
+            return message.id
         case Estimate():
             return f"{message.experiment}/{message.metric}/{message.arm}/{message.estimator}"
         case ControlMessage():
@@ -110,11 +119,36 @@ def decode(headers: tuple[tuple[str, bytes], ...] | Headers, value: bytes) -> Me
     return read(model, value)
 
 
+def read_all(model: type[M], values: Sequence[bytes | None]) -> list[M] | None:
+    """The messages of many records in one go; None where one of them is unreadable, and `read` says which.
+
+    A call for each costs as much again. A value that is no object of its own (half of one, or two) cannot hide among
+    its neighbours: raw line breaks stand in no JSON string, and our messages have no lists of objects.
+    """
+    if not all(value and value.startswith(b"{") and value.endswith(b"}") for value in values):
+        return None
+    try:
+        found = _many(model).validate_json(b"[" + b",\n".join(cast("Sequence[bytes]", values)) + b"]")
+    except ValidationError:
+        return None
+    return found if len(found) == len(values) else None
+
+
+@cache
+def _many(model: type[M]) -> TypeAdapter[list[M]]:
+    return TypeAdapter(list[model])  # type: ignore[valid-type]
+
+
 def read(model: type[M], value: bytes) -> M:
-    """A message of a known kind from its JSON; raises UnreadableMessage that names the first broken field."""
+    """A message of a known kind from its JSON; raises UnreadableMessage that names the first broken field.
+
+    UnknownVersion where it is of another version: whatever else is unknown about it follows from that.
+    """
     try:
         return model.model_validate_json(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
+        errors = error.errors(include_url=False, include_input=False)
+        first = next((e for e in errors if e["loc"] == ("version",)), errors[0])
         where = ".".join(str(part) for part in first["loc"])
-        raise UnreadableMessage(f"{TYPES[model]}: {where or 'value'}: {first['msg']}") from error
+        kind = UnknownVersion if first["loc"] == ("version",) else UnreadableMessage
+        raise kind(f"{TYPES[model]}: {where or 'value'}: {first['msg']}") from error

@@ -19,6 +19,11 @@ Role = Literal["owner", "on_call", "clock", "guardrail"]
 Ordinal = Annotated[int, Field(ge=0)]
 
 
+def request_key(experiment: str) -> str:
+    """The record key of what is asked of an experiment: not its definition's, which compaction is to keep."""
+    return f"{experiment}/request"
+
+
 class ControlMessage(Message):
     """Base of this file's messages: each knows its record key."""
 
@@ -26,6 +31,16 @@ class ControlMessage(Message):
     @abstractmethod
     def key(self) -> str:
         """The record key."""
+
+
+class OfVersion(ControlMessage):
+    """Base of what is recorded of one version of an experiment."""
+
+    version: Literal[1] = 1
+    #: the same whenever the same fact is published again
+    id: EventId
+    experiment: Name
+    experiment_version: int
 
 
 class LifecycleRequest(ControlMessage):
@@ -42,17 +57,15 @@ class LifecycleRequest(ControlMessage):
 
     @property
     def key(self) -> str:
-        return self.experiment
+        return request_key(self.experiment)
 
 
-class LifecycleChanged(ControlMessage):
-    """An experiment went from one state to another: who, when, why."""
+class LifecycleChanged(OfVersion):
+    """An experiment went from one state to another: who, when, why.
 
-    version: Literal[1] = 1
-    #: id of the request
-    id: EventId
-    experiment: Name
-    experiment_version: int
+    ``id``: id of the request.
+    """
+
     action: Action
     from_state: State
     to_state: State
@@ -83,17 +96,15 @@ class Kill(ControlMessage):
 
     @property
     def key(self) -> str:
-        return self.id
+        return f"kill/{self.id}"
 
 
-class TriggerFired(ControlMessage):
-    """A rule fired on a rival's price. Keyed by market, whose owner decides whether it starts anything."""
+class TriggerFired(OfVersion):
+    """A rule fired on a rival's price. Keyed by market, whose owner decides whether it starts anything.
 
-    version: Literal[1] = 1
-    #: experiment.version/cluster/event: the same event has the same id, however often it is seen
-    id: EventId
-    experiment: Name
-    experiment_version: int
+    ``id``: experiment.version/cluster/event: the same event has the same id, however often it is seen.
+    """
+
     market: Name
     cluster: ClusterId
     unit: UnitId
@@ -108,14 +119,12 @@ class TriggerFired(ControlMessage):
         return self.market
 
 
-class Entered(ControlMessage):
-    """A cluster entered a triggered experiment, with the arm that its coin had fixed."""
+class Entered(OfVersion):
+    """A cluster entered a triggered experiment, with the arm that its coin had fixed.
 
-    version: Literal[1] = 1
-    #: trigger id, with /entry
-    id: EventId
-    experiment: Name
-    experiment_version: int
+    ``id``: trigger id, with /entry.
+    """
+
     design_hash: str
     market: Name
     cluster: ClusterId
@@ -133,17 +142,14 @@ class Entered(ControlMessage):
         return f"{self.experiment}/{self.market}"
 
 
-class TriggerIgnored(ControlMessage):
+class TriggerIgnored(OfVersion):
     """A trigger that started nothing, and why."""
 
-    version: Literal[1] = 1
-    id: EventId
-    experiment: Name
-    experiment_version: int
     market: Name
     cluster: ClusterId
     trigger: EventId
-    reason: Literal["stale", "frozen", "window", "running", "cool_down", "not_quiet", "cap"]
+    triggered_at: Instant
+    reason: Literal["stale", "not_running", "quorum", "frozen", "window", "running", "cool_down", "not_quiet", "cap"]
     detail: Text
     decided_at: Instant
 
@@ -152,13 +158,9 @@ class TriggerIgnored(ControlMessage):
         return f"{self.experiment}/{self.market}"
 
 
-class GuardrailBreached(ControlMessage):
+class GuardrailBreached(OfVersion):
     """A guardrail's bound has left what is tolerated: harm reverts, a signal pauses."""
 
-    version: Literal[1] = 1
-    id: EventId
-    experiment: Name
-    experiment_version: int
     design_hash: str
     metric: Literal["units", "revenue", "margin"]
     arm: Name
@@ -175,13 +177,9 @@ class GuardrailBreached(ControlMessage):
         return f"{self.experiment}/{self.metric}"
 
 
-class LimitKept(ControlMessage):
+class LimitKept(OfVersion):
     """A unit keeps control because its planned arm would break a price limit."""
 
-    version: Literal[1] = 1
-    id: EventId
-    experiment: Name
-    experiment_version: int
     unit: UnitId
     day: date
     planned_arm: Name
@@ -195,13 +193,9 @@ class LimitKept(ControlMessage):
         return self.unit
 
 
-class CatalogActed(ControlMessage):
+class CatalogActed(OfVersion):
     """A change of the catalog met a running unit, and was treated as the owner declared."""
 
-    version: Literal[1] = 1
-    id: EventId
-    experiment: Name
-    experiment_version: int
     unit: UnitId
     changes: tuple[Literal["cost_up", "list_price_changed", "delisted", "out_of_stock"], ...]
     action: Literal["keep", "reprice", "drop"]
@@ -213,13 +207,9 @@ class CatalogActed(ControlMessage):
         return self.unit
 
 
-class SeedRevealed(ControlMessage):
+class SeedRevealed(OfVersion):
     """The committed seed of an experiment that is over: now anyone can draw its arms."""
 
-    version: Literal[1] = 1
-    id: EventId
-    experiment: Name
-    experiment_version: int
     design_hash: str
     seed: Seed
     revealed_at: Instant

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 from controller.design import Block
 from controller.designs import design_of
@@ -10,7 +10,8 @@ from controller.designs.triggered import arms_entered
 from controller.entries import Entry
 from controller.events import CatalogEntry, ReasonCode, Undelivered
 from controller.experiment import Experiment
-from controller.periods import period, period_at
+from controller.parameters import Triggered
+from controller.periods import local_day, period, period_at
 from controller.roster import Roster
 from controller.schedule import Due, MarketPlan, due
 
@@ -79,7 +80,8 @@ def decide(
     """Decide the next local day of each market in ``plans``; a market where nothing is due yields nothing.
 
     ``catalog`` only prices the arms, as far as the units are known. O(units of the due markets), and once for all
-    markets the draw of a block: O(clusters log clusters). ``entries`` are those of a triggered design, of any market.
+    markets the draw of a block: O(clusters log clusters). ``entries`` are those of a triggered design, of any market;
+    without any nobody has entered. Other designs have no use for them.
     """
     experiment, design = roster.experiment, design_of(roster.experiment)
     drawn: dict[int, Mapping[str, int]] = {RELEASE.index: dict.fromkeys(roster.clusters, 0)}
@@ -91,8 +93,11 @@ def decide(
         block = RELEASE if upcoming.release else design.block_on(experiment, day)
         if block is None:
             raise AssertionError(f"day {day} of {experiment.name} is due but in no block")
-        if block.index not in drawn:
-            drawn[block.index] = arms_entered(experiment, entries, day) if entries else design.arms(experiment, block)
+        if isinstance(experiment.design, Triggered) and not upcoming.release:
+            # Markets may begin the same day at different instants.
+            drawn[block.index] = arms_entered(experiment, entries, day, upcoming.period.start)
+        elif block.index not in drawn:
+            drawn[block.index] = design.arms(experiment, block)
         yield Decision(
             market=market,
             # A release is done once every unit has let go: `settled` takes it back where a blackout held some.
@@ -116,14 +121,33 @@ def release_now(roster: Roster, market: str, now: datetime, catalog: Mapping[str
     return _urgent(roster, market, roster.units[market], 0, now, now, None, RELEASE.index, catalog)
 
 
-def start(roster: Roster, entry: Entry, now: datetime, catalog: Mapping[str, CatalogEntry]) -> Flip:
-    """The start of an entry that does not wait for a boundary; its lease ends with the local day."""
+def starts(
+    roster: Roster, entry: Entry, plan: MarketPlan, now: datetime, catalog: Mapping[str, CatalogEntry]
+) -> tuple[Flip, ...] | None:
+    """The start of an entry that does not wait for a boundary: its lease ends with the local day.
+
+    A day after it that was given out already is given out again, because what is urgent takes its place. None while
+    the arms of the entry's first day are not given out yet; nothing where that day is over: the next one had it.
+    """
+    if plan.decided_through is None or plan.decided_through < entry.first_day:
+        return None
+    at = max(entry.starts_at, now)
+    zone = roster.time_zones[entry.market]
+    if local_day(at, zone) > entry.first_day:
+        return ()
+    last = min(plan.decided_through, entry.end_day - timedelta(days=1))
+    later = [entry.first_day + timedelta(days=k) for k in range(1, (last - entry.first_day).days + 1)]
+    begins = (at, *(span.start for span in (period(day, zone) for day in later) if span.exists))
+    return tuple(_start(roster, entry, instant, now, catalog) for instant in begins)
+
+
+def _start(roster: Roster, entry: Entry, at: datetime, now: datetime, catalog: Mapping[str, CatalogEntry]) -> Flip:
     units = tuple(unit for unit in roster.units[entry.market] if roster.cluster_of[unit] == entry.cluster)
-    day = period_at(entry.starts_at, roster.time_zones[entry.market])
+    day = period_at(at, roster.time_zones[entry.market])
     block = design_of(roster.experiment).block_on(roster.experiment, day.day)
     if block is None:
         raise AssertionError(f"entry {entry.trigger} starts outside {roster.experiment.name}")
-    return _urgent(roster, entry.market, units, entry.arm, entry.starts_at, now, day.end, block.index, catalog)
+    return _urgent(roster, entry.market, units, entry.arm, at, now, day.end, block.index, catalog)
 
 
 def _urgent(

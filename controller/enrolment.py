@@ -11,22 +11,44 @@ from controller.entries import Entry
 from controller.experiment import Experiment, design_hash
 from controller.parameters import Triggered
 from controller.periods import day_start, local_day, period_at
+from controller.triggers import QUORUM_WINDOW, quorum_reached
 
-Why = Literal["stale", "frozen", "window", "running", "cool_down", "not_quiet", "cap"]
+Why = Literal["stale", "not_running", "quorum", "frozen", "window", "running", "cool_down", "not_quiet", "cap"]
+#: an answered trigger is remembered for so much longer than it could start anything
+REMEMBERED = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterEntries:
+    """What a market's owner knows of the entries of one cluster."""
+
+    entries: tuple[Entry, ...] = ()
+    #: when the latest trigger was observed, whether it started anything or not
+    last_trigger: datetime | None = None
+    #: triggers that were answered -> when they were observed; older ones would start nothing anyway
+    seen: Mapping[str, datetime] = field(default_factory=dict)
+    #: unit -> when its rule last fired: what a quorum is counted from
+    fired: Mapping[str, datetime] = field(default_factory=dict)
+    #: the latest entry begins within a day, and its units were not told yet
+    starting: bool = False
+
+
+NOBODY = ClusterEntries()
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
     """What one market knows of its entries."""
 
-    entries: tuple[Entry, ...] = ()
-    #: cluster -> when the latest trigger was observed, whether it started anything or not
-    last_trigger: Mapping[str, datetime] = field(default_factory=dict)
-    #: triggers that were answered
-    seen: frozenset[str] = frozenset()
+    clusters: Mapping[str, ClusterEntries] = field(default_factory=dict)
 
-    def of(self, cluster: str) -> tuple[Entry, ...]:
-        return tuple(entry for entry in self.entries if entry.cluster == cluster)
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """Those of all clusters."""
+        return tuple(entry for known in self.clusters.values() for entry in known.entries)
+
+    def of(self, cluster: str) -> ClusterEntries:
+        return self.clusters.get(cluster, NOBODY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +60,11 @@ class Candidate:
     enrolment: Enrolment
     trigger: TriggerFired
     now: datetime
+    #: why nobody may enter at present; empty where somebody may
+    closed: str
     frozen: bool
+    #: units of the trigger's cluster
+    units: int
     time_zone: str
     starts_at: datetime
     first_day: date
@@ -60,29 +86,38 @@ def admit(
     trigger: TriggerFired,
     now: datetime,
     *,
+    closed: str = "",
     frozen: bool = False,
+    units: int = 1,
+    undecided: date | None = None,
 ) -> Admission:
-    """Answer one trigger: an entry, or the first rule that forbids it. A trigger that was answered changes nothing."""
-    assert isinstance(experiment.design, Triggered)
-    if trigger.id in enrolment.seen:
+    """Answer one trigger: an entry, or the first rule that forbids it. A trigger that was answered changes nothing.
+
+    ``closed``: why nobody may enter at present, such as a pause. ``units``: how many the trigger's cluster has.
+    ``undecided``: the first local day whose arms are not given out yet; an entry at a boundary begins no sooner.
+    """
+    design = experiment.design
+    assert isinstance(design, Triggered)
+    known = enrolment.of(trigger.cluster)
+    if trigger.id in known.seen or any(entry.trigger == trigger.id for entry in known.entries):
         return Admission(enrolment, None, None)
     time_zone = experiment.time_zones()[trigger.market]
-    starts_at, first_day = _start(experiment, experiment.design, trigger, now, time_zone)
-    end_day = min(first_day + timedelta(days=experiment.design.treatment_days), experiment.end)
+    starts_at, first_day = _start(experiment, design, trigger, now, time_zone, undecided)
+    end_day = min(first_day + timedelta(days=design.treatment_days), experiment.end)
+    heard = _heard(design, known, trigger, now)
+    # The rules look at the units that have fired by now, but at the quiet before this trigger.
+    judged = replace_cluster(enrolment, trigger.cluster, replace(heard, last_trigger=known.last_trigger))
     candidate = Candidate(
-        experiment, experiment.design, enrolment, trigger, now, frozen, time_zone, starts_at, first_day, end_day
-    )
-    known = enrolment.last_trigger.get(trigger.cluster, trigger.observed_at)
-    heard = replace(
-        enrolment,
-        seen=enrolment.seen | {trigger.id},
-        last_trigger={**enrolment.last_trigger, trigger.cluster: max(known, trigger.observed_at)},
+        experiment, design, judged, trigger, now, closed, frozen, units, time_zone, starts_at, first_day, end_day
     )
     for why, rule in RULES.items():
         broken = rule(candidate)
         if broken is not None:
-            return Admission(heard, None, _ignored(experiment, trigger, why, broken, now))
-    ordinal = len(enrolment.of(trigger.cluster))
+            # Too few units of a cluster are no trigger of it yet, so they do not disturb its quiet.
+            heard = replace(heard, last_trigger=known.last_trigger) if why == "quorum" else heard
+            ignored = _ignored(trigger, why, broken, now)
+            return Admission(replace_cluster(enrolment, trigger.cluster, heard), None, ignored)
+    ordinal = len(known.entries)
     entry = Entry(
         cluster=trigger.cluster,
         market=trigger.market,
@@ -94,19 +129,47 @@ def admit(
         first_day=first_day,
         end_day=end_day,
     )
-    return Admission(replace(heard, entries=(*heard.entries, entry)), entry, entered(experiment, entry, now))
+    within_a_day = starts_at > day_start(first_day, time_zone)
+    entered_now = replace(heard, entries=(*heard.entries, entry), starting=within_a_day)
+    return Admission(replace_cluster(enrolment, trigger.cluster, entered_now), entry, entered(experiment, entry, now))
+
+
+def replace_cluster(enrolment: Enrolment, cluster: str, known: ClusterEntries) -> Enrolment:
+    """The enrolment with something new about one cluster."""
+    return Enrolment({**enrolment.clusters, cluster: known})
+
+
+def _heard(design: Triggered, known: ClusterEntries, trigger: TriggerFired, now: datetime) -> ClusterEntries:
+    """What is known of a cluster once a trigger of it was heard, whatever the answer."""
+    keep = timedelta(minutes=design.max_staleness_minutes) + REMEMBERED
+    at, last = trigger.observed_at, known.last_trigger
+    fired = {**known.fired, trigger.unit: max(at, known.fired.get(trigger.unit, at))} if design.per == "cluster" else {}
+    latest = max(fired.values(), default=at)
+    return replace(
+        known,
+        last_trigger=at if last is None else max(last, at),
+        seen={**{id: then for id, then in known.seen.items() if now - then <= keep}, trigger.id: at},
+        fired={unit: then for unit, then in fired.items() if then > latest - QUORUM_WINDOW},
+    )
 
 
 def _start(
-    experiment: Experiment, design: Triggered, trigger: TriggerFired, now: datetime, time_zone: str
+    experiment: Experiment,
+    design: Triggered,
+    trigger: TriggerFired,
+    now: datetime,
+    time_zone: str,
+    undecided: date | None,
 ) -> tuple[datetime, date]:
     """The first instant and local day of an entry: ahead by the lead time, at a boundary unless a delay is stated."""
-    soonest = now + experiment.lead
     if design.delay_minutes is not None:
         starts_at = max(now, trigger.observed_at + timedelta(minutes=design.delay_minutes))
         return starts_at, local_day(starts_at, time_zone)
+    soonest = now + experiment.lead
     boundary = period_at(soonest, time_zone)
     starts_at = boundary.start if boundary.start == soonest else boundary.end
+    if undecided is not None:
+        starts_at = max(starts_at, day_start(undecided, time_zone))
     return starts_at, local_day(starts_at, time_zone)
 
 
@@ -116,6 +179,18 @@ def _start(
 def _stale(c: Candidate) -> str | None:
     age, most = c.now - c.trigger.observed_at, timedelta(minutes=c.design.max_staleness_minutes)
     return f"{age} old, at most {most}" if age > most else None
+
+
+def _not_running(c: Candidate) -> str | None:
+    return c.closed or None
+
+
+def _quorum(c: Candidate) -> str | None:
+    fired = c.enrolment.of(c.trigger.cluster).fired
+    latest = max(fired.values(), default=c.trigger.observed_at)
+    if c.design.per == "unit" or quorum_reached(c.design, fired, c.units, latest):
+        return None
+    return f"{len(fired)} of the cluster's {c.units} units within a day; a share of {c.design.quorum} starts it"
 
 
 def _frozen(c: Candidate) -> str | None:
@@ -131,12 +206,12 @@ def _window(c: Candidate) -> str | None:
 
 
 def _running(c: Candidate) -> str | None:
-    hit = next((e for e in c.enrolment.of(c.trigger.cluster) if c.first_day < e.end_day), None)
+    hit = next((e for e in c.enrolment.of(c.trigger.cluster).entries if c.first_day < e.end_day), None)
     return None if hit is None else f"its entry of {hit.first_day} lasts until {hit.end_day}"
 
 
 def _cool_down(c: Candidate) -> str | None:
-    ended = max((e.end_day for e in c.enrolment.of(c.trigger.cluster)), default=None)
+    ended = max((e.end_day for e in c.enrolment.of(c.trigger.cluster).entries), default=None)
     if ended is None or c.first_day >= ended + timedelta(days=c.design.cool_down_days):
         return None
     return f"its last entry ended on {ended}; {c.design.cool_down_days} days of cool-down"
@@ -144,12 +219,12 @@ def _cool_down(c: Candidate) -> str | None:
 
 def _not_quiet(c: Candidate) -> str | None:
     quiet = timedelta(days=c.design.quiet_days)
-    moved = c.enrolment.last_trigger.get(c.trigger.cluster)
+    moved = c.enrolment.of(c.trigger.cluster).last_trigger
     if moved is not None and abs(c.trigger.observed_at - moved) < quiet:
         return (
             f"a rival moved at {moved}; only the first trigger after {c.design.quiet_days} quiet days is randomisable"
         )
-    ends = [day_start(e.end_day, c.time_zone) for e in c.enrolment.of(c.trigger.cluster)]
+    ends = [day_start(e.end_day, c.time_zone) for e in c.enrolment.of(c.trigger.cluster).entries]
     if ends and c.trigger.observed_at < max(ends) + quiet:
         return f"its last entry ended at {max(ends)}; {c.design.quiet_days} quiet days must pass"
     return None
@@ -165,6 +240,8 @@ def _cap(c: Candidate) -> str | None:
 
 RULES: dict[Why, Callable[[Candidate], str | None]] = {
     "stale": _stale,
+    "not_running": _not_running,
+    "quorum": _quorum,
     "frozen": _frozen,
     "window": _window,
     "running": _running,
@@ -174,14 +251,20 @@ RULES: dict[Why, Callable[[Candidate], str | None]] = {
 }
 
 
-def _ignored(experiment: Experiment, trigger: TriggerFired, why: Why, detail: str, now: datetime) -> TriggerIgnored:
+def unanswerable(trigger: TriggerFired, why: str, now: datetime) -> TriggerIgnored:
+    """The answer to a trigger of an experiment or cluster that is not there."""
+    return _ignored(trigger, "not_running", why, now)
+
+
+def _ignored(trigger: TriggerFired, why: Why, detail: str, now: datetime) -> TriggerIgnored:
     return TriggerIgnored(
         id=f"{trigger.id}/ignored",
-        experiment=experiment.name,
-        experiment_version=experiment.version,
+        experiment=trigger.experiment,
+        experiment_version=trigger.experiment_version,
         market=trigger.market,
         cluster=trigger.cluster,
         trigger=trigger.id,
+        triggered_at=trigger.observed_at,
         reason=why,
         detail=detail,
         decided_at=now,

@@ -32,12 +32,20 @@ class InvalidExperiment(FlipsideError):
         self.problems = problems
 
 
+class InvalidBlackout(InvalidExperiment):
+    """The announcer's fault: a blackout breaks one rule or several; all of them are listed."""
+
+
 class InvalidPanel(FlipsideError):
     """The analyst's fault: a panel breaks a rule; the message names the row and the rule."""
 
 
 class UnreadableMessage(FlipsideError):
     """The sender's fault: bytes that are no event of the contract; they go to the dead letters."""
+
+
+class UnknownVersion(UnreadableMessage):
+    """The sender's, or ours: a version of a message that this code does not know; a newer Flipside may."""
 
 
 class IllegalTransition(FlipsideError):

@@ -7,7 +7,7 @@ writes carries CloudEvents 1.0 headers as well.
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from controller.experiment import Experiment, MinorUnits
 from controller.wire import (
@@ -58,7 +58,8 @@ class Sale(Message):
     version: Literal[1] = 1
     id: EventId
     unit: UnitId
-    occurred_at: Instant
+    #: as the seller wrote it, in the seller's offset: sales are many, and nobody needs this one in UTC
+    occurred_at: AwareDatetime
     quantity: Annotated[int, Field(ge=0, le=10**9)]
     #: price of one piece
     price_minor: MinorUnits
@@ -113,7 +114,7 @@ class Blackout(Message):
 
 # --- what Flipside decides -------------------------------------------------------------------------------------------
 
-ReasonCode = Literal["scheduled", "blackout", "limit", "dropped", "released"]
+ReasonCode = Literal["scheduled", "blackout", "limit", "dropped", "released", "late"]
 
 
 class Reason(Message):
@@ -161,6 +162,8 @@ class Registered(Message):
     experiment: Experiment
     design_hash: str
     registered_at: Instant
+    #: unit -> list price and cost in the catalog of that moment: what a change of the catalog is a change from
+    listed: dict[UnitId, tuple[MinorUnits, MinorUnits | None]] = Field(default_factory=dict)
 
 
 class Refused(Message):
@@ -270,6 +273,8 @@ class UnitDay(Message):
     #: number of sale events folded in
     events: Count
     revision: Count
+    #: what is counted: all sales of the unit before this offset of their partition, and none from it on
+    offset: Count | None = None
 
 
 class PeriodClosed(Message):
@@ -288,6 +293,31 @@ class PeriodClosed(Message):
     revised: Count
     #: 0 at the first closing, then counting up
     revision: Count
+    #: sale topic partition -> offset from which the days that may still change, of all markets, can be counted again
+    recount: dict[str, int] = Field(default_factory=dict)
+
+
+class SaleCorrection(Message):
+    """A sale that came when its day took no more: it is in no unit-day, and kept here instead.
+
+    It may repeat a sale that is counted, because ids are forgotten with the day: compare before adding it.
+    """
+
+    version: Literal[1] = 1
+    #: the unit, and a digest of it and the sale's own id: a repetition has the same
+    id: EventId
+    sale: Sale
+    #: the local day that it belongs to
+    day: date
+    #: the last day of the market that was closed when it came
+    closed_through: date
+    #: where it lies in the sale topic
+    partition: Count
+    offset: Count
+
+
+#: estimator of the estimates that lean on controls instead of draws: beside a design-based one, never in its place
+OBSERVATIONAL = "observational_panel"
 
 
 class EffectEstimate(Message):
@@ -297,10 +327,27 @@ class EffectEstimate(Message):
     se: float
     ci_low: float
     ci_high: float
+    #: two-sided, against no effect, for one look on the planned day
+    p: float | None = None
+
+
+class AnytimeEffect(Message):
+    """An effect whose interval and p-value hold at every look."""
+
+    value: float
+    ci_low: float
+    ci_high: float
+    p: float | None
+    #: closed randomisation blocks behind it
+    blocks: Count
 
 
 class Estimate(Message):
-    """A running estimate of the effect of one arm against control on one metric."""
+    """A running estimate of the effect of one arm against control on one metric.
+
+    ``absolute`` and ``relative`` are fixed-horizon numbers: valid for one look, on ``planned_day``. ``anytime`` holds
+    whenever it is looked at. (Fields with defaults came later: older records lack them.)
+    """
 
     version: Literal[1] = 1
     experiment: Name
@@ -315,10 +362,22 @@ class Estimate(Message):
     relative: EffectEstimate | None
     reason_absent: Text | None
     confidence: float
+    #: what ``absolute`` and ``relative`` are good for: one look, on the planned day
+    horizon: Literal["fixed"] = "fixed"
+    #: the experiment's last day, for which the fixed-horizon interval was planned
+    planned_day: date | None = None
+    #: whether the fixed-horizon interval excludes no effect; None before its planned day, whatever it looks like
+    significant: bool | None = None
+    #: the last look of the running sequence, in the unit of ``absolute``
+    anytime: AnytimeEffect | None = None
+    anytime_reason_absent: Text | None = None
     #: the last closed day that all markets of the experiment share
     through: date | None
     clusters: Count
+    #: closed randomisation blocks (draws) with usable cells
+    blocks: Count = 0
     days: Count
+    units: Count = 0
     cells: Count
     #: reason -> number of unit-days left out
     left_out: dict[str, int]
@@ -329,6 +388,8 @@ class Estimate(Message):
     revision: Count
     computed_at_event_time: Instant | None
     code_version: Text
+    #: what else decided the number: carryover order, washout, forecast and the like
+    settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
 
 
 #: model -> CloudEvents type
@@ -351,5 +412,6 @@ CE_TYPES: dict[type[Message], str] = {
     Ownership: "flipside.ownership.v1",
     UnitDay: "flipside.unit-day.v1",
     PeriodClosed: "flipside.period-closed.v1",
+    SaleCorrection: "flipside.sale-correction.v1",
     Estimate: "flipside.estimate.v1",
 }

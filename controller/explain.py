@@ -24,7 +24,9 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Problem, ..
         alike = (_path([part for part in _cleaned(detail["loc"]) if isinstance(part, str)][:2]), detail["type"])
         seen[alike] = seen.get(alike, 0) + 1
         if seen[alike] <= LISTED_AT_MOST:
-            problems.append(Problem(path or "(document)", shown(detail.get("input")), *_rule(detail, model)))
+            # Of a field that is missing, pydantic's input is the group that lacks it.
+            found = "(absent)" if detail["type"] == "missing" else shown(detail.get("input"))
+            problems.append(Problem(path or "(document)", found, *_rule(detail, model)))
     for (where, _), times in seen.items():
         if times > LISTED_AT_MOST:
             more = times - LISTED_AT_MOST
@@ -95,6 +97,7 @@ def _rule(detail: Detail, model: type[BaseModel]) -> tuple[str, str]:
     return rule.format(**context), way_out.format(**context)
 
 
+INSTANT = "write it as 2026-12-24T00:00:00-06:00, or with Z for UTC"
 #: pydantic's kind of finding -> (rule, way out), filled in with its context
 TABLE: dict[str, tuple[str, str]] = {
     "missing": ("this field has no default", "add it"),
@@ -121,6 +124,13 @@ TABLE: dict[str, tuple[str, str]] = {
     "date_parsing": ("a local date that exists", "write it as YYYY-MM-DD"),
     "date_from_datetime_parsing": ("a local date that exists", "write it as YYYY-MM-DD, without an hour"),
     "date_from_datetime_inexact": ("a local date, not an instant", "write it as YYYY-MM-DD"),
+    "datetime_type": ("an instant", "write it as 2026-12-24T00:00:00-06:00, or with Z for UTC"),
+    "datetime_parsing": ("an instant that exists", "write it as 2026-12-24T00:00:00-06:00, or with Z for UTC"),
+    "datetime_from_date_parsing": (
+        "an instant that exists",
+        "write it as 2026-12-24T00:00:00-06:00, or with Z for UTC",
+    ),
+    "timezone_aware": ("an instant with its zone", "write it as 2026-12-24T00:00:00-06:00, or with Z for UTC"),
     "literal_error": ("one of {expected}", "choose one of them"),
     "decimal_type": ("a number", "write it as 0.25 or -10"),
     "decimal_parsing": ("a number, or a fraction such as 1/3", "write it as 0.25, -10 or '1/3'"),

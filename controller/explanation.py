@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from difflib import get_close_matches
 
 from controller.assignment import counts, score
 from controller.designs import design_of
@@ -24,7 +25,9 @@ def explain_arm(experiment: Experiment, cluster: str, day: date) -> Explanation:
     """The steps that led to an arm; raises ValueError for a cluster or a day that is not the experiment's."""
     clusters = experiment.cluster_names()
     if cluster not in clusters:
-        raise ValueError(f"cluster {cluster!r} is none of {experiment.name}'s {len(clusters)}: {clusters[0]}, ...")
+        close = get_close_matches(cluster, clusters, n=1)
+        meant = f"did you mean {close[0]}?" if close else f"they are {clusters[0]}, ..."
+        raise ValueError(f"cluster {cluster!r} is none of {experiment.name}'s {len(clusters)}; {meant}")
     design = design_of(experiment)
     block = design.block_on(experiment, day)
     if block is None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from controller.control import Action
+from controller.findings import RunningSequence
 from controller.parameters import Guardrail
 from controller.sequence import mixing_for, upper_limit
 
@@ -59,6 +60,25 @@ def look(guardrail: Guardrail, closed: Sequence[BlockDifference], tuning: float)
     )
     breached = limit < -guardrail.tolerance
     return Verdict(guardrail, limit, len(closed), ACTION[guardrail.on_breach] if breached else None)
+
+
+def first_breach(guardrail: Guardrail, sequence: RunningSequence, treated_arms: int) -> Verdict | None:
+    """The first look of a published sequence at which an arm's bound left what is tolerated; None where none has.
+
+    Whoever looks late, or only now and then, finds the same look. ``treated_arms``: each has its part of alpha. A
+    sequence that could not be planned has no bound, and says so itself.
+    """
+    if not sequence.planned_variance or not sequence.planned_looks:
+        return None
+    own = guardrail.model_copy(update={"alpha": guardrail.alpha / treated_arms})
+    tuning = mixing(own, sequence.planned_variance / sequence.planned_looks)
+    closed = [BlockDifference(look.block, look.difference, look.difference_se**2) for look in sequence.looks]
+    total = variance = 0.0
+    for count, block in enumerate(closed, start=1):
+        total, variance = total + block.difference, variance + block.variance
+        if upper_limit(total, variance, count, tuning, own.alpha) < -guardrail.tolerance:
+            return look(own, closed[:count], tuning)
+    return None
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict | None:

@@ -1,5 +1,6 @@
 """The life of an experiment as one table. A move that is not in it is refused and changes nothing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
@@ -53,6 +54,8 @@ PRICES: dict[State, Literal["design", "control"]] = {
 
 #: actions that put control prices at once; the others wait for the next day boundary
 AT_ONCE: frozenset[Action] = frozenset({"kill", "revert"})
+#: an experiment that is over: others may have its units
+OVER: frozenset[State] = frozenset({"stopping", "stopped", "archived"})
 #: states in which sales still count towards the estimate
 MEASURED: frozenset[State] = frozenset({"running", "paused", "stopping"})
 
@@ -70,6 +73,11 @@ class Lifecycle:
     @property
     def shows(self) -> Literal["design", "control"]:
         return PRICES[self.state]
+
+    @property
+    def begun(self) -> bool:
+        """Whether its first day has ever come."""
+        return any(change.action == "begin" for change in self.history)
 
 
 def apply(lifecycle: Lifecycle, request: LifecycleRequest, now: datetime) -> Lifecycle:
@@ -145,8 +153,18 @@ def due_by_clock(lifecycle: Lifecycle, now: datetime) -> LifecycleRequest | None
     )
 
 
-def revised(lifecycle: Lifecycle, proposed: Experiment) -> Lifecycle:
+def lived(lifecycle: Lifecycle, now: datetime) -> Lifecycle:
+    """The life with the moves that time has made since it was last written down."""
+    while (request := due_by_clock(lifecycle, now)) is not None:
+        lifecycle = apply(lifecycle, request, request.requested_at)
+    return lifecycle
+
+
+def revised(lifecycle: Lifecycle, proposed: Experiment, holding: Sequence[str] = ()) -> Lifecycle:
     """A new definition of the same name: free in draft, a new version (and a new hash) once an experiment is over.
+
+    ``holding``: markets whose units the old version has not let go yet. Whoever replaces it would leave them on their
+    arm until their leases end.
 
     Raises IllegalTransition that names the fields: what defines a design cannot change while it runs.
     """
@@ -154,17 +172,24 @@ def revised(lifecycle: Lifecycle, proposed: Experiment) -> Lifecycle:
     if proposed.name != current.name:
         raise IllegalTransition(f"{proposed.name} is no revision of {current.name}: register it as its own experiment")
     changed = sorted(f for f in Experiment.model_fields if getattr(current, f) != getattr(proposed, f))
-    if not changed or lifecycle.state == "draft":
+    if not changed:
         return replace(lifecycle, experiment=proposed)
     named = ", ".join(changed)
-    if lifecycle.state not in ("stopped", "archived"):
+    if lifecycle.state not in ("draft", "stopped", "archived"):
         raise IllegalTransition(
             f"{current.name} is {lifecycle.state}: {named} cannot change while it runs; stop it, and register "
             f"version {current.version + 1}"
         )
-    if proposed.version <= current.version or design_hash(proposed) == design_hash(current):
+    if holding:
+        raise IllegalTransition(
+            f"{current.name} version {current.version} still holds units in {', '.join(sorted(holding)[:3])}: they go "
+            f"back to control at the next day boundary outside blackouts; register this definition then, "
+            f"or under another name now"
+        )
+    drafted = lifecycle.state == "draft"
+    if not drafted and (proposed.version <= current.version or design_hash(proposed) == design_hash(current)):
         raise IllegalTransition(f"{current.name}: a change of {named} is a new version; use {current.version + 1}")
-    return Lifecycle(proposed)
+    return replace(lifecycle, experiment=proposed) if drafted else Lifecycle(proposed)
 
 
 def diagram() -> str:

@@ -20,10 +20,11 @@ class UnitDayTotal:
 
     def add(self, sale: Sale) -> None:
         """Count one sale."""
-        self.quantity += sale.quantity
-        self.revenue_minor += sale.quantity * sale.price_minor
-        if sale.cost_minor is not None:
-            self.cost_minor += sale.quantity * sale.cost_minor
+        quantity, cost_minor = sale.quantity, sale.cost_minor
+        self.quantity += quantity
+        self.revenue_minor += quantity * sale.price_minor
+        if cost_minor is not None:
+            self.cost_minor += quantity * cost_minor
             self.costed += 1
         self.events += 1
 

@@ -16,6 +16,11 @@ class MarketPlan:
     #: every unit is back on control after the end
     released: bool = False
 
+    @property
+    def holds(self) -> bool:
+        """Whether units of the market may be on another arm than control, and have not been let go."""
+        return self.decided_through is not None and not self.released
+
 
 @dataclass(frozen=True, slots=True)
 class Due:

@@ -17,7 +17,9 @@ PANEL = "pricing.experiment.panel.v1"
 TICK = "pricing.experiment.tick.v1"
 TRIGGER = "pricing.experiment.trigger.v1"
 ESTIMATE = "pricing.experiment.estimate.v1"
+SEQUENCE = "pricing.experiment.sequence.v1"
 HEALTH = "pricing.experiment.health.v1"
+SALE_CORRECTION = "pricing.experiment.sale-correction.v1"
 DEAD_LETTER = "pricing.experiment.dead-letter.v1"
 
 #: the largest record that an input may carry, and what a dead letter of it needs on top
@@ -54,8 +56,10 @@ TOPICS: dict[str, Topic] = {
     for topic in (
         Topic(CATALOG, "unit", OWNER, WORKERS, _compacted()),
         Topic(COMPETITOR_PRICE, "unit", OWNER, WORKERS, _kept(30)),
-        Topic(SALE, "unit", OWNER, WORKERS, _kept(90)),
-        Topic(DEFINITION, "experiment", "API, CLI", "workers, analysis", _compacted()),
+        # When a record came is the broker's word: a sender whose clock is wrong would vouch for its own future.
+        Topic(SALE, "unit", OWNER, WORKERS, _kept(90) | {"message.timestamp.type": "LogAppendTime"}),
+        # What is asked of an experiment has a key of its own: compaction must not put it in the definition's place.
+        Topic(DEFINITION, "experiment; experiment/request; kill/id", "API, CLI", "workers, analysis", _compacted()),
         Topic(BLACKOUT, "window id", "API, CLI", WORKERS, _compacted()),
         # A reader that starts between an announcement and its midnight needs the record of the running day as well,
         # which was published up to two days before: compaction must leave that one alone.
@@ -68,7 +72,9 @@ TOPICS: dict[str, Topic] = {
         Topic(TICK, "none: written to every partition", "reconciler, or a simulated clock", WORKERS, _kept(30)),
         Topic(TRIGGER, "market", WORKERS, "the market's owner", _kept(30)),
         Topic(ESTIMATE, "experiment/metric/arm/estimator", ANALYSIS, "analysts", _compacted()),
+        Topic(SEQUENCE, "experiment/metric/arm", ANALYSIS, "analysts, workers", _compacted()),
         Topic(HEALTH, "experiment/check", ANALYSIS, "on-call", _compacted()),
+        Topic(SALE_CORRECTION, "unit and the sale's id", WORKERS, "analysts", _compacted()),
         Topic(DEAD_LETTER, "original key", WORKERS, "on-call", _kept(90, MAX_RECORD_BYTES)),
     )
 }

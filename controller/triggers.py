@@ -10,7 +10,9 @@ from datetime import datetime, timedelta
 from fractions import Fraction
 from math import comb
 
+from controller.control import TriggerFired
 from controller.events import CompetitorPrice
+from controller.experiment import Experiment
 from controller.parameters import (
     OutOfStock,
     PriceDrop,
@@ -21,6 +23,7 @@ from controller.parameters import (
     Undercut,
     fraction,
 )
+from controller.wire import event_id, market_of
 
 QUORUM_WINDOW = timedelta(days=1)
 
@@ -54,6 +57,26 @@ def observe(
     holds = CONDITIONS[type(rule)](rule, past, seen, list_price_minor)
     kept = _reaching_back((*past, seen), seen.at - _reach(rule), rule)
     return RivalHistory(kept, holds), holds and not history.holding
+
+
+def fired(experiment: Experiment, cluster: str, event: CompetitorPrice) -> TriggerFired:
+    """The record of a rule that fired on an event; the same event has the same id, however often it is seen."""
+    design = experiment.design
+    assert isinstance(design, Triggered)
+    name = f"{experiment.name}.{experiment.version}/{cluster}/{event.id}"
+    return TriggerFired(
+        # Its answers append to it, and are to be found by it.
+        id=event_id(name, "/ignored").removesuffix("/ignored"),
+        experiment=experiment.name,
+        experiment_version=experiment.version,
+        market=market_of(event.unit),
+        cluster=cluster,
+        unit=event.unit,
+        competitor=event.competitor,
+        event=event.id,
+        rule=design.rule.kind,
+        observed_at=event.observed_at,
+    )
 
 
 def _reach(rule: TriggerRule) -> timedelta:

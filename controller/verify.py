@@ -2,25 +2,27 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from controller.assignment import coin
-from controller.control import Entered, SeedRevealed
+from controller.control import Entered, Kill, SeedRevealed
 from controller.design import Block
 from controller.designs import design_of
-from controller.designs.triggered import arms_entered
-from controller.enrolment import entry_of
-from controller.entries import Entry
 from controller.events import Assignment, Registered, Undelivered, Withheld
 from controller.experiment import COMMITMENT, Experiment, design_hash, with_seed
+from controller.held_back import Orders
 from controller.parameters import Triggered
-from controller.periods import period
+from controller.periods import day_start, period
 from controller.wire import Message, market_of
 
 Kind = Literal["hash", "seed", "altered", "missing", "doubled", "unplanned", "late", "entry"]
+#: clocks of two workers may differ by so much: a decision just after an order may not have known of it
+SKEW = timedelta(minutes=1)
+#: the block of a release
+RELEASE_BLOCK = -1
 #: reasons with which a unit may hold another arm than the draw's, or be put on control
-KEPT_BY_RULE = frozenset({"blackout", "limit", "exclusivity", "killed", "paused", "dropped"})
+KEPT_BY_RULE = frozenset({"blackout", "limit", "exclusivity", "killed", "paused", "dropped", "late"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ def verify(
     ``records``: the assignment log, in its order; what belongs to other experiments or versions is passed over.
     ``through``: the last local day that must be there; without it, each market's last day that is.
     """
-    log = [record for record in records if _belongs(record, registered.experiment)]
+    log = [record for record in records if _concerns(record, registered.experiment)]
     if design_hash(registered.experiment) != registered.design_hash:
         found = design_hash(registered.experiment)
         return (Difference("hash", "", None, f"published {registered.design_hash}, the definition gives {found}"),)
@@ -58,7 +60,10 @@ def verify(
     return tuple(_differences(experiment, log, through))
 
 
-def _belongs(record: Message, experiment: Experiment) -> bool:
+def _concerns(record: Message, experiment: Experiment) -> bool:
+    """Whether a record is of this version of the experiment, or a kill switch, which may hold any."""
+    if isinstance(record, Kill):
+        return True
     return (
         getattr(record, "experiment", None) == experiment.name
         and getattr(record, "experiment_version", None) == experiment.version
@@ -87,31 +92,45 @@ def _differences(experiment: Experiment, log: Sequence[Message], through: date |
             assignments.setdefault((record.unit, record.day), []).append(record)
     entered = [record for record in log if isinstance(record, Entered)]
     found = [*_entries(experiment, entered)]
-    entries = [entry_of(experiment, record) for record in entered]
-    expected = _Expected(experiment, entries)
+    orders = Orders(experiment, log)
+    expected = _Expected(experiment, entered, orders)
+    delayed = isinstance(experiment.design, Triggered) and experiment.design.delay_minutes is not None
+    within_a_day = expected.entered if delayed else {}
     for (unit, day), same in assignments.items():
-        found += _doubled(unit, day, same)
+        found += _doubled(unit, day, same, within_a_day.get(expected.clusters.get(unit, ""), ()))
         for record in {r.model_dump_json(exclude={"epoch", "sequence"}): r for r in same}.values():
             found += expected.compare(record)
-    found += _missing(experiment, assignments, log, through)
+    found += _missing(experiment, assignments, orders, log, through)
     return sorted(found, key=lambda d: (d.day or date.min, d.subject, d.kind))
 
 
-def _doubled(unit: str, day: date, same: Sequence[Assignment]) -> Iterable[Difference]:
-    urgent = {r.effective_at for r in same}
-    if len(same) == 1 or len(urgent) == len(same):
-        return
-    identical = all(record == same[0] for record in same)
-    what = "the very same record" if identical else "another decision for the same instant"
-    yield Difference("doubled", unit, day, f"{len(same)} records: {what}", harmless=identical)
+def _doubled(unit: str, day: date, same: Sequence[Assignment], entered: Sequence[Entered]) -> Iterable[Difference]:
+    """Several records of one day are one at its boundary, and urgent ones later on: each instant has one.
+
+    But for the day after an entry within a day: had it been given out before, it is given out again.
+    """
+    by_instant: dict[datetime, list[Assignment]] = {}
+    for record in same:
+        by_instant.setdefault(record.effective_at, []).append(record)
+    for records in by_instant.values():
+        first, last = (choose(r.decided_at for r in records) for choose in (min, max))
+        again = any(first <= e.decided_at + SKEW and e.decided_at - SKEW <= last for e in entered)
+        if len(records) > 1 and not (again and len(records) == 2 and first < last):
+            identical = all(record == records[0] for record in records)
+            what = "the very same record" if identical else "another decision for the same instant"
+            yield Difference("doubled", unit, day, f"{len(records)} records: {what}", harmless=identical)
 
 
 class _Expected:
     """What the definition leads to; each block is drawn once."""
 
-    def __init__(self, experiment: Experiment, entries: Sequence[Entry]) -> None:
+    def __init__(self, experiment: Experiment, entered: Sequence[Entered], orders: Orders) -> None:
         self.experiment = experiment
-        self.entries = entries
+        self.orders = orders
+        #: the latest first: of two entries of a cluster that one would decide by
+        self.entered: dict[str, list[Entered]] = {}
+        for entry in sorted(entered, key=lambda e: e.ordinal, reverse=True):
+            self.entered.setdefault(entry.cluster, []).append(entry)
         self.design = design_of(experiment)
         self.clusters = experiment.cluster_by_unit()
         self.zones = experiment.time_zones()
@@ -120,36 +139,58 @@ class _Expected:
         self.drawn: dict[int, Mapping[str, int]] = {}
         self.units = set(experiment.units)
 
-    def arms(self, block: Block, day: date) -> Mapping[str, int]:
+    def planned(self, block: Block, record: Assignment) -> tuple[str, ...]:
+        """The arms that a record may have planned: one, unless an entry was decided at the very same time."""
+        cluster = self.clusters[record.unit]
         if isinstance(self.experiment.design, Triggered):
-            return arms_entered(self.experiment, self.entries, day)
+            return self._entered(self.experiment.design, cluster, record)
         if block.index not in self.drawn:
             self.drawn[block.index] = self.design.arms(self.experiment, block)
-        return self.drawn[block.index]
+        return (self.names[self.drawn[block.index][cluster]],)
+
+    def _entered(self, design: Triggered, cluster: str, record: Assignment) -> tuple[str, ...]:
+        """An entry at a boundary is decided before its day is given out; one within a day, maybe after the next is."""
+        control = self.names[0]
+        for entry in self.entered.get(cluster, ()):
+            if entry.starts_at <= record.effective_at and record.day < entry.end_day:
+                ahead = entry.decided_at - record.decided_at
+                if design.delay_minutes is not None and abs(ahead) <= SKEW:
+                    return (control, entry.arm)
+                return (control,) if design.delay_minutes is not None and ahead > SKEW else (entry.arm,)
+        return (control,)
 
     def compare(self, record: Assignment) -> Iterable[Difference]:
         """What is wrong with one record."""
-        unit, day = record.unit, record.day
-        if unit not in self.units or day < self.experiment.start:
+        unit, day, control = record.unit, record.day, self.names[0]
+        released = record.reason.code == "released"
+        over = day >= self.experiment.end
+        ordered = over or self.orders.at(market_of(unit), record.decided_at)
+        early = day < self.experiment.start and not (released and ordered)
+        if unit not in self.units or early:
             yield Difference("unplanned", unit, day, "no such unit or day in the definition")
             return
-        block = self.design.block_on(self.experiment, day)
-        released = record.reason.code == "released"
+        if over and record.arm != control and record.reason.code != "blackout":
+            yield Difference("unplanned", unit, day, f"{record.arm} after the end")
+            return
         wrong: list[str] = []
         if record.design_hash != self.hash:
             wrong.append(f"design hash {record.design_hash}")
         if record.cluster != self.clusters[unit]:
             wrong.append(f"cluster {record.cluster}, the definition says {self.clusters[unit]}")
-        if block is None and not released and record.arm != self.names[0]:
-            yield Difference("unplanned", unit, day, f"{record.arm} after the end")
-            return
-        planned = self.names[0]
-        if block is not None and not released:
-            planned = self.names[self.arms(block, day)[self.clusters[unit]]]
+        if released and not ordered:
+            wrong.append("released to control, which nobody had asked for")
+        block = self.design.block_on(self.experiment, day)
+        # A release that a blackout forbids keeps the old arm: it carries no block of the design's either.
+        if block is None or released or (ordered and record.block == RELEASE_BLOCK):
+            planned: tuple[str, ...] = (control,)
+        else:
+            planned = self.planned(block, record)
             if record.block != block.index:
                 wrong.append(f"block {record.block}, the design says {block.index}")
-        if record.planned_arm != planned:
-            wrong.append(f"planned {record.planned_arm}, the draw gives {planned}")
+            if self.orders.throughout(market_of(unit), record.decided_at - SKEW, record.decided_at):
+                wrong.append("drawn although control had been asked for")
+        if record.planned_arm not in planned:
+            wrong.append(f"planned {record.planned_arm}, the draw gives {' or '.join(planned)}")
         if record.arm != record.planned_arm and record.reason.code not in KEPT_BY_RULE:
             wrong.append(f"arm {record.arm} against planned {record.planned_arm} for no rule ({record.reason.code})")
         if wrong:
@@ -170,6 +211,7 @@ def _entries(experiment: Experiment, entered: Sequence[Entered]) -> Iterable[Dif
 def _missing(
     experiment: Experiment,
     assignments: Mapping[tuple[str, date], Sequence[Assignment]],
+    orders: Orders,
     log: Sequence[Message],
     through: date | None,
 ) -> Iterable[Difference]:
@@ -183,20 +225,17 @@ def _missing(
             excused |= {(unit, record.day) for unit in record.units}
     for market, units in experiment.units_by_market().items():
         seen = [day for unit, day in assignments if market_of(unit) == market]
-        if not seen and through is None:
-            yield Difference("missing", market, None, "no record of this market at all")
-            continue
-        released = [day for (unit, day), same in assignments.items()
-                    if market_of(unit) == market and same[0].reason.code == "released"]  # fmt: skip
-        last = min(
-            through if through is not None else max(seen),
-            experiment.end - timedelta(days=1),
-            min(released, default=date.max) - timedelta(days=1),
-        )
         zone = experiment.time_zones()[market]
+        if not seen and through is None:
+            if not orders.at(market, day_start(experiment.start, zone) - experiment.lead):
+                yield Difference("missing", market, None, "no record of this market at all")
+            continue
+        last = min(through if through is not None else max(seen), experiment.end - timedelta(days=1))
         for k in range((last - experiment.start).days + 1):
             day = experiment.start + timedelta(days=k)
-            if (market, day) in excused or not period(day, zone).exists:
+            boundary = day_start(day, zone)
+            held = orders.within(market, boundary - experiment.lead, boundary)
+            if (market, day) in excused or held or not period(day, zone).exists:
                 continue
             for unit in units:
                 if (unit, day) not in assignments and (unit, day) not in excused:

@@ -23,8 +23,17 @@ ClusterId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~
 EventId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=500)]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+
+
+def _in_utc(instant: datetime) -> datetime:
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("Input should be an instant between the years 1 and 9999 in UTC") from error
+
+
 #: an aware instant, held in UTC
-Instant = Annotated[AwareDatetime, AfterValidator(lambda instant: instant.astimezone(UTC))]
+Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
 class Message(BaseModel):
@@ -45,6 +54,12 @@ def canonical_json(value: Any) -> bytes:
 
 def sha256_hex(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
+
+def event_id(name: str, ending: str = "") -> str:
+    """An id of at most 200 characters: the name as it is, or its hash where the longest names that are allowed meet."""
+    whole = f"{name}{ending}"
+    return whole if len(whole) <= 200 else f"sha256.{sha256_hex(name.encode())}{ending}"
 
 
 def milliseconds(instant: datetime) -> int:

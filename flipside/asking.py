@@ -3,16 +3,21 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from difflib import get_close_matches
 from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 
-from controller.codec import encode, read
+from controller.codec import Record, encode, key_of, read
 from controller.control import Kill, LifecycleChanged, LifecycleRequest
 from controller.errors import FlipsideError, UnreadableMessage
-from controller.events import BlackoutSet, CatalogEntry, Refused, Registered, StopExperiment, Stopped
+from controller.events import BlackoutSet, CatalogEntry, Refused, Registered
 from controller.experiment import Experiment
+from controller.killing import standing
+from controller.lifecycle import Lifecycle, lived
 from controller.topics import ASSIGNMENT_LOG, CATALOG, MAX_RECORD_BYTES
 from controller.wire import Message
 from flipside.reader import Reader
@@ -33,11 +38,18 @@ class WasRefused(FlipsideError):
 
 
 async def read_all(settings: Settings, topic: str) -> list[Message]:
-    """Every message of a topic that is there now, in the order of its partitions."""
+    """Every message of a topic that is there now, in the order of its partitions; with the namespace or without it.
+
+    Raises FlipsideError where the brokers have no such topic.
+    """
     await reach_kafka(settings)
-    reader = Reader(settings, [topic])
+    prefix = settings.prefixed("")
+    reader = Reader(settings, [topic.removeprefix(prefix)])
     await reader.start()
     try:
+        for name in await reader.missing():
+            where = f"namespace {settings.namespace}" if settings.namespace else "no namespace"
+            raise FlipsideError(f"the brokers at {settings.kafka} have no topic {name} ({where}); see --namespace")
         await reader.drain()
     finally:
         await reader.stop()
@@ -66,40 +78,81 @@ async def catalog(settings: Settings) -> dict[str, CatalogEntry]:
     return found
 
 
-async def registered(settings: Settings) -> dict[str, tuple[Registered, Stopped | None]]:
-    """The last registration of each experiment, and whether it was stopped since."""
-    found: dict[str, tuple[Registered, Stopped | None]] = {}
-    for message in await read_all(settings, ASSIGNMENT_LOG):
-        if isinstance(message, Registered):
-            found[message.experiment.name] = (message, None)
-        elif isinstance(message, Stopped) and message.experiment in found:
-            found[message.experiment] = (found[message.experiment][0], message)
-    return found
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the log says of one experiment since its last registration."""
+
+    registered: Registered
+    #: each change once, in order
+    changes: tuple[LifecycleChanged, ...] = ()
+
+    def life(self, now: datetime) -> Lifecycle:
+        """Where it stands now; it is registered, so it was submitted."""
+        last = self.changes[-1] if self.changes else None
+        state = "scheduled" if last is None else last.to_state
+        frozen = last is not None and last.frozen
+        return lived(Lifecycle(self.registered.experiment, state, frozen, self.changes), now)
 
 
-async def history(settings: Settings) -> dict[str, list[LifecycleChanged]]:
-    """What was done with each experiment since its last registration, each change once, in order."""
-    found: dict[str, dict[str, LifecycleChanged]] = {}
+async def known(settings: Settings) -> tuple[dict[str, Known], dict[str, Kill]]:
+    """Every registered experiment by name, and the kill switches that stand."""
+    found: dict[str, Known] = {}
+    kills: list[Kill] = []
     for message in await read_all(settings, ASSIGNMENT_LOG):
         if isinstance(message, Registered):
-            found[message.experiment.name] = {}
-        elif isinstance(message, LifecycleChanged):
-            found.setdefault(message.experiment, {}).setdefault(message.id, message)
-    return {name: list(changes.values()) for name, changes in found.items()}
+            found[message.experiment.name] = Known(message)
+        elif isinstance(message, Kill):
+            kills.append(message)
+        elif isinstance(message, LifecycleChanged) and message.experiment in found:
+            of = found[message.experiment]
+            version = of.registered.experiment.version
+            if message.experiment_version == version and message.id not in {c.id for c in of.changes}:
+                found[message.experiment] = replace(of, changes=(*of.changes, message))
+    return found, standing(kills)
+
+
+def one_of(found: Mapping[str, Known], name: str) -> Known:
+    """The experiment of a name; raises FlipsideError that says which names there are."""
+    if name not in found:
+        close = get_close_matches(name, found, n=1)
+        meant = f"did you mean {close[0]}? " if close else ""
+        raise FlipsideError(f"{name} is not registered; {meant}`flipside experiment list` names all")
+    return found[name]
 
 
 async def ask(
     settings: Settings,
     topic: str,
-    message: Message | None,
+    message: Message,
+    answers: Callable[[Message], Answer | None],
+    timeout_seconds: float,
+) -> Answer:
+    """Publish a request and wait for its answer in the log.
+
+    Raises WasRefused with the reasons, or NoAnswer after ``timeout_seconds``.
+    """
+    at, key = WallClock().now(), key_of(message)
+    return await _ask(settings, topic, encode(message, f"{key}/{at.isoformat()}", at), answers, timeout_seconds)
+
+
+async def remove(
+    settings: Settings,
+    topic: str,
     key: str,
     answers: Callable[[Message], Answer | None],
     timeout_seconds: float,
 ) -> Answer:
-    """Publish a request (None is a tombstone) and wait for its answer in the log.
+    """Publish a tombstone and wait for its answer in the log; raises as `ask` does."""
+    return await _ask(settings, topic, Record(key.encode(), None, []), answers, timeout_seconds)
 
-    Raises WasRefused with the reasons, or NoAnswer after ``timeout_seconds``.
-    """
+
+async def _ask(
+    settings: Settings,
+    topic: str,
+    record: Record,
+    answers: Callable[[Message], Answer | None],
+    timeout_seconds: float,
+) -> Answer:
     await reach_kafka(settings)
     log = Reader(settings, [ASSIGNMENT_LOG])
     producer = AIOKafkaProducer(
@@ -109,26 +162,25 @@ async def ask(
     await producer.start()
     try:
         await log.drain()
-        at = WallClock().now()
-        record = None if message is None else encode(message, f"{key}/{at.isoformat()}", at)
-        await producer.send_and_wait(
-            settings.prefixed(topic),
-            key=key.encode(),
-            value=None if record is None else record.value,
-            headers=[] if record is None else record.headers,
-            partition=partition_of(key.encode(), settings.partitions),
+        name = settings.prefixed(topic)
+        where = partition_of(record.key or b"", settings.partitions)
+        sent = await producer.send_and_wait(
+            name, key=record.key, value=record.value, headers=record.headers, partition=where
         )
-        return await _answer(log, key, answers, timeout_seconds)
+        return await _answer(log, f"{name}/{sent.partition}/{sent.offset}", answers, timeout_seconds)
     finally:
         await stop_client(producer)
         await log.stop()
 
 
-async def _answer(log: Reader, key: str, answers: Callable[[Message], Answer | None], timeout_seconds: float) -> Answer:
+async def _answer(
+    log: Reader, request: str, answers: Callable[[Message], Answer | None], timeout_seconds: float
+) -> Answer:
+    """The answer to a request, which a refusal names by its place: topic/partition/offset."""
     deadline = time.monotonic() + timeout_seconds
     while time.monotonic() < deadline:
         for message in await log.poll(100):
-            if isinstance(message, Refused) and message.subject == key:
+            if isinstance(message, Refused) and message.id == request:
                 raise WasRefused("refused, nothing has changed:\n" + "\n".join(message.problems))
             answer = answers(message)
             if answer is not None:
@@ -142,11 +194,6 @@ async def _answer(log: Reader, key: str, answers: Callable[[Message], Answer | N
 def registration_of(experiment: Experiment) -> Callable[[Message], Registered | None]:
     """Recognises the answer to a submission."""
     return lambda m: m if isinstance(m, Registered) and m.experiment.name == experiment.name else None
-
-
-def stop_of(request: StopExperiment) -> Callable[[Message], Stopped | None]:
-    """Recognises the answer to a stop."""
-    return lambda m: m if isinstance(m, Stopped) and m.experiment == request.experiment else None
 
 
 def change_of(request: LifecycleRequest) -> Callable[[Message], LifecycleChanged | None]:

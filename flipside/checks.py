@@ -1,13 +1,16 @@
 """The promises, checked from outside: the log against the definition, the blackouts and what was shown."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
+from controller.control import Entered
 from controller.designs import design_of
 from controller.events import Assignment, Blackout, Registered
-from controller.experiment import design_hash
-from controller.periods import day_start
+from controller.experiment import Experiment, design_hash
+from controller.parameters import Triggered
+from controller.periods import day_start, period
+from controller.verify import RELEASE_BLOCK
 from controller.wire import market_of
 
 
@@ -44,7 +47,10 @@ def first_of_each(log: Iterable[Assignment]) -> tuple[list[Assignment], int, lis
 
 
 def check(
-    registered: Registered, log: Iterable[Assignment], blackouts: Iterable[Blackout]
+    registered: Registered,
+    log: Iterable[Assignment],
+    blackouts: Iterable[Blackout],
+    entered: Sequence[Entered] = (),
 ) -> tuple[Census, list[Violation]]:
     """Every promise that the log alone can break."""
     experiment = registered.experiment
@@ -54,36 +60,56 @@ def check(
     zones, windows = experiment.time_zones(), list(blackouts)
     design, drawn = design_of(experiment), dict[int, Mapping[str, int]]()
     control = experiment.control.name
+    by_cluster: dict[str, list[Entered]] = {}
+    for entry in entered:
+        by_cluster.setdefault(entry.cluster, []).append(entry)
     flips = blocked = 0
     last: dict[str, Assignment] = {}
     for record in sorted(decisions, key=lambda r: (r.epoch, r.sequence)):
         where = f"{record.id} (effective {record.effective_at})"
-        if record.effective_at != day_start(record.day, zones[market_of(record.unit)]):
+        mine = by_cluster.get(record.cluster, ())
+        begins = any(e.starts_at == record.effective_at for e in mine)
+        urgent = _urgent(record, control)
+        if not (urgent or begins) and record.effective_at != day_start(record.day, zones[market_of(record.unit)]):
             violations.append(Violation("boundary", f"{where} is not the first instant of its local day"))
-        if record.decided_at >= record.effective_at:
+        if record.decided_at > record.effective_at or (not urgent and record.decided_at == record.effective_at):
             violations.append(Violation("ahead", f"{where} was decided at {record.decided_at}, not before"))
         block = design.block_on(experiment, record.day)
-        if block is not None:
+        if block is not None and record.block != RELEASE_BLOCK:
             if block.index not in drawn:
                 drawn[block.index] = design.arms(experiment, block)
             arms = drawn[block.index]
             planned = experiment.arms[arms[record.cluster]].name
+            if isinstance(experiment.design, Triggered):
+                planned = next((e.arm for e in mine if _runs(e, record)), control)
             if record.planned_arm != planned:
                 violations.append(Violation("determinism", f"{where} planned {record.planned_arm}, the draw {planned}"))
+        elif record.planned_arm != control:
+            violations.append(Violation("determinism", f"{where} planned {record.planned_arm} where nothing is drawn"))
         previous = last.get(record.unit)
         unbroken = previous is not None and (previous.expires_at is None or previous.expires_at >= record.effective_at)
         before = previous.arm if previous is not None and unbroken else control
-        # A lease over a block of days is renewed on each of them; what must not overlap is another arm.
-        if previous is not None and previous.arm != record.arm and _runs_into(previous, record):
+        # A lease over a block of days is renewed on each of them; what must not overlap is another arm. What is urgent
+        # takes the place of what was decided for its day and for later ones.
+        if not urgent and previous is not None and previous.arm != record.arm and _runs_into(previous, record):
             violations.append(Violation("one price", f"{where} overlaps {previous.id}"))
         if record.arm != before:
             flips += 1
-            if _covered(windows, record):
+            if not urgent and _covered(windows, record):
                 violations.append(Violation("blackout", f"{where} changed {before} to {record.arm} in a blackout"))
         if record.arm != record.planned_arm:
             blocked += 1
         last[record.unit] = record
     return Census(flips, blocked, len(decisions), repeated), violations
+
+
+def _runs(entry: Entered, record: Assignment) -> bool:
+    return entry.starts_at <= record.effective_at and entry.first_day <= record.day < entry.end_day
+
+
+def _urgent(record: Assignment, control: str) -> bool:
+    """Control at once, which waits for no boundary and no end of a blackout: it says who asked for it, and why."""
+    return record.reason.code == "released" and record.arm == control and bool(record.reason.detail)
 
 
 def _runs_into(previous: Assignment, record: Assignment) -> bool:
@@ -105,11 +131,19 @@ def _covered(windows: Iterable[Blackout], record: Assignment) -> bool:
     return False
 
 
-def check_shown(log: Iterable[Assignment], shown: Mapping[tuple[str, date], str], control: str) -> list[Violation]:
-    """What a pricing system showed on each day against what the log says."""
-    decided = {(record.unit, record.day): record.arm for record in log}
-    return [
-        Violation("one price", f"{unit} showed {arm} on {day}, the log says {decided.get((unit, day), control)}")
-        for (unit, day), arm in shown.items()
-        if decided.get((unit, day), control) != arm
-    ]
+def check_shown(
+    log: Iterable[Assignment], shown: Mapping[tuple[str, date], str], experiment: Experiment
+) -> list[Violation]:
+    """What a pricing system showed in the middle of each day against what the log says."""
+    zones, records = experiment.time_zones(), dict[tuple[str, date], list[Assignment]]()
+    for record in log:
+        records.setdefault((record.unit, record.day), []).append(record)
+    found = []
+    for (unit, day), arm in shown.items():
+        span = period(day, zones[market_of(unit)])
+        middle = span.start + (span.end - span.start) / 2
+        held = [record for record in records.get((unit, day), ()) if record.effective_at <= middle]
+        said = max(held, key=lambda r: (r.epoch, r.sequence)).arm if held else experiment.control.name
+        if said != arm:
+            found.append(Violation("one price", f"{unit} showed {arm} on {day}, the log says {said}"))
+    return found

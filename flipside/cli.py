@@ -7,16 +7,22 @@ import typer
 
 from controller.errors import CannotReach, CannotStart, FlipsideError, InvalidExperiment, InvalidSettings
 from flipside.commands import (
+    advise,
     bakeoff,
     blackout,
     config,
+    dead_letters,
     demo,
     design,
     estimate,
+    estimates,
     experiment,
+    export,
     life,
     power,
+    rebuild,
     replay,
+    report,
     topics,
     verify,
     worker,
@@ -44,10 +50,15 @@ app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
 app.command("design")(design.design)
 app.command("verify")(verify.verify)
+app.command("rebuild")(rebuild.rebuild)
 app.command("worker")(worker.worker)
 app.command("analysis")(worker.analysis)
 app.command("config")(config.config)
 app.command("power")(power.power)
+app.command("estimates")(estimates.estimates)
+app.command("report")(report.report)
+app.command("export")(export.export)
+app.command("advise")(advise.advise)
 app.command("estimate")(estimate.estimate)
 app.command("bakeoff")(bakeoff.bakeoff)
 GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
@@ -58,6 +69,7 @@ GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
         {**experiment.VERBS, **life.VERBS},
     ),
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
+    ("dead-letters", "What was rejected: look at it, and send it again.", dead_letters.VERBS),
 )
 for group, help_text, verbs in GROUPS:
     sub = typer.Typer(no_args_is_help=True, help=help_text, rich_markup_mode=None)

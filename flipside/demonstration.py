@@ -20,6 +20,8 @@ from flipside.replaying import ReplayOptions, parts
 from streams.app import run_worker
 from streams.kafka import connection
 
+#: each is taken over in turn, and a newcomer waits for the last
+SHARDS = 2
 STORES, PRODUCTS = 20, 6
 #: these may not change prices for two days in the middle
 BLACKOUT_STORES = ("store-3", "store-7", "store-12")
@@ -43,7 +45,7 @@ async def run_demo(
     history = made_up_history(STORES, PRODUCTS, options.days, np.random.default_rng(options.seed))
     experiment = default_experiment(history, "demo", str(options.seed))
     async with AsyncExitStack() as stack:
-        settings = stack.enter_context(parts(ReplayOptions(options.effect, str(options.seed))))
+        settings = stack.enter_context(parts(ReplayOptions(options.effect, str(options.seed)), SHARDS))
         stop = asyncio.Event()
         submitted, opened = asyncio.Event(), asyncio.Event()
 

@@ -145,7 +145,13 @@ def _staggered(definition: Experiment, weeks: int) -> int:
 
 
 def _triggered(definition: Experiment, weeks: int) -> int:
-    raise DoesNotFit("design.kind triggered: a history of weeks does not tell when within a day a rival moved")
+    design = definition.design
+    assert isinstance(design, Triggered)
+    for name in ("treatment_days", "enrolment_days", "cool_down_days", "quiet_days"):
+        value = getattr(design, name)
+        if value is not None and value > weeks:
+            raise DoesNotFit(f"design.{name} {value}, but {weeks} weeks are left; replay more, or shorten it")
+    return weeks
 
 
 #: design -> (definition, weeks after the pre-period) -> local days that it runs

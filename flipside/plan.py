@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 from controller.blackout import binding
@@ -17,9 +17,11 @@ from controller.calendar import (
     risk_report,
     weekday_table,
 )
+from controller.designs import design_of
 from controller.errors import FlipsideError, InvalidExperiment
 from controller.events import Blackout, CatalogEntry
 from controller.experiment import Experiment, Market, design_hash
+from controller.parameters import StaggeredRollout
 from controller.periods import day_start
 from controller.propensity import propensity
 from controller.randomisation import Search, search
@@ -51,6 +53,8 @@ class Plan:
     #: None: exact
     propensity_draws: int | None
     distances: tuple[float, ...]
+    #: first day of a block -> chance of each arm from then on, where the design changes it as it goes; exact
+    steps: tuple[tuple[date, tuple[float, ...]], ...] = ()
 
 
 def checked(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:
@@ -89,7 +93,15 @@ def plan_of(experiment: Experiment, blackouts: Sequence[Blackout], draws: int, *
         propensity=tuple((min(values), max(values)) for values in by_arm),
         propensity_draws=chances.draws,
         distances=distances(experiment, layout),
+        steps=_steps(experiment, layout),
     )
+
+
+def _steps(experiment: Experiment, layout: Calendar) -> tuple[tuple[date, tuple[float, ...]], ...]:
+    if not isinstance(experiment.design, StaggeredRollout):
+        return ()
+    design, blocks = design_of(experiment), {block.index: block for block in layout.blocks}
+    return tuple((block.first, tuple(design.propensities(experiment, block))) for block in blocks.values())
 
 
 def points_of(
@@ -141,6 +153,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
         "propensity": {
             "draws": plan.propensity_draws,
             "range": dict(zip(names, plan.propensity, strict=True)),
+            "from": {str(day): dict(zip(names, chances, strict=True)) for day, chances in plan.steps},
         },
         "risk": None
         if plan.risk is None

@@ -4,10 +4,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
-from controller.events import Assignment, Blackout, Estimate, Registered, UnitDay
+from controller.control import Entered, TriggerIgnored
+from controller.events import OBSERVATIONAL, Assignment, Blackout, CompetitorPrice, Estimate, Registered, UnitDay
 from controller.experiment import Experiment
 from controller.wire import Message
 from flipside.checks import Violation, check, check_shown
+from flipside.entry_checks import check_entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +50,50 @@ class Result:
     #: why there is no estimate, if there is none
     reason_absent: str | None = None
     first_assignment_seconds: float | None = None
+    #: rules that fired on a rival's price, and clusters that entered because of it
+    triggers: int = 0
+    entries: int = 0
     broken_promises: tuple[Violation, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     log: tuple[Assignment, ...] = field(default=(), repr=False)
+    #: all that the system said: what an export is made of
+    messages: tuple[Message, ...] = field(default=(), repr=False)
 
 
 def of_units_sold(messages: Iterable[Message], experiment: Experiment) -> list[Estimate]:
-    """Estimates of the first treated arm's effect on units sold, in the order of their days."""
+    """Design-based estimates of the first treated arm's effect on units sold, in the order of their days."""
     arm = experiment.arms[1].name
     units = [m for m in messages if isinstance(m, Estimate) and (m.metric, m.arm) == ("units", arm)]
-    return sorted((m for m in units if m.through is not None), key=lambda e: (e.through or date.min, e.revision))
+    drawn = [m for m in units if m.through is not None and m.estimator != OBSERVATIONAL]
+    return sorted(drawn, key=lambda e: (e.through or date.min, e.revision))
 
 
 def judged(
     registered: Registered,
     *,
-    log: Iterable[Message],
-    panel: Iterable[Message],
+    log: Sequence[Message],
+    panel: Sequence[Message],
     estimates: Sequence[Message],
     shown: Mapping[tuple[str, date], str],
     blackouts: Iterable[Blackout],
+    rivals: Sequence[CompetitorPrice],
+    listed: Mapping[str, int],
     truth: float,
     events_in: int,
     dead_lettered: int,
     seconds: float,
     first_assignment_seconds: float | None,
+    findings: Iterable[Message] = (),
 ) -> Result:
     """Hold what the topics say against the promises and the truth. Pure."""
     experiment = registered.experiment
-    assignments = tuple(m for m in log if isinstance(m, Assignment) and m.experiment == experiment.name)
-    census, violations = check(registered, assignments, blackouts)
-    violations += check_shown(assignments, shown, experiment.control.name)
+    messages = list(log)
+    assignments = tuple(m for m in messages if isinstance(m, Assignment) and m.experiment == experiment.name)
+    entered = [m for m in messages if isinstance(m, Entered) and m.experiment == experiment.name]
+    ignored = [m for m in messages if isinstance(m, TriggerIgnored) and m.experiment == experiment.name]
+    census, violations = check(registered, assignments, blackouts, entered)
+    violations += check_entries(experiment, entered, ignored, rivals, listed)
+    violations += check_shown(assignments, shown, experiment)
     rows: dict[tuple[str, date], UnitDay] = {}
     for message in panel:
         if isinstance(message, UnitDay):
@@ -106,7 +121,10 @@ def judged(
         seconds=seconds,
         reason_absent=final.reason_absent,
         first_assignment_seconds=first_assignment_seconds,
+        triggers=len({m.trigger for m in entered} | {m.trigger for m in ignored}),
+        entries=len({m.trigger for m in entered}),
         broken_promises=tuple(violations),
         estimates=tuple(m for m in estimates if isinstance(m, Estimate)),
         log=assignments,
+        messages=(*log, *panel, *estimates, *findings),
     )

@@ -37,6 +37,11 @@ class Reader:
         await self._consumer.start()
         self._consumer.assign(self._partitions)
 
+    async def missing(self) -> list[str]:
+        """Of the topics that are to be read, those that the brokers do not have."""
+        there = await self._consumer.topics()
+        return sorted({partition.topic for partition in self._partitions} - set(there))
+
     async def stop(self) -> None:
         await stop_client(self._consumer)
 

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from flipside.cli import EXIT_CODES, app
+from flipside.commands.verify import DIFFERS
 from flipside.schemas import ROOT
 from streams.settings import Settings
 
@@ -19,11 +20,12 @@ BEGINS, ENDS = "<!-- reference: written by make reference -->", "<!-- end of ref
 #: exit codes that no error of ours stands for
 OTHER_CODES = (
     (0, "done; of `demo` and `replay`: every promise held; of `worker` and `analysis`: stopped when asked to"),
+    (DIFFERS, "of `verify`: the log differs from what the published definition leads to; each difference is listed"),
     (2, "wrong usage; of `demo` and `replay`: a promise was broken; of `estimate` and `bakeoff`: no estimate"),
 )
 #: what an operator has to do about each error
 MEANINGS = {
-    "InvalidExperiment": "a definition breaks a rule; every broken rule is named, nothing has changed",
+    "InvalidExperiment": "a definition or a blackout breaks a rule; every broken rule is named, nothing has changed",
     "InvalidSettings": "settings are invalid, or the brokers refuse them",
     "CannotReach": "Kafka or Redis does not answer, or Redis cannot keep what it is told",
     "CannotStart": "a process or server that the command starts itself did not come up, or has ended",

@@ -15,6 +15,7 @@ from functools import partial
 from aiokafka import AIOKafkaProducer
 
 from controller.codec import Record, encode
+from controller.control import Entered, TriggerIgnored
 from controller.errors import FlipsideError
 from controller.events import (
     Assignment,
@@ -37,14 +38,17 @@ from controller.topics import (
     DEAD_LETTER,
     DEFINITION,
     ESTIMATE,
+    HEALTH,
     MAX_RECORD_BYTES,
     PANEL,
     SALE,
+    SEQUENCE,
     TICK,
 )
 from flipside.history import CURRENCY, TIME_ZONE, History
 from flipside.played import Progress, Result, judged, of_units_sold
 from flipside.reader import Reader
+from flipside.rivals import Rivals, rivals_of
 from flipside.shop import Shop, plain
 from flipside_client import Assignments
 from streams.kafka import connection, stop_client
@@ -57,6 +61,8 @@ TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLI
 PATIENCE_SECONDS = 60.0
 POLL_SECONDS = 0.01
 ONE_DAY = timedelta(days=1)
+#: how long after midnight somebody looks at rivals' prices
+RIVALS_SEEN = timedelta(hours=6)
 #: periods that may be open at once: the shop waits for the system as a real day would
 PERIODS_AHEAD = 4
 
@@ -116,6 +122,7 @@ class Replayer:
         self._estimates = Reader(settings, [ESTIMATE])
         self._panel = Reader(settings, [PANEL])
         self._dead = Reader(settings, [DEAD_LETTER])
+        self._findings = Reader(settings, [SEQUENCE, HEALTH])
         self._shown: list[Estimate] = []
         #: unit -> its assignment for the day that is played
         self._today: dict[str, Assignment] = {}
@@ -123,18 +130,23 @@ class Replayer:
         self.markets: tuple[Market, ...] = ()
         #: market -> last closed day
         self._closed: dict[str, date] = {}
+        self._rivals: Rivals | None = None
+        #: triggers that were answered
+        self._answered: set[str] = set()
         self._started = time.monotonic()
         self.first_assignment_seconds: float | None = None
 
     async def run(self) -> Result:
         """The whole replay; raises ReplayFailed or InvalidExperiment."""
         async with AsyncExitStack() as stack:
-            for reader in (self._log, self._estimates, self._panel, self._dead):
+            for reader in (self._log, self._estimates, self._panel, self._dead, self._findings):
                 await reader.start()
                 stack.push_async_callback(reader.stop)
             registered = await self._open()
             self.markets = registered.experiment.markets
-            shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed)
+            self._rivals = rivals_of(registered.experiment, self.plan.history, self.plan.seed)
+            apart = self._rivals is not None
+            shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed, apart)
             for number, sold in enumerate(self.plan.history.periods):
                 await self._period(registered, shop, number, sold)
             return await self._finish(registered, shop)
@@ -216,11 +228,44 @@ class Replayer:
 
         if running:
             await self._until(f"the assignments of {day}", informed)
+        if self._rivals is not None:
+            await self._rivals_move(self._rivals, shop, number, local.start)
         traded = shop.trade(number, local.start, local.end, plan.history.periods[number])
         await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
         self.events_in += len(traded["sale"])
         await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
         await self._report(number, day, len(traded["applied"]))
+
+    async def _rivals_move(self, rivals: Rivals, shop: Shop, number: int, start: datetime) -> None:
+        """Rivals' prices of a day, wave by wave; returns once every trigger is answered and what begins today has."""
+        experiment = rivals.experiment
+        day, at = experiment.start + timedelta(days=number - self.plan.before), start + RIVALS_SEEN
+        for wave in rivals.move(number, at):
+            await self.send(COMPETITOR_PRICE, [plain(price) for price in wave.prices])
+
+            async def answered(wanted: frozenset[str] = wave.triggers) -> bool:
+                await self._hear(day)
+                return wanted <= self._answered
+
+            await self._until(f"the answers to {len(wave.triggers)} triggers of {day}", answered)
+        beginning = {
+            m.cluster: m
+            for m in self._log.messages
+            if isinstance(m, Entered) and m.first_day == day and m.starts_at > start
+        }
+        if not beginning:
+            return
+        await self.tick(at)
+
+        async def begun() -> bool:
+            await self._hear(day)
+            return all(
+                shop.assignments.arm(unit, beginning[cluster].starts_at) == beginning[cluster].arm
+                for unit, cluster in rivals.clusters.items()
+                if cluster in beginning
+            )
+
+        await self._until(f"{len(beginning)} entries to begin on {day}", begun)
 
     async def _closed_up_to(self, number: int, day: date) -> bool:
         """Whether every market has closed the period that lies PERIODS_AHEAD back."""
@@ -234,7 +279,9 @@ class Replayer:
 
     async def _hear(self, day: date) -> None:
         """Take in what the log says about a day."""
-        self._today.update({m.unit: m for m in await self._log.poll(1) if isinstance(m, Assignment) and m.day == day})
+        new = await self._log.poll(1)
+        self._today.update({m.unit: m for m in new if isinstance(m, Assignment) and m.day == day})
+        self._answered.update(m.trigger for m in new if isinstance(m, Entered | TriggerIgnored))
 
     async def _report(self, number: int, day: date, flips: int) -> None:
         await self._hear(day)
@@ -281,7 +328,7 @@ class Replayer:
 
         await self._until("the release of all units to control", released)
         await self._until(f"the estimates through {last.day}", estimated)
-        for reader in (self._log, self._panel, self._dead, self._estimates):
+        for reader in (self._log, self._panel, self._dead, self._estimates, self._findings):
             await reader.drain()
         return self._result(registered, shop)
 
@@ -294,11 +341,14 @@ class Replayer:
             estimates=self._estimates.messages,
             shown={(unit, start + (number - before) * ONE_DAY): arm for (unit, number), arm in shop.observed.items()},
             blackouts=self.plan.blackouts,
+            rivals=[] if self._rivals is None else self._rivals.seen,
+            listed={entry.unit: entry.list_price_minor for entry in self.plan.history.catalog},
             truth=self.plan.effect,
             events_in=self.events_in,
             dead_lettered=len(self._dead.others),
             seconds=round(time.monotonic() - self._started, 3),
             first_assignment_seconds=self.first_assignment_seconds,
+            findings=self._findings.messages,
         )
 
 

@@ -51,34 +51,25 @@ class Processes:
 
 
 @contextmanager
-def parts(options: ReplayOptions) -> Iterator[Settings]:
+def parts(options: ReplayOptions, partitions: int = PARTITIONS) -> Iterator[Settings]:
     """Settings of a namespace of its own, on given or embedded servers."""
     namespace = options.namespace or f"replay-{uuid.uuid4().hex[:10]}"
     with ExitStack() as stack:
         kafka = options.kafka or stack.enter_context(
-            embedded_broker({f"{namespace}.{topic}": PARTITIONS for topic in TOPICS})
+            embedded_broker({f"{namespace}.{topic}": partitions for topic in TOPICS})
         )
         redis = options.redis or stack.enter_context(embedded_redis())
         yield Settings.model_validate(
-            {"kafka": kafka, "redis": redis, "namespace": namespace, "partitions": PARTITIONS, "clock": "ticks"}
+            {"kafka": kafka, "redis": redis, "namespace": namespace, "partitions": partitions, "clock": "ticks"}
         )
 
 
 @asynccontextmanager
 async def processes(settings: Settings) -> AsyncIterator[Processes]:
     """A worker and an analysis process with these settings, stopped at the end."""
-    environment = {
-        "FLIPSIDE_KAFKA": settings.kafka,
-        "FLIPSIDE_REDIS": settings.redis.get_secret_value(),
-        "FLIPSIDE_NAMESPACE": settings.namespace,
-        "FLIPSIDE_PARTITIONS": str(settings.partitions),
-        "FLIPSIDE_CLOCK": settings.clock,
-        "FLIPSIDE_LATENESS_SECONDS": str(settings.lateness_seconds),
-        "FLIPSIDE_SESSION_TIMEOUT_MS": str(settings.session_timeout_ms),
-    }
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="flipside-replay-")))
-        children = {name: Child(name, [name], environment, folder) for name in ("worker", "analysis")}
+        children = {name: Child(name, [name], settings.environment(), folder) for name in ("worker", "analysis")}
         for child in children.values():
             await child.start()
             stack.push_async_callback(child.stop)

@@ -11,7 +11,18 @@ from typing import Any
 import yaml
 
 from controller.codec import TYPES
-from controller.control import Kill, LifecycleChanged, LifecycleRequest
+from controller.control import (
+    CatalogActed,
+    Entered,
+    GuardrailBreached,
+    Kill,
+    LifecycleChanged,
+    LifecycleRequest,
+    LimitKept,
+    SeedRevealed,
+    TriggerFired,
+    TriggerIgnored,
+)
 from controller.events import (
     SOURCE,
     Applied,
@@ -26,6 +37,7 @@ from controller.events import (
     Refused,
     Registered,
     Sale,
+    SaleCorrection,
     StopExperiment,
     Stopped,
     Tick,
@@ -34,6 +46,7 @@ from controller.events import (
     Withheld,
 )
 from controller.experiment import Experiment
+from controller.findings import Health, RunningSequence
 from controller.topics import (
     APPLIED,
     ASSIGNMENT,
@@ -49,6 +62,8 @@ from controller.topics import (
     HEALTH,
     PANEL,
     SALE,
+    SALE_CORRECTION,
+    SEQUENCE,
     TICK,
     TOPICS,
     TRIGGER,
@@ -79,13 +94,21 @@ MESSAGES: dict[str, tuple[type[Message], ...]] = {
         Stopped,
         LifecycleChanged,
         Kill,
+        Entered,
+        TriggerIgnored,
+        LimitKept,
+        CatalogActed,
+        SeedRevealed,
+        GuardrailBreached,
     ),
     APPLIED: (Applied,),
     PANEL: (UnitDay, PeriodClosed),
     TICK: (Tick, Ownership),
-    TRIGGER: (),  # no rule fires yet
+    TRIGGER: (TriggerFired,),
     ESTIMATE: (Estimate,),
-    HEALTH: (),  # no check is published yet
+    SEQUENCE: (RunningSequence,),
+    SALE_CORRECTION: (SaleCorrection,),
+    HEALTH: (Health,),
     DEAD_LETTER: (),  # any bytes
 }
 #: what others write: their schemas say what is accepted; those of the rest say what is written
@@ -203,7 +226,8 @@ def _channel_name(topic: Topic) -> str:
 
 def _channel(topic: Topic) -> dict[str, Any]:
     configuration: dict[str, Any] = {
-        name: [value] if name == "cleanup.policy" else int(value) for name, value in topic.config.items()
+        name: [value] if name == "cleanup.policy" else int(value) if value.lstrip("-").isdigit() else value
+        for name, value in topic.config.items()
     }
     return {
         "address": topic.name,

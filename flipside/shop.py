@@ -33,6 +33,8 @@ class Shop:
     experiment: Experiment
     effect: float
     seed: str
+    #: rivals have prices of their own, which are not told with the sales
+    rivals_apart: bool = False
     #: the arm that each unit showed last: a change is told on the applied topic
     shown: dict[str, str] = field(default_factory=dict)
     #: (unit, period) -> the arm under which the period's sales were made
@@ -80,7 +82,7 @@ class Shop:
                     currency=CURRENCY,
                 )
             )
-            if row.rival is not None:
+            if row.rival is not None and not self.rivals_apart:
                 rivals.append(
                     CompetitorPrice(
                         id=f"rival/{period}/{row.unit}",

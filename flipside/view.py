@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -36,6 +38,16 @@ def progress_bar(total: int, what: str) -> Iterator[Callable[[Step], None]]:
             bar.update(task, completed=step.period, note=f"{step.events:,} sales; {estimate_text(step)}")
 
         yield advance
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int], None]]:
+    """A count on standard error that grows with what is read; for work whose length nobody knows."""
+    console = Console(stderr=True)
+    columns = (TextColumn("reading"), TextColumn("{task.completed:,.0f} " + what), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda count: bar.advance(task, count)
 
 
 def estimate_text(step: Step) -> str:
@@ -101,14 +113,21 @@ def say_first_assignment(seconds: float) -> None:
     print(f"a pricing system holds its first assignment, {seconds:.1f} s after the market opened", flush=True)
 
 
-def print_json(result: Result) -> None:
-    """One object, as the last line."""
-    shown = {
+def print_json(result: Result, report: Path | None = None) -> None:
+    """One object, as the last line; with the path of its report, where one was written."""
+    shown: dict[str, object] = {
         field.name: getattr(result, field.name)
         for field in dataclasses.fields(result)
-        if field.name not in ("estimates", "log", "broken_promises")
+        if field.name not in ("estimates", "log", "messages", "broken_promises")
     }
     shown["broken_promises"] = [dataclasses.asdict(violation) for violation in result.broken_promises]
+    if report is not None:
+        shown["report"] = str(report)
+    print(json.dumps(shown))
+
+
+def print_object(shown: Mapping[str, Any]) -> None:
+    """One object, as the last line."""
     print(json.dumps(shown))
 
 
@@ -126,6 +145,8 @@ def summary(result: Result) -> None:
     table.add_row("unit-days used", f"{result.cells:,}")
     table.add_row("sales sent / counted", f"{result.events_in:,} / {result.events_counted:,}")
     table.add_row("dead letters, revisions", f"{result.dead_lettered}, {result.revisions}")
+    if result.triggers:
+        table.add_row("rivals' moves, entries", f"{result.triggers:,}, {result.entries:,}")
     table.add_row("arms changed, kept by blackouts", f"{result.flips:,}, {result.flips_blocked:,}")
     table.add_row("broken promises", str(result.violations))
     table.add_row("design hash", result.design_hash)

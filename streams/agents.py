@@ -12,24 +12,28 @@ from typing import Any
 
 import faust
 
+from controller.announcement import announce, parse_blackout
 from controller.codec import TYPES, ce_type, encode, read
-from controller.control import Action, Kill, LifecycleRequest, State
-from controller.errors import FlipsideError, InvalidExperiment, UnreadableMessage
-from controller.events import Blackout, BlackoutSet, Refused, Registered, StopExperiment, Stopped, Tick
-from controller.experiment import Experiment, design_hash
-from controller.lifecycle import AT_ONCE, apply, revised
+from controller.control import Action, Kill, LifecycleRequest, SeedRevealed, State
+from controller.errors import CannotReach, FlipsideError, InvalidExperiment
+from controller.events import BlackoutSet, Refused, Registered, StopExperiment, Stopped, Tick
+from controller.experiment import Experiment, design_hash, withheld
+from controller.lifecycle import AT_ONCE, OVER, Lifecycle, apply, revised
 from controller.registration import register
+from controller.schedule import MarketPlan
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, TICK
 from controller.wire import Message, sha256_hex
 from streams.catalog import Catalog
 from streams.dead_letters import Rejected
-from streams.orders import life
+from streams.orders import holding, life
 from streams.parts import Parts
-from streams.store import Registration
+from streams.store import Registration, plan_key
 
 LONGEST_PAUSE_SECONDS = 5.0
-#: what ends an experiment: others may have its units from then on
-OVER: frozenset[State] = frozenset({"stopping", "stopped", "archived"})
+#: between looks whether the store is whole
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.01, 0.05
+#: after that no arm is drawn any more, and none is under way
+OVER_FOR_GOOD: frozenset[State] = frozenset({"stopped", "archived"})
 ENDS: frozenset[Action] = frozenset({"stop", "revert", "kill"})
 
 
@@ -73,7 +77,8 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
         others = [r.experiment for r in held.values() if life(r, now).state not in OVER]
         resolved = register(experiment, catalog.entries, others, now)
         if known is not None:
-            revised(life(known, now), resolved)
+            over = life(known, now)
+            revised(over, resolved, await _holding(parts, over))
         listed = {unit: catalog.entries[unit] for unit in resolved.units}
         known = Registration(
             resolved,
@@ -82,14 +87,28 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
         )
     # Heard twice, or after a crash half way: the same writes again.
     await parts.store.put_registration(known)
+    secret = known.experiment.seed_disclosure == "committed" and life(known, now).state not in OVER_FOR_GOOD
     message = Registered(
         id=f"{experiment.name}.{experiment.version}/registered",
-        experiment=known.experiment,
+        # Whoever reads the log must not be able to draw tomorrow's arms: only the hash of a committed seed is told.
+        experiment=withheld(known.experiment) if secret else known.experiment,
         design_hash=known.design_hash,
         registered_at=now,
+        listed=dict(known.listed),
     )
     await _tell(parts, message, message.id)
     parts.log.info("registered", experiment=experiment.name, design_hash=known.design_hash)
+
+
+async def _holding(parts: Parts, over: Lifecycle) -> list[str]:
+    """Markets in which an experiment that is over has not let all units go, or not said what it missed."""
+    found, experiment = [], over.experiment
+    for market in experiment.units_by_market():
+        plans = await parts.store.plans(parts.shard_of(market))
+        plan = plans.get(plan_key(experiment.name, experiment.version, market), MarketPlan())
+        if holding(over, plan):
+            found.append(market)
+    return found
 
 
 async def _stop(parts: Parts, name: str, reason: str) -> None:
@@ -107,7 +126,10 @@ async def _stop(parts: Parts, name: str, reason: str) -> None:
 
 
 async def _change(parts: Parts, request: LifecycleRequest) -> None:
-    """Make a move in an experiment's life, or refuse it and change nothing."""
+    """Make a move in an experiment's life, or refuse it and change nothing.
+
+    A move of the clock is not taken at its word: it only makes us look at the time.
+    """
     now, name = parts.clock.now(), request.experiment
     _, held = await parts.store.registrations(0)
     known = held.get(name)
@@ -115,7 +137,8 @@ async def _change(parts: Parts, request: LifecycleRequest) -> None:
         raise FlipsideError(
             f"{name} is not registered: there is nothing to {request.action}; `flipside experiment list` names all"
         )
-    lived = apply(life(known, now), request, now)
+    by_time = request.role == "clock"
+    lived = life(known, max(now, request.requested_at)) if by_time else apply(life(known, now), request, now)
     await parts.store.put_registration(replace(known, state=lived.state, frozen=lived.frozen, history=lived.history))
     # Heard twice, or after a crash half way: the same words again, those of the clock before them included.
     written = {change.id for change in known.history} - {request.id}
@@ -129,9 +152,25 @@ async def _change(parts: Parts, request: LifecycleRequest) -> None:
                 stopped_at=change.changed_at,
             )  # fmt: skip
             await _tell(parts, message, message.id)
+    if lived.state in OVER_FOR_GOOD:
+        await _reveal(parts, known.experiment, lived)
     if request.action in AT_ONCE:
         await _hurry(parts)
     parts.log.info("life changed", experiment=name, action=request.action, state=lived.state, who=request.who)
+
+
+async def _reveal(parts: Parts, experiment: Experiment, lived: Lifecycle) -> None:
+    """Tell the committed seed of an experiment that is over: now anyone can check its arms."""
+    if experiment.seed_disclosure == "committed":
+        revealed = SeedRevealed(
+            id=f"{experiment.name}.{experiment.version}/seed",
+            experiment=experiment.name,
+            experiment_version=experiment.version,
+            design_hash=design_hash(experiment),
+            seed=experiment.seed,
+            revealed_at=next(c.changed_at for c in lived.history if c.to_state in OVER_FOR_GOOD),
+        )
+        await _tell(parts, revealed, revealed.id)
 
 
 async def _kill(parts: Parts, kill: Kill) -> None:
@@ -162,11 +201,10 @@ async def on_blackout(parts: Parts, catalog: Catalog, heard: Heard) -> None:
         await parts.store.remove_blackout(name)
         message = BlackoutSet(id=f"{name}/removed/{heard.offset}", blackout=name, removed=True, recorded_at=now)
     else:
-        blackout = read(Blackout, heard.value)
-        if blackout.ends_at <= blackout.starts_at:
-            raise UnreadableMessage(
-                f"blackout {blackout.id} ends at {blackout.ends_at}, not after its start {blackout.starts_at}"
-            )
+        await catalog.catch_up()
+        _, held = await parts.store.registrations(0)
+        experiments = [registration.experiment for registration in held.values()]
+        blackout = announce(parse_blackout(heard.value), catalog.entries, experiments, now)
         await parts.store.put_blackout(blackout)
         identity = f"{blackout.id}/{sha256_hex(heard.value)[:16]}"
         message = BlackoutSet(id=identity, blackout=blackout.id, removed=False, recorded_at=now)
@@ -176,6 +214,16 @@ async def on_blackout(parts: Parts, catalog: Catalog, heard: Heard) -> None:
 
 async def _tell(parts: Parts, message: Message, identity: str) -> None:
     await parts.publish(ASSIGNMENT_LOG, [encode(message, identity, parts.clock.now())])
+
+
+async def _until_whole(parts: Parts) -> None:
+    """Nobody is told that an experiment is unknown while the store that knows them is new, or being rebuilt."""
+    pause = FIRST_LOOK_SECONDS
+    while not await parts.store.restoring.log_positions(0):
+        if pause == FIRST_LOOK_SECONDS:
+            parts.log.info("waiting", part="the owner of the first shard", why="it folds the log into the store first")
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
 
 async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...]) -> None:
@@ -197,15 +245,22 @@ async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler)
     while True:
         try:
             try:
+                await _until_whole(parts)
                 await handler(parts, catalog, heard)
+            except CannotReach:
+                raise
             except InvalidExperiment as error:
                 await _refuse(parts, heard, tuple(str(problem) for problem in error.problems))
             except FlipsideError as error:
                 await _refuse(parts, heard, (str(error),))
         except asyncio.CancelledError:
             raise
-        except Exception:  # a part is away: the event waits, because raising would acknowledge it
-            parts.log.exception("tried again", topic=heard.topic, offset=heard.offset, pause_seconds=pause)
+        except Exception as error:  # a part is away: the event waits, because raising would acknowledge it
+            where = {"topic": heard.topic, "offset": heard.offset, "pause_seconds": pause}
+            if isinstance(error, CannotReach):
+                parts.log.warning("waiting", error=str(error), **where)
+            else:
+                parts.log.exception("tried again", **where)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         else:

@@ -26,10 +26,12 @@ class Backoff:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
         if error is None:
             self._pause = FIRST_PAUSE_SECONDS
+            self._parts.pulse.beat(self._duty)
             return False
         if not isinstance(error, CannotReach | KafkaError):
             return False
         self._parts.metrics.waits.labels(self._duty).inc()
+        self._parts.pulse.waits(self._duty)
         self._parts.log.warning("waiting", duty=self._duty, error=str(error), next_try_seconds=round(self._pause, 2))
         await asyncio.sleep(self._pause)
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from controller.codec import Record, encode
+from controller.errors import CannotReach
 from controller.events import PeriodClosed, UnitDay
 from controller.outcomes import last_closed_day
 from controller.periods import period
@@ -13,6 +14,7 @@ from controller.topics import PANEL
 from streams.catalog import Catalog
 from streams.parts import Parts
 from streams.store import DirtyCell
+from streams.store.restoring import Damaged
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,15 @@ class Closing:
         while True:
             watermark = await self._watermark()
             if watermark is not None and watermark.at != self._seen:
-                await self._close(watermark)
-                self._seen = watermark.at
+                try:
+                    await self.close(watermark)
+                    self._seen = watermark.at
+                except Damaged as damage:
+                    if damage.input is None:
+                        raise
+                    # Whoever reads the input counts it again; until then there is no watermark.
+                    self._parts.log.warning("damaged", shard=self._shard, error=str(damage))
+                    await self._parts.store.restoring.forget_input(*damage.input)
             await asyncio.sleep(wait)
 
     async def _watermark(self) -> Watermark | None:
@@ -57,7 +66,8 @@ class Closing:
         lateness = timedelta(seconds=self._parts.settings.lateness_seconds)
         return Watermark(min(at) - lateness, {p: offset for p, (_, offset) in enumerate(inputs)})
 
-    async def _close(self, watermark: Watermark) -> None:
+    async def close(self, watermark: Watermark) -> None:
+        """Publish what the watermark has passed: rows, the closings that vouch for them, revisions of late sales."""
         parts = self._parts
         parts.metrics.watermark.set(watermark.at.timestamp())
         last = {
@@ -65,11 +75,14 @@ class Closing:
             for market, time_zone in self._catalog.time_zones.items()
             if parts.shard_of(market) == self._shard
         }
+        # Before the rows: what is folded in between is then counted again, which their own offsets put right.
+        recount = {str(p): offset for p, offset in enumerate(await parts.store.recount_from())}
         cells = await parts.store.dirty(last)
+        await self._still_there(watermark)
         # 1. the rows, 2. the closings that vouch for them, 3. the marks, 4. what is closed: a crash in between repeats
         # rows and closings of the same revision, and never takes what is published already for a late sale.
         await parts.publish(PANEL, [self._row(cell, watermark) for cell in cells])
-        closings, closed = await self._closings(last, cells, watermark)
+        closings, closed = await self._closings(last, cells, watermark, recount)
         await parts.publish(PANEL, closings)
         await parts.store.cleaned(cells)
         await parts.store.set_closed(self._shard, self._epoch, closed)
@@ -77,6 +90,15 @@ class Closing:
         self._resumed = False
         for cell in cells:
             parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
+
+    async def _still_there(self, watermark: Watermark) -> None:
+        """What was read after the watermark must be no older: a store may come back with less in between."""
+        for partition, (_, position) in enumerate(await self._parts.store.caught_up()):
+            if position < watermark.offsets[partition]:
+                raise CannotReach(
+                    f"the store has come back older: sale partition {partition} was folded up to "
+                    f"{watermark.offsets[partition]}, and is up to {position}; no day is closed until that is mended"
+                )
 
     def _row(self, cell: DirtyCell, watermark: Watermark) -> Record:
         day = date.fromordinal(cell.day)
@@ -92,11 +114,12 @@ class Closing:
             currency=self._catalog.known[cell.unit].currency,
             events=cell.events,
             revision=cell.revision,
+            offset=cell.offset,
         )
         return encode(row, f"{cell.unit}/{day}/{cell.revision}", watermark.at)
 
     async def _closings(
-        self, last: Mapping[str, int], cells: Sequence[DirtyCell], watermark: Watermark
+        self, last: Mapping[str, int], cells: Sequence[DirtyCell], watermark: Watermark, recount: dict[str, int]
     ) -> tuple[list[Record], dict[str, tuple[int, int]]]:
         """A closing for each newly closed day, and for each closed day that sales have come late to."""
         touched: dict[str, dict[int, list[DirtyCell]]] = {}
@@ -125,6 +148,7 @@ class Closing:
                     events=events,
                     revised=sum(1 for c in days.get(day, ()) if c.revision),
                     revision=times if late else 0,
+                    recount=recount,
                 )
                 records.append(encode(closing, f"{market}/{closing.day}/{closing.revision}", watermark.at))
             if last_day > through or days:

@@ -5,101 +5,67 @@ Kafka holds as committed offset serves lag dashboards only.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
-from controller.codec import read
-from controller.errors import UnreadableMessage
-from controller.events import CatalogEntry, CompetitorPrice, Sale
-from controller.outcomes import UnitDayTotal
-from controller.periods import local_day
-from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE
-from controller.wire import market_of, milliseconds
+from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE, SALE_CORRECTION
 from streams.backoff import Backoff
 from streams.catalog import Catalog
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import Incoming
+from streams.folding import Arrived, Home, Rules, SaleBatch, correction_records, fold
 from streams.kafka import stop_client
 from streams.parts import Parts
-from streams.store import Cell, RivalPrice
+from streams.progress import Progress
+from streams.recount import Recount
+from streams.rivals import Rivals
+from streams.store import CountedBefore
 
-#: unit-days in one atomic call: keeps a script to a few milliseconds
-CELLS_PER_CALL = 1000
 RECORDS_PER_FETCH = 10_000
-
-
-@dataclass(slots=True)
-class SaleBatch:
-    """Sales of one partition, folded but not yet applied. ``end`` is the offset after the last of them."""
-
-    start: int
-    end: int
-    totals: dict[tuple[str, int], UnitDayTotal] = field(default_factory=dict)
-    rejected: list[Rejected] = field(default_factory=list)
-
-    @property
-    def counted(self) -> int:
-        """Sales that were folded."""
-        return sum(total.events for total in self.totals.values())
-
-    def cells(self) -> list[Cell]:
-        return [
-            Cell(market_of(unit), day, unit, t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events)
-            for (unit, day), t in self.totals.items()
-        ]
-
-
-def fold(records: Sequence[Incoming], start: int, catalog: Mapping[str, CatalogEntry]) -> tuple[SaleBatch, int]:
-    """Fold records until the batch is full; returns it with the number of records used. Pure but for the batch.
-
-    Records before ``start`` are passed over: they are counted already.
-    """
-    batch = SaleBatch(start, start)
-    for used, record in enumerate(records):
-        if len(batch.totals) >= CELLS_PER_CALL:
-            return batch, used
-        if record.offset < start:
-            continue
-        batch.end = record.offset + 1
-        try:
-            sale = read(Sale, record.value or b"")
-        except UnreadableMessage as error:
-            batch.rejected.append(Rejected(record, "unreadable", str(error)))
-            continue
-        entry = catalog.get(sale.unit)
-        if entry is None:
-            batch.rejected.append(Rejected(record, "unknown-unit", f"{sale.unit} is not in the catalog"))
-            continue
-        if sale.currency != entry.currency:
-            reason = f"{sale.unit} is priced in {entry.currency}, this sale is in {sale.currency}"
-            batch.rejected.append(Rejected(record, "currency", reason))
-            continue
-        cell = (sale.unit, local_day(sale.occurred_at, entry.time_zone).toordinal())
-        total = batch.totals.get(cell)
-        if total is None:
-            total = batch.totals[cell] = UnitDayTotal()
-        total.add(sale)
-    return batch, len(records)
+#: topic, partition, and the position that Kafka was told last
+Mend = Callable[[str, int, int | None], Awaitable[None]]
 
 
 class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads one input topic and applies it to the store, partition by partition."""
 
-    def __init__(self, parts: Parts, catalog: Catalog, topic: str) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        catalog: Catalog,
+        topic: str,
+        consumer: Callable[..., Any] = AIOKafkaConsumer,
+        mend: Mend | None = None,
+    ) -> None:
+        """``mend``: what is asked to put an input right before it is read; `streams.recount` unless told otherwise."""
         self._parts = parts
         self._catalog = catalog
         self._short = {SALE: "sale", COMPETITOR_PRICE: "competitor-price"}[topic]
         self._topic = parts.topic(topic)
+        self._rivals = Rivals(parts, catalog)
         self._apply = {SALE: self._apply_sales, COMPETITOR_PRICE: self._apply_prices}[topic]
         self._positions: dict[int, int] = {}
         #: partition -> (instant, end offset at that instant), until the position has passed it
         self._target: dict[int, tuple[datetime, int]] = {}
         self._told: dict[int, datetime] = {}
+        #: partition -> market -> the last day (ordinal) that takes no more sales
+        self._sealed: dict[int, dict[str, int]] = {}
+        #: market -> its last closed day (ordinal)
+        self._closed: dict[str, int] = {}
+        #: what was found out about units
+        self._homes: dict[str, Home] = {}
         #: partition -> (position, offset of the next record), a gap that was read again
         self._gaps: dict[int, tuple[int, int]] = {}
-        self._consumer = AIOKafkaConsumer(
+        self._progress = Progress(parts, self._short)
+        self._mend = mend or Recount(parts, catalog).mend
+        #: partition -> the position that Kafka was told
+        self._committed: dict[int, int] = {}
+        self._looked = 0.0
+        self._consumer = consumer(
             **parts.connection,
             group_id=parts.topic(f"flipside.{self._short}"),
             client_id=f"{parts.name}-{self._short}",
@@ -116,6 +82,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in revoked:
             self._positions.pop(partition.partition, None)
             self._target.pop(partition.partition, None)
+            self._sealed.pop(partition.partition, None)
+            self._progress.drop(partition.partition)
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """The loop seeks: what fails there is tried again, which nobody would do here."""
@@ -128,13 +96,23 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._seek(partition)
 
     async def _seek(self, partition: TopicPartition) -> None:
+        """Go on where the store stands; one that has lost the input, or come back older, is put right before."""
+        await self._mend(self._short, partition.partition, await self._consumer.committed(partition))
+        # Under a clock of ticks it would not be told again before the next one.
+        self._told.pop(partition.partition, None)
+        self._target.pop(partition.partition, None)
         position = await self._parts.store.position(self._short, partition.partition)
         beginning = (await self._consumer.beginning_offsets([partition]))[partition]
         if beginning > position:
             # Retention or a lost store: what lies between can no longer be counted, and saying so beats silence.
             self._parts.log.error("records are gone", partition=partition.partition, start=position, end=beginning)
             self._parts.metrics.events.labels(self._short, "gone").inc(beginning - position)
+        if self._short == "sale":
+            self._sealed[partition.partition] = await self._parts.store.sealed(partition.partition)
         self._consumer.seek(partition, max(position, beginning))
+        if self._short == "competitor-price":
+            # Whoever read here before may have ended between the store and the topic.
+            await self._rivals.publish(partition.partition)
         self._positions[partition.partition] = position
         self._parts.log.info("input assigned", topic=self._topic, partition=partition.partition, position=position)
 
@@ -150,14 +128,37 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with backoff:
                     await self._seek_assigned()
                     polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
+                    await self._look()
+                    if self._short == "sale":
+                        await self._seal()
                     for partition, records in polled.items():
                         await self._apply_whole(partition, records)
+                    await self._report(polled)
                     if self._short == "sale":
                         await self._follow_clock()
         finally:
             await stop_client(self._consumer)
 
-    async def _apply_whole(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
+    async def _report(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        now = self._parts.clock.now()
+        for partition, records in polled.items():
+            self._progress.folded(partition.partition, records[-1].timestamp)
+        for number in list(self._positions):
+            partition = TopicPartition(self._topic, number)
+            reached = await self._reached(number)
+            # A rebalance may have taken it away in between.
+            if partition in self._consumer.assignment():
+                self._progress.stands(number, reached, self._consumer.highwater(partition) or reached, now)
+
+    async def _reached(self, number: int) -> int:
+        """The offset up to which a partition is folded: past what nobody counts, the marks of transactions."""
+        folded = self._positions.get(number, -1)
+        partition = TopicPartition(self._topic, number)
+        if folded < 0 or partition not in self._consumer.assignment():
+            return folded
+        return max(folded, int(await self._consumer.position(partition)))
+
+    async def _apply_whole(self, partition: TopicPartition, records: Sequence[Arrived]) -> None:
         try:
             if partition.partition in self._positions:
                 await self._apply(partition, records)
@@ -184,22 +185,81 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._seek(partition)
         return False
 
-    async def _apply_sales(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
-        if any((r.key or b"").decode(errors="replace") not in self._catalog.known for r in records):
+    async def _apply_sales(self, partition: TopicPartition, records: Sequence[Arrived]) -> None:
+        known = self._catalog.known
+        if any(key.decode(errors="replace") not in known for key in {r.key or b"" for r in records}):
             # Perhaps the entry is on its way: the catalog is caught up before a sale is called unknown.
             await self._catalog.catch_up()
         while records and await self._follows(partition, records):
-            batch, used = fold(records, self._positions[partition.partition], self._catalog.known)
+            batch, used = fold(records, self._positions[partition.partition], self._rules(partition.partition))
             records = records[used:]
             if batch.end == batch.start:
                 continue
+            # What is set aside is safe before the position passes it; said twice, it bears the same id.
             await self._parts.reject(batch.rejected, self._parts.clock.now())
-            applied = await self._parts.store.fold_sales(partition.partition, batch.start, batch.end, batch.cells())
-            self._count(batch.counted, applied)
+            await self._parts.publish(SALE_CORRECTION, correction_records(batch.corrections))
+            batch, applied = await self._fold_once(partition.partition, batch)
+            self._count(len(batch.counted), applied)
             if not applied:
                 await self._seek(partition)
                 return
+            self._parts.metrics.events.labels(self._short, "duplicate").inc(batch.doubled)
+            self._parts.metrics.events.labels(self._short, "corrected").inc(len(batch.corrections))
             self._advance(partition, batch.end)
+
+    async def _fold_once(self, partition: int, batch: SaleBatch) -> tuple[SaleBatch, bool]:
+        """Apply what was not counted before; the store says what was, and then takes nothing of the batch."""
+        while True:
+            try:
+                applied = await self._parts.store.fold_sales(
+                    partition, batch.start, batch.end, batch.cells(), batch.ids()
+                )
+            except CountedBefore as known:
+                batch = batch.without(known.which)
+            else:
+                return batch, applied
+
+    async def _look(self) -> None:
+        """Once a second: is the store still what it was? And tell Kafka how far we are, for whoever comes next.
+
+        Where it is empty, the position is gone with everything else: nothing would be refused, because nothing comes.
+        """
+        now = asyncio.get_running_loop().time()
+        if now - self._looked < self._parts.settings.reconcile_seconds:
+            return
+        self._looked = now
+        for number, position in list(self._positions.items()):
+            if not await self._parts.store.restoring.has_input(self._short, number):
+                self._parts.log.error("input lost", topic=self._topic, partition=number, position=position)
+                self._positions.pop(number, None)
+        moved = {p: at for p, at in self._positions.items() if self._committed.get(p) != at}
+        if moved:
+            # Between two owners there is nobody to tell; the next second is another chance.
+            with contextlib.suppress(KafkaError):
+                await self._consumer.commit({TopicPartition(self._topic, p): at for p, at in moved.items()})
+                self._committed |= moved
+
+    def _rules(self, partition: int) -> Rules:
+        settings = self._parts.settings
+        return Rules(
+            catalog=self._catalog.known,
+            partitions=settings.partitions,
+            sealed=self._sealed.get(partition, {}),
+            closed=self._closed,
+            deduplicate=settings.deduplicate,
+            # Under a clock of ticks, the sales of a day may be sent ahead of its ticks.
+            future_ms=settings.future_seconds * 1000 if settings.clock == "wall" else None,
+            homes=self._homes,
+        )
+
+    async def _seal(self) -> None:
+        """Learn what is closed; a day that closed long enough before its market's last takes no more sales."""
+        self._closed = await self._parts.store.closed_days()
+        last = {market: day - self._parts.settings.revision_days for market, day in self._closed.items()}
+        for partition, sealed in list(self._sealed.items()):
+            if any(day > sealed.get(market, -1) for market, day in last.items()):
+                await self._parts.store.seal(partition, last)
+                sealed.update({market: max(day, sealed.get(market, day)) for market, day in last.items()})
 
     def _advance(self, partition: TopicPartition, end: int) -> None:
         """What was applied is applied; whether the partition is still ours is for the rebalance to say."""
@@ -213,24 +273,10 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         records = [record for record in records if record.offset >= start]
         if not records:
             return
-        latest: dict[tuple[str, str], RivalPrice] = {}
-        rejected = []
-        for record in records:
-            try:
-                event = read(CompetitorPrice, record.value or b"")
-            except UnreadableMessage as error:
-                rejected.append(Rejected(record, "unreadable", str(error)))
-                continue
-            price = RivalPrice(event.unit, event.competitor, milliseconds(event.observed_at), event.price_minor)
-            held = latest.get((event.unit, event.competitor))
-            if held is None or price.observed_ms >= held.observed_ms:
-                latest[event.unit, event.competitor] = price
-        await self._parts.reject(rejected, self._parts.clock.now())
-        end = records[-1].offset + 1
-        applied = await self._parts.store.fold_rival_prices(partition.partition, start, end, list(latest.values()))
-        self._count(len(records) - len(rejected), applied)
+        used, applied = await self._rivals.apply(partition, start, records)
+        self._count(used, applied)
         if applied:
-            self._advance(partition, end)
+            self._advance(partition, records[-1].offset + 1)
         else:
             await self._seek(partition)
 
@@ -252,10 +298,15 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             ends = await self._consumer.end_offsets([TopicPartition(self._topic, p) for p in due])
             self._target.update({tp.partition: (now, end) for tp, end in ends.items()})
         for partition, (at, end) in list(self._target.items()):
-            if self._positions.get(partition, -1) >= end:
-                await self._parts.store.mark_caught_up(partition, at)
-                self._told[partition] = at
-                del self._target[partition]
+            if await self._reached(partition) >= end:
+                position = self._positions.get(partition, -1)
+                if await self._parts.store.mark_caught_up(partition, position, at):
+                    self._told[partition] = at
+                else:
+                    # The store has come back older: the loop seeks to where it stands.
+                    self._positions.pop(partition, None)
+                # A rebalance may have taken the partition away while the store was told; what it was told is true.
+                self._target.pop(partition, None)
 
 
 _NEVER = datetime.fromisoformat("0001-01-01T00:00:00+00:00")

@@ -1,10 +1,36 @@
 """What Prometheus sees. Labels are closed sets: no unit, market or experiment is ever one."""
 
+import math
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
 from controller.events import Estimate
+from controller.findings import Health, RunningSequence
+from streams.invariants import RULES
+
+Whole = Callable[[Iterable[float]], float]
+#: what is shown where no shard shows anything
+NONE: dict[Whole, float] = {sum: 0.0, max: 0.0, min: math.inf}
+
+
+class OverShards:
+    """A gauge over the shards that a worker holds: each shard's duties set their own, the scrape sees the whole."""
+
+    def __init__(self, whole: Whole, name: str, meaning: str, registry: CollectorRegistry) -> None:
+        self._values: dict[int, float] = {}
+        Gauge(name, meaning, registry=registry).set_function(
+            lambda: whole(tuple(self._values.values()) or (NONE[whole],))
+        )
+
+    def set(self, shard: int, value: float) -> None:
+        """What a shard shows from now on."""
+        self._values[shard] = value
+
+    def drop(self, shard: int) -> None:
+        """The shard is another worker's."""
+        self._values.pop(shard, None)
 
 
 class Metrics:
@@ -26,10 +52,59 @@ class Metrics:
         self.fenced = Counter(
             "flipside_fenced", "Writes refused because a newer owner holds the shard", registry=registry
         )
+        self.breaches = Counter(
+            "flipside_guardrail_breaches", "Guardrails breached, by what they ask for", ["on_breach"], registry=registry
+        )
+        self.triggers = Counter(
+            "flipside_triggers", "Rules that fired on a rival's price, and what became of them", ["outcome"],
+            registry=registry,
+        )  # fmt: skip
+        self.rebuilds = Counter(
+            "flipside_rebuilds",
+            "Shards and inputs that were rebuilt, by what was wrong",
+            ["what", "why"],
+            registry=registry,
+        )
+        for what in ("shard", "sale", "competitor-price"):
+            for why in ("lost", "older", "damaged"):
+                self.rebuilds.labels(what, why)
         self.waits = Counter("flipside_waits", "Turns of a duty that ended in waiting", ["duty"], registry=registry)
         self.shards_owned = Gauge("flipside_shards_owned", "Shards that this worker decides for", registry=registry)
-        self.outbox_depth = Gauge(
-            "flipside_outbox_entries", "Outbox entries read but not yet acknowledged", registry=registry
+        self.epoch = Gauge(
+            "flipside_epoch", "Greatest epoch among the shards that this worker decides for", registry=registry
+        )
+        self.outbox_depth = OverShards(
+            sum, "flipside_outbox_entries", "Outbox entries of a round, not yet acknowledged", registry
+        )
+        self.outbox_age = OverShards(
+            max, "flipside_outbox_age_seconds", "Since the oldest decision not yet acknowledged by Kafka", registry
+        )
+        self.due = OverShards(sum, "flipside_market_days_due", "Market-days to be decided now", registry)
+        self.overdue = OverShards(
+            max, "flipside_decision_overdue_seconds", "Since the oldest of them could be decided", registry
+        )
+        self.lease = OverShards(
+            min, "flipside_lease_remaining_seconds", "Until the first lease ends that nothing follows yet", registry
+        )
+        self.violations = Counter(
+            "flipside_invariant_violations", "Rules broken by what goes out, by rule", ["rule"], registry=registry
+        )
+        for rule in RULES:
+            self.violations.labels(rule)
+        self.flip_skew = Histogram(
+            "flipside_flip_skew_seconds",
+            "From the instant of a flip to its acknowledged record; 0 where that was ahead of it",
+            buckets=(0.0, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0),
+            registry=registry,
+        )
+        self.lag_records = Gauge(
+            "flipside_input_lag_records", "Input records not yet folded, by topic", ["topic"], registry=registry
+        )
+        self.lag_seconds = Gauge(
+            "flipside_input_lag_seconds",
+            "Age of the last folded record of the partition furthest behind; 0 where all is folded",
+            ["topic"],
+            registry=registry,
         )
         self.unit_days = Counter(
             "flipside_unit_days_published", "Panel rows published, by kind", ["kind"], registry=registry
@@ -59,9 +134,23 @@ class AnalysisMetrics:
         self.watermark = Gauge(
             "flipside_estimate_watermark_timestamp_seconds", "Watermark of the latest estimate", registry=registry
         )
+        self.checks = Gauge(
+            "flipside_health_checks",
+            "Experiments by check and its last verdict since this process started",
+            ["check", "verdict"],
+            registry=registry,
+        )
+        self._verdicts: dict[tuple[str, str], str] = {}
 
-    def saw(self, estimate: Estimate) -> None:
-        """Count an estimate that was published."""
-        self.estimates.labels("absent" if estimate.absolute is None else "number").inc()
-        if estimate.watermark is not None:
-            self.watermark.set(estimate.watermark.timestamp())
+    def saw(self, finding: Estimate | RunningSequence | Health) -> None:
+        """Count what was published."""
+        if isinstance(finding, Estimate):
+            self.estimates.labels("absent" if finding.absolute is None else "number").inc()
+            if finding.watermark is not None:
+                self.watermark.set(finding.watermark.timestamp())
+        elif isinstance(finding, Health):
+            held = self._verdicts.get((finding.experiment, finding.check))
+            if held is not None:
+                self.checks.labels(finding.check, held).dec()
+            self.checks.labels(finding.check, finding.verdict).inc()
+            self._verdicts[finding.experiment, finding.check] = finding.verdict

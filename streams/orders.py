@@ -1,23 +1,25 @@
 """What people, time and the catalog ask of an experiment in a market: read from the store, judged by the controller."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from controller.catalog import react
-from controller.control import Kill, LifecycleChanged
-from controller.decide import Flip, Proposal
-from controller.events import CatalogEntry
+from controller import lifecycle
+from controller.catalog import Reaction, react
+from controller.control import Kill, LifecycleChanged, LifecycleRequest
+from controller.decide import Decision, Flip, Proposal
+from controller.events import CE_TYPES, CatalogEntry, Withheld
 from controller.experiment import Experiment
 from controller.killing import killed
-from controller.lifecycle import AT_ONCE, Lifecycle, apply, due_by_clock
-from controller.limits import WEEK, keep_within
+from controller.lifecycle import AT_ONCE, Lifecycle, due_by_clock
+from controller.limits import WEEK, Kept, keep_within
 from controller.parameters import Limits
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
-from streams.store import NOTHING, PastPrices, Registration
+from streams.store import NOTHING, Outcome, PastPrices, Registration
 
 DETAIL = 500
+WITHHELD_NAMED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +33,17 @@ class AtOnce:
 
 def life(registration: Registration, now: datetime) -> Lifecycle:
     """Where an experiment stands, the moves included that time has made since it was last written down."""
-    lived = Lifecycle(registration.experiment, registration.state, registration.frozen, registration.history)
-    while (request := due_by_clock(lived, now)) is not None:
-        lived = apply(lived, request, request.requested_at)
-    return lived
+    written = Lifecycle(registration.experiment, registration.state, registration.frozen, registration.history)
+    return lifecycle.lived(written, now)
+
+
+def moves_of_the_clock(registrations: Mapping[str, Registration], now: datetime) -> Iterator[LifecycleRequest]:
+    """The moves that time has made in experiments' lives and that nobody has written down yet."""
+    for known in registrations.values():
+        written = Lifecycle(known.experiment, known.state, known.frozen, known.history)
+        request = due_by_clock(written, now)
+        if request is not None:
+            yield request
 
 
 def holds_back(lived: Lifecycle, kills: Mapping[str, Kill], market: str) -> bool:
@@ -65,9 +74,44 @@ def resumed(plan: MarketPlan, experiment: Experiment) -> MarketPlan:
     return replace(plan, released=False) if plan.released and not over else plan
 
 
+def holding(lived: Lifecycle, plan: MarketPlan) -> bool:
+    """Whether a market of an experiment has units to let go, or days to report that were missed."""
+    return plan.holds or (lived.begun and not plan.released)
+
+
+def unfinished(lived: Lifecycle, plan: MarketPlan) -> bool:
+    """Whether a market has anything to decide: what is put away too soon still comes to its end."""
+    return lived.state not in ("draft", "archived") or holding(lived, plan)
+
+
 def because(flip: Flip, detail: str) -> Flip:
     """A flip that says why."""
     return replace(flip, proposals=tuple(replace(proposal, detail=detail) for proposal in flip.proposals))
+
+
+# --- what is told of a decision ---------------------------------------------------------------------------------------
+
+
+def told(decision: Decision, outcome: Outcome) -> list[tuple[str, str]]:
+    """(type, JSON) of what the log says of a decision besides its assignments."""
+    return [(CE_TYPES[type(m)], m.model_dump_json()) for m in decision.messages] + withheld(decision.flip, outcome)
+
+
+def withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:
+    """(type, JSON) of the record on units for which the store wrote nothing, if there are any."""
+    if not outcome.withheld:
+        return []
+    record = Withheld(
+        id=f"{flip.experiment}.{flip.experiment_version}/{flip.market}/{flip.day}/withheld",
+        experiment=flip.experiment,
+        experiment_version=flip.experiment_version,
+        market=flip.market,
+        day=flip.day,
+        units=outcome.withheld[:WITHHELD_NAMED],
+        reason=f"{len(outcome.withheld)} units are held by another experiment, or the definition has changed",
+        decided_at=flip.decided_at,
+    )
+    return [(CE_TYPES[Withheld], record.model_dump_json())]
 
 
 # --- the catalog ------------------------------------------------------------------------------------------------------
@@ -78,11 +122,12 @@ def as_declared(
     experiment: Experiment,
     listed: Mapping[str, tuple[int, int | None]],
     catalog: Mapping[str, CatalogEntry],
-) -> Flip:
+) -> tuple[Flip, dict[str, Reaction]]:
     """A flip in which every unit whose catalog entry has changed since the registration is treated as declared.
 
-    ``catalog``: the last entry of every unit; one that was removed is delisted.
+    ``catalog``: the last entry of every unit; one that was removed is delisted. Also what was done, by unit.
     """
+    reactions: dict[str, Reaction] = {}
 
     def treated(proposal: Proposal) -> Proposal:
         after, before = catalog.get(proposal.unit), listed.get(proposal.unit)
@@ -94,6 +139,8 @@ def as_declared(
             update={"list_price_minor": before[0], "cost_minor": before[1], "delisted": False, "in_stock": True}
         )
         reaction = react(experiment, then, after, proposal.arm)
+        if reaction.changes:
+            reactions[proposal.unit] = reaction
         if reaction.action == "drop":
             return replace(proposal, arm=0, planned_arm=proposal.arm, detail=reaction.reason[:DETAIL], code="dropped")
         if reaction.action == "keep":
@@ -101,7 +148,7 @@ def as_declared(
             return replace(proposal, prices_minor=prices)
         return proposal
 
-    return replace(flip, proposals=tuple(treated(proposal) for proposal in flip.proposals))
+    return replace(flip, proposals=tuple(treated(proposal) for proposal in flip.proposals)), reactions
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -115,8 +162,8 @@ def looks_back(limits: Limits) -> timedelta:
 
 def within_limits(
     flip: Flip, limits: Limits, catalog: Mapping[str, CatalogEntry], past: Mapping[str, PastPrices]
-) -> Flip:
-    """A flip in which what would break a limit keeps control and says which."""
+) -> tuple[Flip, tuple[Kept, ...]]:
+    """A flip in which what would break a limit keeps control and says which, and the units that had to."""
     control = {proposal.unit: proposal.prices_minor[0] for proposal in flip.proposals}
 
     def history(unit: str) -> Sequence[PriceChange]:
@@ -128,5 +175,4 @@ def within_limits(
             changes.append(PriceChange(lapsed, base))
         return changes
 
-    kept, _ = keep_within(flip, limits, catalog, history)
-    return kept
+    return keep_within(flip, limits, catalog, history)

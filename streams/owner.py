@@ -5,66 +5,42 @@ grows with the log, so it outlives the store, and the store refuses whoever come
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from controller.codec import ce_type, encode, read
-from controller.control import Kill
 from controller.decide import Decision, Flip, decide, release_now, settled
-from controller.errors import UnreadableMessage
-from controller.events import CE_TYPES, Ownership, Tick, Withheld
+from controller.entries import Entry
+from controller.errors import CannotReach, UnreadableMessage
+from controller.events import CE_TYPES, Ownership, Tick
 from controller.lifecycle import Lifecycle
+from controller.periods import period
 from controller.roster import Roster, roster
 from controller.schedule import MarketPlan, due
 from controller.topics import TICK
 from streams.backoff import Backoff
 from streams.catalog import Catalog
+from streams.claims import Lost, append_ownership
+from streams.clockwork import ask_clock
 from streams.closing import Closing
 from streams.dead_letters import Incoming, Rejected
+from streams.enrolling import Triggers, answer, beginning, enrolments, mark_begun
+from streams.in_step import keep_in_step
 from streams.kafka import stop_client
-from streams.orders import AtOnce, as_declared, at_once, because, holds_back, life, looks_back, resumed, within_limits
+from streams.orders import AtOnce, at_once, because, holds_back, looks_back, resumed, told, unfinished, withheld
+from streams.oversight import Waiting, count, oversee, unseen
 from streams.parts import Parts
+from streams.rebuild import Rebuild, Watch
 from streams.relay import Relay
-from streams.store import NOTHING, Fenced, Outcome, Registration, plan_key
+from streams.safety import safe
+from streams.shard import Shard, key_of_plan
+from streams.store import NOTHING, Fenced, Outcome, plan_key
 
-WITHHELD_NAMED = 1000
-BACKGROUND = ("relay", "closing")
-
-
-@dataclass(slots=True)
-class Shard:
-    """What an owner keeps in memory of one shard; all of it can be read back from the store."""
-
-    number: int
-    epoch: int
-    #: offset of the first tick not yet decided
-    tick: int
-    relay: Relay
-    closing: Closing
-    tasks: list[asyncio.Task[None]]
-    version: int = -1
-    rosters: dict[str, Roster] = field(default_factory=dict)
-    registrations: dict[str, Registration] = field(default_factory=dict)
-    kills: dict[str, Kill] = field(default_factory=dict)
-    plans: dict[str, MarketPlan] = field(default_factory=dict)
-    #: how far back prices are remembered: as far as the limits of any experiment look
-    remember: timedelta = NOTHING
-    #: (plan, order) of what was carried out at once; a new owner does it again, which the store makes nothing of
-    carried_out: set[tuple[str, str]] = field(default_factory=set)
-
-    def plan(self, laid_out: Roster, market: str) -> MarketPlan:
-        """The plan of a market for one experiment; a fresh one where nothing was decided yet."""
-        return self.plans.get(_plan_key(laid_out, market), MarketPlan())
-
-    def life(self, laid_out: Roster, now: datetime) -> Lifecycle:
-        return life(self.registrations[laid_out.experiment.name], now)
-
-
-def _plan_key(laid_out: Roster, market: str) -> str:
-    return plan_key(laid_out.experiment.name, laid_out.experiment.version, market)
+BACKGROUND = ("relay", "closing", "watch")
 
 
 class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -73,12 +49,13 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
     def __init__(self, parts: Parts, catalog: Catalog) -> None:
         self._parts = parts
         self._catalog = catalog
+        self._rebuild = Rebuild(parts)
         self._topic = parts.topic(TICK)
         self._shards: dict[int, Shard] = {}
-        #: shards that were taken from us, until the group gives out anew
-        self._lost: set[int] = set()
+        self._lost = Lost(parts.settings.session_timeout_ms / 1000)
         #: shards whose background duties were refused by the store
         self._fenced: dict[int, Fenced] = {}
+        self._triggers = Triggers(parts)
         self._consumer = AIOKafkaConsumer(
             **parts.connection,
             group_id=parts.topic("flipside.owner"),
@@ -90,8 +67,6 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             session_timeout_ms=parts.settings.session_timeout_ms,
             heartbeat_interval_ms=parts.settings.session_timeout_ms // 3,
         )
-
-    # --- taking over and letting go -----------------------------------------------------------------------------------
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         for partition in revoked:
@@ -111,39 +86,49 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _take_over(self, partition: TopicPartition) -> None:
         parts, number = self._parts, partition.partition
-        ownership = Ownership(worker=parts.name, at=parts.clock.now())
-        record = encode(ownership, f"{parts.name}/{ownership.at.isoformat()}", ownership.at)
-        sent = await parts.producer.send_and_wait(
-            self._topic, value=record.value, headers=record.headers, partition=number
-        )
-        epoch = int(sent.offset)
+        epoch = await append_ownership(parts, number)
         try:
+            await parts.store.claim(number, epoch)
+            await self._rebuild.mend(number, epoch)
             tick = await parts.store.claim(number, epoch)
-        except Fenced:
+        except Fenced as error:
+            if not error.newer:
+                raise CannotReach(f"shard {number}: the store changed while it was taken over: {error}") from error
             parts.log.warning("shard belongs to a newer owner", shard=number, epoch=epoch)
             self._lost.add(number)
             return
         relay, closing = Relay(parts, number), Closing(parts, self._catalog, number, epoch)
+        watch = Watch(parts, self._rebuild, number, epoch)
         shard = Shard(number, epoch, tick, relay, closing, [])
         shard.plans = await parts.store.plans(number)
+        shard.trigger, clusters = await parts.store.triggers.enrolments(number)
+        shard.enrolments = enrolments(clusters)
+        if partition not in self._consumer.assignment():
+            return  # taken away meanwhile: whoever has it now claims it from us
+        # Nothing awaited from here on: a tick that is read while nobody holds its shard is passed over.
+        self._consumer.seek(partition, tick)
         shard.tasks = [
             asyncio.create_task(self._guarded(shard, name, run), name=f"{name}-{number}")
-            for name, run in zip(BACKGROUND, (relay.run, closing.run), strict=True)
+            for name, run in zip(BACKGROUND, (relay.run, closing.run, watch.run), strict=True)
         ]
         self._shards[number] = shard
-        # Only now, and nothing awaited in between: a tick that is read while nobody holds its shard is passed over.
-        self._consumer.seek(partition, tick)
         parts.metrics.shards_owned.set(len(self._shards))
+        parts.metrics.epoch.set(max(held.epoch for held in self._shards.values()))
         parts.log.info("shard taken over", shard=number, epoch=epoch, tick=tick)
 
     async def _release(self, number: int) -> None:
         shard = self._shards.pop(number, None)
         if shard is None:
             return
-        for task in shard.tasks:
-            task.cancel()
-        await asyncio.gather(*shard.tasks, return_exceptions=True)
+        self._triggers.forget(number)
+        under_way = set(shard.tasks)
+        while under_way:
+            # Again and again: a library may swallow a cancellation that comes together with its own timeout.
+            for task in under_way:
+                task.cancel()
+            _, under_way = await asyncio.wait(under_way, timeout=1.0)
         self._parts.metrics.shards_owned.set(len(self._shards))
+        unseen(self._parts.metrics, number)
         self._parts.log.info("shard let go", shard=number, epoch=shard.epoch)
 
     async def _give_way(self, number: int, error: Fenced) -> None:
@@ -183,14 +168,17 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             while not stop.is_set():
                 async with backoff:
                     await self._take_over_assigned()
-                    polled = await self._consumer.getmany(timeout_ms=int(wait * 1000))
-                    for partition, records in polled.items():
+                    for partition, records in (await self._consumer.getmany(timeout_ms=int(wait * 1000))).items():
                         await self._hear(partition.partition, records)
+                    for number, triggers in (await self._triggers.poll(self._shards)).items():
+                        await self._hear_triggers(number, triggers)
                     if settings.clock == "wall":
                         await self._reconcile()
         finally:
             for number in list(self._shards):
                 await self._release(number)
+            await self._triggers.stop()
+            await self._rebuild.stop()
             await stop_client(self._consumer)
 
     async def _hear(self, number: int, records: Sequence[Incoming]) -> None:
@@ -198,20 +186,33 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             shard = self._shards.get(number)
             if shard is None:
                 return
-            try:
-                if ce_type(record.headers) == CE_TYPES[Ownership]:
-                    await self._hear_ownership(shard, record)
-                else:
-                    await self._hear_tick(shard, read(Tick, record.value or b"").at, record.offset + 1)
-            except UnreadableMessage as error:
-                rejected = Rejected(record, "unreadable", str(error))
-                await self._parts.reject([rejected], self._parts.clock.now())
-            except Fenced as error:
-                await self._give_way(number, error)
-            except BaseException:
-                # Half decided: whoever takes the shard over next, we too, begins again with this tick.
-                await self._release(number)
-                raise
+            async with self._as_owner(number):
+                try:
+                    if ce_type(record.headers) == CE_TYPES[Ownership]:
+                        await self._hear_ownership(shard, record)
+                    else:
+                        await self._hear_tick(shard, read(Tick, record.value or b"").at, record.offset + 1)
+                except UnreadableMessage as error:
+                    rejected = Rejected(record, "unreadable", str(error))
+                    await self._parts.reject([rejected], self._parts.clock.now())
+
+    async def _hear_triggers(self, number: int, records: Sequence[Incoming]) -> None:
+        shard = self._shards.get(number)
+        if shard is not None:
+            async with self._as_owner(number):
+                await self._refresh(shard)
+                await answer(self._parts, shard, records)
+
+    @asynccontextmanager
+    async def _as_owner(self, number: int) -> AsyncIterator[None]:
+        try:
+            yield
+        except Fenced as error:
+            await self._give_way(number, error)
+        except BaseException:
+            # Half decided: whoever takes the shard over next, we too, begins again with this record.
+            await self._release(number)
+            raise
 
     async def _hear_ownership(self, shard: Shard, record: Incoming) -> None:
         if record.offset > shard.epoch:
@@ -220,30 +221,41 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _reconcile(self) -> None:
         """Under the wall clock: where something is due, say so by a tick, so that the history can be replayed."""
-        now = self._parts.clock.now()
+        await keep_in_step(self._parts)
+        now, producer = self._parts.clock.now(), self._parts.producer
         for shard in list(self._shards.values()):
             await self._refresh(shard)
+            await ask_clock(self._parts, shard, now)
             urgent = next(self._at_once(shard, now), None) is not None
-            if urgent or any(self._due(shard, laid_out, now) for laid_out in shard.rosters.values()):
+            waiting = [d for laid_out in shard.rosters.values() for d in self._dues(shard, laid_out, now)]
+            oversee(self._parts.metrics, shard.number, waiting, self._leases(shard), now)
+            begins = any(self._beginning(shard, laid_out, now) for laid_out in shard.rosters.values())
+            if urgent or waiting or begins:
                 tick = encode(Tick(at=now), f"{self._topic}/{shard.number}/{now.isoformat()}", now)
-                await self._parts.producer.send_and_wait(
-                    self._topic, value=tick.value, headers=tick.headers, partition=shard.number
-                )
+                await producer.send_and_wait(self._topic, tick.value, partition=shard.number, headers=tick.headers)
 
     def _due(self, shard: Shard, laid_out: Roster, now: datetime) -> bool:
-        return any(
-            due(laid_out.experiment, laid_out.time_zones[market], plan, now, stopped)
-            for stopped, plans in self._plans(shard, laid_out, now)
-            for market, plan in plans.items()
-        )
+        return next(self._dues(shard, laid_out, now), None) is not None
+
+    def _dues(self, shard: Shard, laid_out: Roster, now: datetime) -> Iterator[Waiting]:
+        for stopped, plans in self._plans(shard, laid_out, now):
+            for market, plan in plans.items():
+                found = due(laid_out.experiment, laid_out.time_zones[market], plan, now, stopped)
+                if found is not None:
+                    yield found.period.start - laid_out.experiment.lead
+
+    def _leases(self, shard: Shard) -> Iterator[datetime]:
+        for laid_out in shard.rosters.values():
+            for market in self._markets(shard, laid_out):
+                plan = shard.plan(laid_out, market)
+                if plan.decided_through is not None and not plan.released:
+                    yield period(plan.decided_through, laid_out.time_zones[market]).end
 
     def _plans(self, shard: Shard, laid_out: Roster, now: datetime) -> Iterator[tuple[bool, dict[str, MarketPlan]]]:
         """The plans of this shard's markets: of those that are drawn for, and of those that are held back."""
         lived = shard.life(laid_out, now)
-        if lived.state == "archived":
-            return
         plans: dict[bool, dict[str, MarketPlan]] = {False: {}, True: {}}
-        for market in self._markets(shard, laid_out):
+        for market in self._unfinished(shard, laid_out, lived):
             held_back, plan = holds_back(lived, shard.kills, market), shard.plan(laid_out, market)
             plans[held_back][market] = plan if held_back else resumed(plan, laid_out.experiment)
         yield from plans.items()
@@ -252,13 +264,17 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         """Orders that wait for no boundary and were not yet carried out."""
         for laid_out in shard.rosters.values():
             lived = shard.life(laid_out, now)
-            for market in self._markets(shard, laid_out) if lived.state != "archived" else ():
+            for market in self._unfinished(shard, laid_out, lived):
                 order = at_once(lived, shard.kills, market)
-                if order is not None and (_plan_key(laid_out, market), order.id) not in shard.carried_out:
+                if order is not None and (key_of_plan(laid_out, market), order.id) not in shard.carried_out:
                     yield laid_out, market, order
 
     def _markets(self, shard: Shard, laid_out: Roster) -> list[str]:
         return [market for market in laid_out.units if self._parts.shard_of(market) == shard.number]
+
+    def _unfinished(self, shard: Shard, laid_out: Roster, lived: Lifecycle) -> list[str]:
+        """This shard's markets in which an experiment has anything to decide."""
+        return [m for m in self._markets(shard, laid_out) if unfinished(lived, shard.plan(laid_out, m))]
 
     async def _refresh(self, shard: Shard) -> None:
         """Reload the definitions when their counter has moved."""
@@ -279,25 +295,29 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         stale = settings.clock == "wall" and (now - at).total_seconds() > settings.stale_tick_seconds
         with self._parts.metrics.decision_seconds.time():
             await self._refresh(shard)
+            await ask_clock(self._parts, shard, at)
             plans: dict[str, MarketPlan] = {}
             records: list[tuple[str, str]] = []
             if not stale:
                 await self._carry_out(shard, at, plans, records)
             drawn = [] if stale else await self._drawn(shard, at)
-            decisions = [replace(d, flip=await self._safe(shard, d.flip)) for d in drawn]
-            flips = [d.flip for d in decisions]
+            flips = [await self._safe(shard, d.flip, records) for d in drawn]
+            decisions = [replace(d, flip=flip) for d, flip in zip(drawn, flips, strict=True)]
             outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, flips, shard.remember)
             shard.relay.wake()
             for decision, outcome in zip(decisions, outcomes, strict=True):
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
                 # What a release could not write is as little let go as what it kept.
                 plans[key] = settled(decision, outcome.kept + len(outcome.withheld))
-                records += self._records(decision, outcome)
-                self._count(decision, outcome)
+                records += told(decision, outcome)
+                count(self._parts, decision, outcome)
+            shard.plans |= plans
+            begun = [] if stale else await self._begin(shard, at, records)
             await self._parts.store.settle(shard.number, shard.epoch, plans, records, next_tick)
+            for laid_out, entries in begun:
+                await mark_begun(self._parts, shard, laid_out, entries)
         if plans:
             self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(plans))
-        shard.plans |= plans
         shard.tick = next_tick
         if records:
             shard.relay.wake()
@@ -311,34 +331,52 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             decision
             for laid_out in asked
             for stopped, plans in self._plans(shard, laid_out, at)
-            for decision in decide(replace(laid_out, stopped=stopped), plans, at, self._catalog.last)
+            for decision in decide(
+                replace(laid_out, stopped=stopped), plans, at, self._catalog.last, shard.entries(laid_out)
+            )
         ]
 
-    async def _safe(self, shard: Shard, flip: Flip) -> Flip:
-        """A flip as the catalog's changes and the price limits leave it."""
-        if flip.expires_at is None:
-            return flip
-        registration, catalog = shard.registrations[flip.experiment], self._catalog.last
-        limits = registration.experiment.limits
-        declared = as_declared(flip, registration.experiment, registration.listed, catalog)
-        units = [proposal.unit for proposal in flip.proposals]
-        past = await self._parts.store.past_prices(shard.number, units) if looks_back(limits) else {}
-        return within_limits(declared, limits, catalog, past)
+    async def _safe(self, shard: Shard, flip: Flip, records: list[tuple[str, str]]) -> Flip:
+        """A flip that breaks no rule of prices; what that came to is put on record."""
+        kept, told = await safe(self._parts, shard, flip, self._catalog.last)
+        records += told
+        return kept
 
     async def _flip(self, shard: Shard, flip: Flip) -> Outcome:
         outcome = await self._parts.store.flip(shard.number, shard.epoch, flip, shard.remember)
         shard.relay.wake()
         return outcome
 
+    async def _begin(
+        self, shard: Shard, at: datetime, records: list[tuple[str, str]]
+    ) -> list[tuple[Roster, list[Entry]]]:
+        """Start the entries that begin within a day; returned are those of each experiment."""
+        begun = []
+        for laid_out in shard.rosters.values():
+            found = self._beginning(shard, laid_out, at)
+            for entry, flips in found:
+                for flip in flips:
+                    outcome = await self._flip(shard, await self._safe(shard, flip, records))
+                    records += withheld(flip, outcome)
+                    self._parts.metrics.flips.labels("within a day").inc(outcome.flips)
+                self._parts.log.info("entry begins", trigger=entry.trigger, at=str(entry.starts_at), flips=len(flips))
+            if found:
+                begun.append((laid_out, [entry for entry, _ in found]))
+        return begun
+
+    def _beginning(self, shard: Shard, laid_out: Roster, at: datetime) -> list[tuple[Entry, tuple[Flip, ...]]]:
+        markets, catalog = self._markets(shard, laid_out), self._catalog.last
+        return [one for market in markets for one in beginning(shard, laid_out, market, at, catalog)]
+
     async def _carry_out(
         self, shard: Shard, at: datetime, plans: dict[str, MarketPlan], records: list[tuple[str, str]]
     ) -> None:
         """What waits for no boundary: units are on control from the instant of this tick on."""
         for laid_out, market, order in list(self._at_once(shard, at)):
-            key = _plan_key(laid_out, market)
+            key = key_of_plan(laid_out, market)
             flip = because(release_now(laid_out, market, at, self._catalog.entries), order.detail)
             outcome = await self._flip(shard, flip)
-            records += self._withheld(flip, outcome)
+            records += withheld(flip, outcome)
             # In memory at once, so that nothing more is decided for it by this tick.
             shard.plans[key] = plans[key] = replace(shard.plan(laid_out, market), released=True)
             shard.carried_out.add((key, order.id))
@@ -346,47 +384,3 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             self._parts.log.warning(
                 "control at once", experiment=flip.experiment, market=market, flips=outcome.flips, reason=order.detail
             )
-
-    def _records(self, decision: Decision, outcome: Outcome) -> list[tuple[str, str]]:
-        found = [(CE_TYPES[type(m)], m.model_dump_json()) for m in decision.messages]
-        return found + self._withheld(decision.flip, outcome)
-
-    @staticmethod
-    def _withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:
-        found = []
-        if outcome.withheld:
-            withheld = Withheld(
-                id=f"{flip.experiment}.{flip.experiment_version}/{flip.market}/{flip.day}/withheld",
-                experiment=flip.experiment,
-                experiment_version=flip.experiment_version,
-                market=flip.market,
-                day=flip.day,
-                units=outcome.withheld[:WITHHELD_NAMED],
-                reason=f"{len(outcome.withheld)} units are held by another experiment, or the definition has changed",
-                decided_at=flip.decided_at,
-            )
-            found.append((CE_TYPES[Withheld], withheld.model_dump_json()))
-        return found
-
-    def _count(self, decision: Decision, outcome: Outcome) -> None:
-        flips = self._parts.metrics.flips
-        for name, number in (
-            ("flipped", outcome.flips),
-            ("blocked", outcome.blocked),
-            ("repeated", outcome.repeated),
-            ("withheld", len(outcome.withheld)),
-        ):
-            flips.labels(name).inc(number)
-        for message in decision.messages:
-            self._parts.metrics.undelivered.inc((message.last_day - message.first_day).days + 1)
-        self._parts.log.debug(
-            "decided",
-            experiment=decision.flip.experiment,
-            market=decision.market,
-            day=str(decision.flip.day),
-            flips=outcome.flips,
-            blocked=outcome.blocked,
-            repeated=outcome.repeated,
-            withheld=len(outcome.withheld),
-            reason=decision.reason,
-        )

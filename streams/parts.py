@@ -14,6 +14,7 @@ from controller.topics import DEAD_LETTER
 from streams.clock import Clock
 from streams.dead_letters import Rejected, dead_letter
 from streams.metrics import Metrics
+from streams.pulse import Pulse
 from streams.settings import Settings
 from streams.store import Store
 
@@ -38,6 +39,8 @@ class Parts:
     name: str
     #: keyword arguments of every aiokafka client
     connection: dict[str, Any] = field(default_factory=dict)
+    #: whether the duties go on
+    pulse: Pulse = field(default_factory=Pulse)
 
     def topic(self, name: str) -> str:
         return self.settings.prefixed(name)

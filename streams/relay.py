@@ -1,14 +1,16 @@
 """The relay: what the store decided goes to the log and to the pricing systems, and is dropped once acknowledged."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 
 from controller.codec import Record, decode, encode
 from controller.errors import FlipsideError
 from controller.events import Assignment, Reason
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG
-from controller.wire import from_milliseconds
+from controller.wire import event_id, from_milliseconds, milliseconds
+from streams.invariants import RULES, Newest, broken, newest
+from streams.late import put_back
 from streams.parts import Parts
 from streams.store import OutboxEntry
 
@@ -23,7 +25,7 @@ def assignments(entry: OutboxEntry) -> Iterator[Assignment]:
         # A day has one decision; what is urgent comes on top of it, and is another one at each instant.
         instant = f"/{h['effective']}" if h.get("urgent") else ""
         yield Assignment(
-            id=f"{h['owner']}/{day}/{granted.unit}{instant}",
+            id=event_id(f"{h['owner']}/{day}/{granted.unit}{instant}"),
             unit=granted.unit,
             cluster=granted.cluster,
             experiment=str(h["experiment"]),
@@ -68,6 +70,7 @@ class Relay:
         self._parts = parts
         self._shard = shard
         self._wake = asyncio.Event()
+        self._newest: Newest = (0, 0)
 
     def wake(self) -> None:
         """There is something to publish."""
@@ -80,14 +83,18 @@ class Relay:
             while await self._round():
                 pass
             try:
-                await asyncio.wait_for(self._wake.wait(), self._parts.settings.reconcile_seconds)
+                # Not `wait_for`: before Python 3.12 it may take a cancellation for the end of its time.
+                async with asyncio.timeout(self._parts.settings.reconcile_seconds):
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 
     async def _round(self) -> bool:
-        # 1. read
+        # 1. read; what should have been out before it began does not go out as it is
         entries = await self._parts.store.outbox(self._shard, ENTRIES_PER_ROUND)
-        self._parts.metrics.outbox_depth.set(len(entries))
+        if await put_back(self._parts, self._shard, entries):
+            return True
+        self._look(entries)
         if not entries:
             return False
         with self._parts.metrics.publish_seconds.time():
@@ -99,4 +106,26 @@ class Relay:
             )
         # 4. drop
         await self._parts.store.published(self._shard, [entry.id for entry in entries])
+        self._newest = max(self._newest, *map(newest, entries))
+        self._skew(entries)
         return True
+
+    def _look(self, entries: Sequence[OutboxEntry]) -> None:
+        metrics, now = self._parts.metrics, self._parts.clock.now()
+        decided = [int(str(entry.header["decided"])) for entry in entries if entry.header]
+        age = (milliseconds(now) - min(decided)) / 1000 if decided else 0.0
+        metrics.outbox_depth.set(self._shard, len(entries))
+        metrics.outbox_age.set(self._shard, max(0.0, age))
+        before = self._newest
+        for entry in entries:
+            for rule in broken(entry, before):
+                metrics.violations.labels(rule).inc()
+                self._parts.log.error("invariant broken", rule=rule, shard=self._shard, entry=entry.id, why=RULES[rule])
+            before = max(before, newest(entry))
+
+    def _skew(self, entries: Sequence[OutboxEntry]) -> None:
+        now = milliseconds(self._parts.clock.now())
+        for entry in entries:
+            if entry.granted:
+                behind = (now - int(str(entry.header["effective"]))) / 1000
+                self._parts.metrics.flip_skew.observe(max(0.0, behind))

@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     kafka_password: SecretStr | None = None
     #: PEM file of the authority that signed the brokers' certificates
     kafka_ca_file: str | None = None
-    #: URL of the Redis in which decisions are made: redis:// or rediss://, with user and password where needed
+    #: URL of the Redis in which decisions are made: redis://, rediss:// or redis+sentinel:// (docs/operating.md)
     redis: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     #: prefixes topics, groups and Redis keys, so that two installations never meet
     namespace: Namespace = ""
@@ -41,24 +41,46 @@ class Settings(BaseSettings):
     clock: Literal["wall", "ticks"] = "wall"
     #: how long after the end of a day sales may still come before it is closed
     lateness_seconds: Annotated[int, Field(ge=0, le=7 * 86400)] = 900
+    #: how many days a closed day may still be revised; a sale that comes later is kept as a correction
+    revision_days: Annotated[int, Field(ge=1, le=60)] = 7
+    #: whether a sale that repeats the id of another one of its unit and day is counted once
+    deduplicate: bool = True
+    #: how far a sale's own instant may lie ahead of its arrival before it is a dead letter (wall clock only)
+    future_seconds: Annotated[int, Field(ge=0, le=7 * 86400)] = 300
     #: how often the reconciler asks what is due
     reconcile_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     #: the same question under the tick clock, where a quarter may pass in a minute
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
     #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
     stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
+    #: under the wall clock, a worker whose clock differs by more from that of Redis ends with an error
+    clock_tolerance_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
     #: how long a broker may hold back a fetch that finds nothing: questions about offsets queue behind it
     fetch_wait_ms: Annotated[int, Field(ge=1, le=500)] = 50
-    #: where the metrics listen
+    #: where metrics and probes listen
     metrics_host: str = "127.0.0.1"
-    #: port of a worker's metrics, /metrics; 0 switches the endpoint off
+    #: port of /metrics and of the probes /live and /ready; 0 switches them off
     metrics_port: Annotated[int, Field(ge=0, le=65535)] = 0
+    #: a worker whose duties make no progress for so long, though Kafka and Redis answer, ends with an error
+    stuck_seconds: Annotated[int, Field(ge=5, le=3600)] = 60
+    #: folder in which the analysis keeps its snapshots; empty: it reads the log from its beginning at every start
+    analysis_snapshots: str = ""
+    #: how often a snapshot is written, and one more at a stop
+    analysis_snapshot_seconds: Annotated[float, Field(ge=1, le=86_400)] = 900.0
+    #: processes among which many experiments are shared out
+    analysis_processes: Annotated[int, Field(ge=1, le=256)] = 1
+    #: host:port of a Dask scheduler to share them out on instead; needs the package dask[distributed]
+    analysis_dask: str = ""
+    #: read rivals' prices too, to see whether they are staler in one arm
+    analysis_reads_rivals: bool = False
     #: least severity that is logged
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     #: a name that this worker keeps over restarts: it gets its partitions back at once instead of after the timeout
     worker_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,80}$")] = ""
     #: a worker that is silent for so long loses its partitions to the others
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 10_000
+    #: folder for tables as Parquet: `flipside analysis` keeps every finding there, `flipside export` writes there
+    export_folder: str = ""
     #: how long to go on trying when Kafka or Redis cannot be reached at the start
     connect_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
 
@@ -77,6 +99,12 @@ class Settings(BaseSettings):
                 f"{self.replication_factor}: no write could ever be acknowledged; lower the first or raise the second"
             )
         return self
+
+    def environment(self) -> dict[str, str]:
+        """The FLIPSIDE_* variables that make these settings, secrets in clear: for a child process, never for a log."""
+        shown = {name: getattr(self, name) for name in type(self).model_fields}
+        plain = {name: v.get_secret_value() if isinstance(v, SecretStr) else v for name, v in shown.items()}
+        return {f"FLIPSIDE_{name.upper()}": str(value) for name, value in plain.items() if value is not None}
 
     def prefixed(self, name: str) -> str:
         """The name of a topic, group or key in this installation's namespace."""

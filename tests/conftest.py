@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.analysis import browser
 from tests.parts import jars, redis_server
 
 pytest_plugins = ["tests.parts.fixtures"]
@@ -18,6 +19,7 @@ IN_CI = os.environ.get("CI", "") not in ("", "0", "false")
 NEEDS: dict[str, Callable[[], str | None]] = {
     "shared_data": lambda: None if SHARED.is_dir() else "../shared/data is not there",
     "broker": lambda: jars.lacking() or redis_server.lacking(),
+    "browser": browser.lacking,
     "kcat": lambda: None if shutil.which("kcat") else "no kcat on the PATH (install kcat)",
 }
 

@@ -8,19 +8,28 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.diagnostics.check import Check, unknown
-from analysis.estimators.contrasts import arm_contrast
+from analysis.estimators.contrasts import Contrast, arm_contrast
 from analysis.variance import cluster_linearised
 from analysis.windows import BoolArray, FloatArray
 from controller.errors import NotEstimable
+
+DO_MISSING = "Missing cells depend on the arm: bound the effect with them at their extremes before believing it."
+DO_STOCK = "Sales were capped by stock in one arm: replenish both alike, or leave out sold-out days of both."
+DO_STALE = "Rivals' prices are older in one arm: check the crawler's order, and triggers of that arm."
 
 
 def weekday_balance(arm: NDArray[Any], weekday: NDArray[Any], usable: BoolArray, *, threshold: float = 0.05) -> Check:
     """Largest gap, over weekdays, between the arms' shares of usable cells. ``weekday`` (T,), 0 is Monday."""
     cells = [usable & (arm == which) for which in (0, 1)]
-    if not all(mask.any() for mask in cells):
-        return unknown("weekday balance", threshold, "an arm has no usable cell yet")
     days = np.asarray(weekday)
-    shares = np.array([[mask[:, days == day].sum() / mask.sum() for day in range(7)] for mask in cells])
+    return weekday_balance_of(np.array([[mask[:, days == day].sum() for day in range(7)] for mask in cells]), threshold)
+
+
+def weekday_balance_of(counts: NDArray[np.int64], threshold: float = 0.05) -> Check:
+    """The same from (2, 7) usable cells by arm and weekday, control first."""
+    if not counts.sum(axis=1).all():
+        return unknown("weekday balance", threshold, "an arm has no usable cell yet")
+    shares = counts / counts.sum(axis=1, keepdims=True)
     gap = np.abs(shares[1] - shares[0])
     worst = int(gap.argmax())
     found = bool(gap[worst] > threshold)
@@ -63,9 +72,12 @@ def pre_period_balance(pre_mean: FloatArray, share_treated: FloatArray, *, thres
     freedom also rejects at .05.
     """
     usable = np.isfinite(pre_mean) & np.isfinite(share_treated)
+    clusters = int(usable.sum())
+    if clusters < 4:
+        return unknown("pre-period balance", threshold, f"{clusters} clusters with a history: at least 4 are needed")
     x, y = share_treated[usable] - share_treated[usable].mean(), pre_mean[usable] - pre_mean[usable].mean()
-    clusters, spread = int(usable.sum()), float((x**2).sum())
-    if clusters < 4 or spread <= 1e-12 or not (y**2).sum() > 0.0:
+    spread = float((x**2).sum())
+    if spread <= 1e-12 or not (y**2).sum() > 0.0:
         return unknown(
             "pre-period balance", threshold, "every cluster was treated equally often, or there is no varying history"
         )
@@ -104,10 +116,18 @@ def even_by_arm(
     """
     try:
         contrast = arm_contrast(value, np.ones_like(value), arm == 1, arm == 0)
+    except NotEstimable as reason:
+        return unknown(name, threshold, str(reason))
+    return even(name, contrast, threshold=threshold, what_to_do=what_to_do, alpha=alpha)
+
+
+def even(name: str, contrast: Contrast, *, threshold: float, what_to_do: str, alpha: float = 0.01) -> Check:
+    """:func:`even_by_arm` of a contrast whose sums were added up elsewhere."""
+    try:
         se = cluster_linearised(contrast) ** 0.5
     except NotEstimable as reason:
         return unknown(name, threshold, str(reason))
-    clusters = len(value)
+    clusters = len(contrast.sums)
     gap = contrast.effect
     degrees = max(clusters - 2.0, 1.0)
     p = 2.0 * float(special.stdtr(degrees, -abs(gap) / se)) if se > 0.0 else float(gap == 0.0)
@@ -130,7 +150,7 @@ def missingness(outcome: FloatArray, arm: NDArray[Any], *, threshold: float = 0.
         missing,
         arm,
         threshold=threshold,
-        what_to_do="Missing cells depend on the arm: bound the effect with them at their extremes before believing it.",
+        what_to_do=DO_MISSING,
     )
 
 
@@ -141,7 +161,7 @@ def stock_outs(out_of_stock: FloatArray, arm: NDArray[Any], *, threshold: float 
         out_of_stock,
         arm,
         threshold=threshold,
-        what_to_do="Sales were capped by stock in one arm: replenish both alike, or leave out sold-out days of both.",
+        what_to_do=DO_STOCK,
     )
 
 
@@ -152,14 +172,15 @@ def staleness(hours: FloatArray, arm: NDArray[Any], *, threshold_hours: float = 
         hours,
         arm,
         threshold=threshold_hours,
-        what_to_do="Rivals' prices are older in one arm: check the crawler's order, and triggers of that arm.",
+        what_to_do=DO_STALE,
     )
 
 
 def interference(arm: NDArray[Any], category: Sequence[Any], *, threshold: float = 0.1) -> Check:
     """Share of unit-days that share a category and a day with a unit of another arm: buyers may switch between them.
 
-    ``arm`` (N, T) per unit, ``category`` (N,) its labels. Randomise clusters of substitutes instead of units.
+    ``arm`` (N, T) per unit, ``category`` (N,) its labels: equal where the same buyers may choose between units.
+    Randomise clusters of substitutes instead of units.
     """
     labels = np.unique(np.asarray(category), return_inverse=True)[1]
     known = arm >= 0

@@ -27,6 +27,7 @@ def carryover_test(
     probability: float = 0.5,
     alpha: float = 0.05,
     bootstraps: int = BOOTSTRAPS,
+    steady: bool = False,
 ) -> Check:
     """Hajek estimates under the assumed and under a longer carryover order, and the error of their difference.
 
@@ -36,7 +37,18 @@ def carryover_test(
     reference Student's t with G - 1 degrees of freedom.
 
     ``outcome`` (N, T) less its forecast, NaN where missing; ``arm`` (N, T); ``points``: columns of the coins.
+
+    ``steady``: the days that cannot tell by themselves are counted too, as days on which the effect is the same as on
+    those that can: then the outcome's regression on both windows must not need the longer one (:func:`_regression`).
+    In long blocks that finds more, since few days tell; it also fails where the effect depends on the day within the
+    block, and in blocks of whole weeks on the weekday.
     """
+    what_to_do = (
+        f"Do not rely on the estimate at carryover order {assumed_order}: raise the order to {longer_order} or more,"
+        " lengthen the burn-in, and test again."
+    )
+    if steady:
+        return _regression(outcome, arm, (assumed_order, longer_order), rng, alpha, bootstraps, what_to_do)
     return _compare(
         "carryover",
         outcome,
@@ -47,8 +59,7 @@ def carryover_test(
         probability,
         alpha,
         bootstraps,
-        f"Do not rely on the estimate at carryover order {assumed_order}: raise the order to {longer_order} or more,"
-        " lengthen the burn-in, and test again.",
+        what_to_do,
     )
 
 
@@ -123,13 +134,65 @@ def _compare(
     except NotEstimable as reason:
         return unknown(name, alpha, str(reason))
     difference = estimates[1].effect - estimates[0].effect
-    se = float(spread.std(ddof=1))
+    evidence = (
+        f"{estimates[0].effect:.4g} at order {short}, {estimates[1].effect:.4g} at order {long}:"
+        f" difference {difference:.4g}"
+    )
+    return _verdict(name, difference, float(spread.std(ddof=1)), clusters, alpha, what_to_do, evidence)
+
+
+def _regression(
+    outcome: FloatArray,
+    arm: NDArray[Any],
+    orders: tuple[int, int],
+    rng: np.random.Generator,
+    alpha: float,
+    bootstraps: int,
+    what_to_do: str,
+) -> Check:
+    """Least squares of the outcome on the treated shares of [t - m, t] and of the days before it, periods taken off.
+
+    Clusters are redrawn through their sums of squares, as in the comparison of estimates.
+    """
+    short, long = orders
+    if long <= short:
+        raise ValueError(f"orders {short} and {long}: the second one must be longer")
+    treated = (np.asarray(arm) == 1).astype(np.float64)
+    periods = treated.shape[1]
+    lagged = np.stack([treated[:, long - lag : periods - lag] for lag in range(long + 1)])
+    value = outcome[:, long:]
+    usable = np.isfinite(value)
+    columns = [_off_periods(part, usable) for part in (lagged[: short + 1].mean(0), lagged[short + 1 :].mean(0), value)]
+    clusters = int(usable.any(axis=1).sum())
+    if clusters < 3:
+        return unknown("carryover", alpha, f"{clusters} clusters: a bootstrap of clusters needs at least 3")
+    design, response = np.stack(columns[:2], axis=2), columns[2]
+    squares = np.einsum("ntk,ntl->nkl", design, design)[usable.any(axis=1)]
+    products = np.einsum("ntk,nt->nk", design, response)[usable.any(axis=1)]
+    drawn = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=bootstraps).astype(np.float64)
+    never = f"no day's window of {long} days back differs from one of {short}"
+    if np.allclose(design[..., 0], design[..., 1]):
+        return unknown("carryover", alpha, never)
+    try:
+        found = np.linalg.solve(squares.sum(axis=0), products.sum(axis=0))
+        redrawn = np.linalg.solve(np.tensordot(drawn, squares, 1), (drawn @ products)[..., None])[:, 1, 0]
+    except np.linalg.LinAlgError:
+        return unknown("carryover", alpha, never)
+    evidence = f"{found[0]:.4g} by the last {short + 1} day(s), {found[1]:.4g} by the {long - short} before"
+    return _verdict("carryover", float(found[1]), float(redrawn.std(ddof=1)), clusters, alpha, what_to_do, evidence)
+
+
+def _off_periods(value: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
+    filled = np.where(usable, value, 0.0)
+    return np.where(usable, filled - filled.sum(axis=0) / np.maximum(usable.sum(axis=0), 1), 0.0)
+
+
+def _verdict(
+    name: str, difference: float, se: float, clusters: int, alpha: float, what_to_do: str, evidence: str
+) -> Check:
     if se == 0.0:
         return unknown(name, alpha, "the outcomes do not vary")
     p = 2.0 * float(special.stdtr(clusters - 1.0, -abs(difference / se)))
     found = p < alpha
-    evidence = (
-        f"{estimates[0].effect:.4g} at order {short}, {estimates[1].effect:.4g} at order {long}:"
-        f" difference {difference:.4g}, standard error {se:.3g}, p = {p:.3g}"
-    )
-    return Check(name, p, alpha, "fail" if found else "pass", what_to_do if found else "Nothing.", evidence)
+    said = f"{evidence}, standard error {se:.3g}, p = {p:.3g}"
+    return Check(name, p, alpha, "fail" if found else "pass", what_to_do if found else "Nothing.", said)

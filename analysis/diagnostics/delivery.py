@@ -24,11 +24,23 @@ def fidelity(
     mean: a pricing system that ignores one arm for one day is lost in a mean over months.
     """
     known = (assigned >= 0) & (applied >= 0)
-    if not known.any():
-        return unknown("fidelity", threshold, "no pricing system has reported a live price yet")
     right = known & (assigned == applied)
     cells = np.stack([(known & (assigned == arm)).sum(axis=0) for arm in range(len(arms))])
     hits = np.stack([(right & (assigned == arm)).sum(axis=0) for arm in range(len(arms))])
+    return fidelity_of(cells, hits, periods, arms, threshold=threshold)
+
+
+def fidelity_of(
+    cells: NDArray[np.int64],
+    hits: NDArray[np.int64],
+    periods: Sequence[str],
+    arms: Sequence[str] = ("control", "treatment"),
+    *,
+    threshold: float = 0.95,
+) -> Check:
+    """The same from (A, T) counts: unit-days whose live price was reported, and those of them where it was right."""
+    if not cells.any():
+        return unknown("fidelity", threshold, "no pricing system has reported a live price yet")
     share = np.divide(hits, cells, out=np.full(cells.shape, np.inf), where=cells > 0)
     arm, period = divmod(int(np.argmin(share)), share.shape[1])
     worst = float(share[arm, period])
@@ -54,9 +66,14 @@ def fidelity(
 def reporting(assigned: NDArray[Any], applied: NDArray[Any], *, threshold: float = 0.95) -> Check:
     """Share of assigned unit-days for which a pricing system said which price was live."""
     planned = assigned >= 0
-    if not planned.any():
+    return reporting_of(int(planned.sum()), int((planned & (applied >= 0)).sum()), threshold=threshold)
+
+
+def reporting_of(planned: int, reported: int, *, threshold: float = 0.95) -> Check:
+    """The same from counts of unit-days."""
+    if not planned:
         return unknown("reporting", threshold, "no unit-day has been assigned yet")
-    share = float((planned & (applied >= 0)).sum() / planned.sum())
+    share = reported / planned
     found = share < threshold
     return Check(
         "reporting",
@@ -66,7 +83,7 @@ def reporting(assigned: NDArray[Any], applied: NDArray[Any], *, threshold: float
         "Fidelity is only known where prices are reported: have the pricing system publish what it applied."
         if found
         else "Nothing.",
-        f"{share:.1%} of {int(planned.sum())} assigned unit-days have a reported price",
+        f"{share:.1%} of {planned} assigned unit-days have a reported price",
     )
 
 

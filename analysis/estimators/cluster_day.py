@@ -37,30 +37,42 @@ intervals that cover, with the median half width: within days (this one), betwee
 
 All cover; within days is as narrow as any from the third day on, needs no cluster to have seen both arms, and is the
 one whose validity rests on nothing but the draw.
+
+The unit-days are read twice, a few clusters at a time, so that what is worked on stays in the processor's cache: time
+grows with T U, memory beyond the input with T G.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
-from scipy.special import stdtrit
+from scipy.special import stdtr, stdtrit
 
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
 #: with fewer clusters a day cannot have two in each arm, and its variance is taken between days
 CLUSTERS_FOR_DAILY_VARIANCE = 4
+#: unit-days worked on at once: a quarter of a megabyte of numbers
+CHUNK_CELLS = 1 << 15
+
+#: some units, as a slice or by number
+Units = slice | IntArray
+#: units -> (T, n) each: their outcomes, 0 where a cell must not be used; which cells may; where they were in the arm
+Reader = Callable[[Units], tuple[FloatArray, BoolArray, BoolArray]]
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """An effect with its standard error and two-sided interval."""
+    """An effect with its standard error, two-sided interval, and p-value against no effect."""
 
     value: float
     se: float
     ci_low: float
     ci_high: float
+    p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +84,10 @@ class ClusterDayDifference:
     #: as a share of control's mean; None where that mean is not positive
     relative: Effect | None
     clusters: int
+    #: groups of days that share a draw
+    groups: int
     days: int
+    units: int
     #: unit-days used
     cells: int
     #: unit-days left out, by reason
@@ -80,14 +95,74 @@ class ClusterDayDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class _Cells:
-    """Cluster cells of one arm, (T, G), and their means by day, (T,)."""
+class Chunk:
+    """Some clusters and all of their units."""
 
-    present: BoolArray
-    residual: FloatArray
-    count: FloatArray
-    mean: FloatArray
-    forecast: FloatArray
+    units: Units
+    #: where each cluster begins among these units; None where each unit is one
+    starts: IntArray | None
+
+    def any(self, cells: BoolArray) -> BoolArray:
+        """(T, clusters) where some unit is."""
+        return cells if self.starts is None else np.asarray(np.logical_or.reduceat(cells, self.starts, axis=1))
+
+    def means(self, cells: FloatArray, chosen: BoolArray) -> FloatArray:
+        """(T, clusters) means of finite numbers over the chosen units; 0 where there is none."""
+        filled = cells * chosen
+        if self.starts is None:
+            return filled
+        count = np.add.reduceat(chosen, self.starts, axis=1, dtype=np.int64)
+        return np.asarray(np.add.reduceat(filled, self.starts, axis=1) / np.maximum(count, 1))
+
+
+@dataclass(frozen=True, slots=True)
+class _Totals:
+    """What the first reading adds up."""
+
+    #: (T,) sums and counts over the observed cells
+    day_sum: FloatArray
+    day_count: IntArray
+    #: (2, T) clusters with a usable cell, control first
+    clusters: IntArray
+    #: (T,) usable cells
+    cells: IntArray
+    no_other_day: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What the second reading finds for one chunk: (T, clusters) cells of each arm, control first."""
+
+    present: tuple[BoolArray, BoolArray]
+    residual: tuple[FloatArray, FloatArray]
+
+
+class Sharing:
+    """Which days share a draw: ``own`` adds up, for each day, the days that do (itself included)."""
+
+    def __init__(self, draws: BoolArray | None, days: int) -> None:
+        self.drawn: BoolArray = np.ones(days, dtype=np.bool_) if draws is None else np.asarray(draws.any(axis=1))
+        #: whether something was drawn on every day
+        self.every = bool(self.drawn.all())
+        self._factors: tuple[sparse.csr_array, ...] = ()
+        #: whether each day has a draw of its own
+        self.alone = draws is None or bool(
+            draws.sum(axis=0).max(initial=0) <= 1 and draws.sum(axis=1).max(initial=0) <= 1
+        )
+        if self.alone or draws is None:
+            self.group: IntArray = np.arange(days)
+            return
+        each = sparse.csr_array(draws.astype(np.float64))
+        shared = sparse.csr_array(each @ each.T)
+        self.group = connected_components(shared, directed=False)[1]
+        once = int(draws.sum(axis=1).max(initial=0)) <= 1
+        self._factors = (sparse.csr_array(each.T), each) if once else (sparse.csr_array(shared.sign()),)
+
+    def own(self, cells: FloatArray) -> FloatArray:
+        """(T, n) -> (T, n), 0 on days on which nothing was drawn."""
+        for factor in self._factors:
+            cells = np.asarray(factor @ cells)
+        return cells
 
 
 def cluster_day_difference(
@@ -112,131 +187,227 @@ def cluster_day_difference(
         NotEstimable: one cluster, an arm never seen, fewer than two usable days, one draw of fewer than four clusters,
             or constant outcomes. The message is what is published in place of the number.
     """
+
+    def read(units: Units) -> tuple[FloatArray, BoolArray, BoolArray]:
+        observed = np.isfinite(outcome[:, units])
+        return np.where(observed, outcome[:, units], 0.0), observed, treated[:, units]
+
+    return difference_by_chunks(read, len(outcome), cluster, confidence, draws)
+
+
+def difference_by_chunks(
+    read: Reader, days: int, cluster: IntArray, confidence: float = 0.95, draws: BoolArray | None = None
+) -> ClusterDayDifference:
+    """:func:`cluster_day_difference` of unit-days that are handed over a few units at a time."""
     clusters = int(cluster.max()) + 1 if cluster.size else 0
     if clusters < 2:
         raise NotEstimable("one cluster: there is nobody to compare it with")
-    sharing, group = _sharing(draws, len(outcome))
-    drawn: BoolArray = np.ones(len(outcome), dtype=np.bool_) if draws is None else np.asarray(draws.any(axis=1))
-    observed = np.isfinite(outcome)
-    usable = observed & drawn[:, np.newaxis]
-    for seen, name in ((usable & treated, "the arm"), (usable & ~treated, "control")):
-        if not seen.any():
-            raise NotEstimable(f"{name} has no usable cell yet")
-    if np.ptp(outcome[usable]) == 0:
-        raise NotEstimable("outcomes are constant: there is no variation to judge an effect by")
-    left_out: dict[str, int] = {}
-
-    forecast, predicted = _forecast(outcome, observed, sharing)
-    left_out["no_other_day"] = int((usable & ~predicted).sum())
-    usable = usable & predicted
-    arm, control = (_cells(outcome, forecast, usable & chosen, cluster, clusters) for chosen in (treated, ~treated))
+    sharing = Sharing(draws, days)
     within = clusters >= CLUSTERS_FOR_DAILY_VARIANCE
     needed = 2 if within else 1
-    days = (arm.count >= needed) & (control.count >= needed)
-    left_out["too_few_clusters_in_an_arm"] = int(usable[~days].sum())
-    if days.sum() < 2:
+    chunks = list(chunks_of(cluster, days))
+    totals = _first_reading(read, chunks, sharing, days)
+    usable: BoolArray = np.asarray((totals.clusters >= needed).all(axis=0))
+    left_out = {"no_other_day": totals.no_other_day, "too_few_clusters_in_an_arm": int(totals.cells[~usable].sum())}
+    if usable.sum() < 2:
         raise NotEstimable(
-            f"{int(days.sum())} usable days: two are needed on which both arms have at least {needed} cluster"
+            f"{int(usable.sum())} usable days: two are needed on which both arms have at least {needed} cluster"
             + ("s" if needed > 1 else "")
         )
-    usable = usable & days[:, np.newaxis]
 
-    weight = np.where(days, arm.count + control.count, 0.0)
+    day_mean = totals.day_sum / np.maximum(totals.day_count, 1)
+    parts: list[_Part] = []
+    residual, forecast = np.zeros((2, days)), np.zeros((2, days))
+    units_used = clusters_used = 0
+    for chunk in chunks:
+        part, predicted, units = _second_reading(read, chunk, sharing, day_mean, usable)
+        parts.append(part)
+        for which in (0, 1):
+            residual[which] += part.residual[which].sum(axis=1)
+        forecast += predicted
+        units_used += units
+        clusters_used += int((part.present[0] | part.present[1])[usable].any(axis=0).sum())
+    count = totals.clusters.astype(np.float64)
+    mean, predicted = residual / np.maximum(count, 1), forecast / np.maximum(count, 1)
+    weight = np.where(usable, count.sum(axis=0), 0.0)
     share = weight / weight.sum()
-    level = (arm.count * arm.forecast + control.count * control.forecast) / np.maximum(weight, 1)
-    treated_mean, control_mean = arm.mean + level, control.mean + level
+    level = (count * predicted).sum(axis=0) / np.maximum(weight, 1)
+    control_mean, treated_mean = mean + level
     tau, base = float(share @ (treated_mean - control_mean)), float(share @ control_mean)
-    _, group = np.unique(group[days], return_inverse=True)
+    _, group = np.unique(sharing.group[usable], return_inverse=True)
+    spread = _within_groups(parts, count, mean, share, usable, group) if within else None
 
     def effect(value: float, ratio: float, scale: float) -> Effect:
         """``value`` with the error of the mean of (treated - ratio * control), divided by scale: the delta method."""
-        if within:
-            variance, freedom = _within_groups(arm, control, share, days, group, ratio)
+        if spread is not None:
+            variance, freedom = spread.variance(ratio)
         else:
-            variance, freedom = _between_groups((treated_mean - ratio * control_mean)[days], share[days], group)
+            variance, freedom = _between_groups((treated_mean - ratio * control_mean)[usable], share[usable], group)
         if variance <= 0:
             raise NotEstimable("outcomes do not vary within arms: there is no variation to judge an effect by")
         se = variance**0.5 / scale
         half = float(stdtrit(freedom, (1 + confidence) / 2)) * se
-        return Effect(value, se, value - half, value + half)
+        p = 2.0 * float(stdtr(freedom, -abs(value) / se))
+        return Effect(value, se, value - half, value + half, p)
 
     return ClusterDayDifference(
         absolute=effect(tau, 1.0, 1.0),
         relative=effect(tau / base, 1.0 + tau / base, base) if base > 0 else None,
-        clusters=len(np.unique(cluster[usable.any(axis=0)])),
-        days=int(days.sum()),
-        cells=int(usable.sum()),
-        left_out={reason: count for reason, count in left_out.items() if count},
+        clusters=clusters_used,
+        groups=int(group.max()) + 1,
+        days=int(usable.sum()),
+        units=units_used,
+        cells=int(totals.cells[usable].sum()),
+        left_out={reason: number for reason, number in left_out.items() if number},
     )
 
 
-def _sharing(draws: BoolArray | None, days: int) -> tuple[sparse.csr_array | None, IntArray]:
-    """(T, T) one where two days share a draw, None where each has its own; and (T,) the group of each day."""
-    if draws is None:
-        return None, np.arange(days)
-    each = sparse.csr_array(draws.astype(np.float64))
-    shared = sparse.csr_array(each @ each.T)
-    return sparse.csr_array(shared.sign()), connected_components(shared, directed=False)[1]
+def chunks_of(cluster: IntArray, days: int) -> Iterator[Chunk]:
+    """All units, whole clusters at a time, about ``CHUNK_CELLS`` unit-days each."""
+    ordered = bool((np.diff(cluster) >= 0).all())
+    order = np.arange(len(cluster)) if ordered else np.argsort(cluster, kind="stable")
+    bounds = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0, True])
+    alone = len(bounds) == len(cluster) + 1
+    size = max(1, CHUNK_CELLS // max(days, 1))
+    first = 0
+    while first < len(bounds) - 1:
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + size, side="right")) - 1)
+        begin, end = int(bounds[first]), int(bounds[last])
+        units: Units = slice(begin, end) if ordered else order[begin:end]
+        yield Chunk(units, None if alone else bounds[first:last] - begin)
+        first = last
 
 
-def _forecast(
-    outcome: FloatArray, observed: BoolArray, sharing: sparse.csr_array | None
-) -> tuple[FloatArray, BoolArray]:
-    """What each unit-day would be by the unit's days that share no draw with it, each centred on its day's mean."""
-    filled = np.where(observed, outcome, 0.0)
-    day_mean = filled.sum(axis=1) / np.maximum(observed.sum(axis=1), 1)
-    centred = np.where(observed, outcome - day_mean[:, np.newaxis], 0.0)
+def _predicted(observed: BoolArray, sharing: Sharing) -> tuple[FloatArray, BoolArray]:
+    """Days of other draws on which each unit was seen, (T, n) or (1, n), and the cells that have one and were drawn.
+
+    Where each day is a draw of its own that is one number a unit, as far as its usable cells are concerned.
+    """
+    usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
+    if sharing.alone:
+        others = observed.sum(axis=0, dtype=np.float64)[np.newaxis] - 1.0
+        return others, usable if bool((others > 0).all()) else usable & (others > 0)
     seen = observed.astype(np.float64)
-    own, own_seen = (centred, seen) if sharing is None else (sharing @ centred, sharing @ seen)
-    others = seen.sum(axis=0) - own_seen
-    return (centred.sum(axis=0) - own) / np.maximum(others, 1), others > 0
+    others = seen.sum(axis=0) - sharing.own(seen)
+    return others, usable & (others > 0)
 
 
-def _cells(outcome: FloatArray, forecast: FloatArray, chosen: BoolArray, cluster: IntArray, clusters: int) -> _Cells:
-    """Means of the chosen unit-days by cluster and day, and their means over clusters."""
-    days = outcome.shape[0]
-    day, unit = np.nonzero(chosen)
-    cell = day * clusters + cluster[unit]
+def _first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int) -> _Totals:
+    day_sum, day_count = np.zeros(days), np.zeros(days, dtype=np.int64)
+    clusters, cells = np.zeros((2, days), dtype=np.int64), np.zeros(days, dtype=np.int64)
+    low, high, no_other_day = np.inf, -np.inf, 0
+    seen = [False, False]
+    for chunk in chunks:
+        outcome, observed, treated = read(chunk.units)
+        day_sum += outcome.sum(axis=1)
+        day_count += observed.sum(axis=1)
+        usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
+        if low >= high:  # until something is seen to vary
+            low = min(low, float(np.min(outcome, initial=np.inf, where=usable)))
+            high = max(high, float(np.max(outcome, initial=-np.inf, where=usable)))
+        _, kept = _predicted(observed, sharing)
+        if kept is not usable:
+            no_other_day += int(usable.sum()) - int(kept.sum())
+        under = kept & treated
+        rest = kept ^ under
+        for which, chosen in enumerate((rest, under)):
+            counted = chunk.any(chosen).sum(axis=1)
+            clusters[which] += counted
+            cells += counted if chunk.starts is None else chosen.sum(axis=1)
+        if not all(seen):
+            seen[1] |= bool((usable & treated).any())
+            seen[0] |= bool((usable & ~treated).any())
+    for there, name in zip(seen[::-1], ("the arm", "control"), strict=True):
+        if not there:
+            raise NotEstimable(f"{name} has no usable cell yet")
+    if low == high:
+        raise NotEstimable("outcomes are constant: there is no variation to judge an effect by")
+    return _Totals(day_sum, day_count, clusters, cells, no_other_day)
 
-    def by_cluster(values: FloatArray | None) -> FloatArray:
-        return np.bincount(cell, values, minlength=days * clusters).reshape(days, clusters).astype(np.float64)
 
-    units = by_cluster(None)
-    present = units > 0
-    predicted = by_cluster(forecast[chosen]) / np.maximum(units, 1)
-    residual = by_cluster(outcome[chosen] - forecast[chosen]) / np.maximum(units, 1)
-    count = present.sum(axis=1).astype(np.float64)
-    mean = residual.sum(axis=1) / np.maximum(count, 1)
-    return _Cells(present, residual, count, mean, predicted.sum(axis=1) / np.maximum(count, 1))
+def _second_reading(
+    read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray, days: BoolArray
+) -> tuple[_Part, FloatArray, int]:
+    """The cluster cells of a chunk, the (2, T) sums of their forecasts, and the number of units on usable days.
+
+    Forecast of a unit-day: what it would be by the unit's days that share no draw with it, each centred on its day's
+    mean.
+    """
+    outcome, observed, treated = read(chunk.units)
+    others, kept = _predicted(observed, sharing)
+    centred = outcome - day_mean[:, np.newaxis]
+    if not observed.all():
+        centred *= observed
+    own = centred if sharing.alone else sharing.own(centred)
+    forecast = (centred.sum(axis=0) - own) * (1.0 / np.maximum(others, 1))
+    under = kept & treated
+    rest = kept ^ under
+    residual = outcome - forecast
+    part = _Part((chunk.any(rest), chunk.any(under)), (chunk.means(residual, rest), chunk.means(residual, under)))
+    if chunk.starts is None:  # a forecast is the outcome less the residual
+        predicted = np.stack([np.einsum("tu,tu->t", outcome, chosen) for chosen in (rest, under)])
+        predicted -= np.stack([cells.sum(axis=1) for cells in part.residual])
+    else:
+        predicted = np.stack([chunk.means(forecast, chosen).sum(axis=1) for chosen in (rest, under)])
+    return part, predicted, int((kept if days.all() else kept[days]).any(axis=0).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Spread:
+    """Sums of squares about the arms' means, over groups of days and two parts of the clusters."""
+
+    #: (2, B): of treated, of both, of control
+    treated: FloatArray
+    both: FloatArray
+    control: FloatArray
+    #: (2, B) clusters
+    count: FloatArray
+
+    def variance(self, ratio: float) -> tuple[float, float]:
+        """Variance of the mean of (treated - ratio * control), and Satterthwaite's degrees of freedom."""
+        parts = self.treated - 2.0 * ratio * self.both + ratio**2 * self.control
+        variance = float(parts.sum())
+        if variance <= 0:
+            return 0.0, 1.0
+        return variance, variance**2 / float((parts**2 / np.maximum(self.count - 1, 1)).sum())
 
 
 def _within_groups(
-    arm: _Cells, control: _Cells, share: FloatArray, days: BoolArray, group: IntArray, ratio: float
-) -> tuple[float, float]:
-    """Variance over clusters within groups of days, and its degrees of freedom."""
-    starts = np.flatnonzero(np.r_[True, np.diff(np.sort(group)) > 0])
+    parts: list[_Part], count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray, group: IntArray
+) -> _Spread:
+    """Squares over clusters within groups of days: clusters that were mostly treated, and the rest, apart."""
     order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(group[order]) > 0])
+    single = len(starts) == len(group)
+    n = count[:, days]
+    scale = share[days] / n * (n / (n - 1)) ** 0.5
 
     def by_group(cells: FloatArray) -> FloatArray:
-        return np.asarray(np.add.reduceat(cells[order], starts, axis=0))
+        return cells[order] if single else np.asarray(np.add.reduceat(cells[order], starts, axis=0))
 
-    def sums(cells: _Cells) -> FloatArray:
-        """(groups, G) weighted residuals about their day's mean, added up over the days of a group."""
-        n = cells.count[days]
-        scale = share[days] / n * (n / (n - 1)) ** 0.5
-        about = np.where(cells.present[days], cells.residual[days] - cells.mean[days, np.newaxis], 0.0)
-        return by_group(scale[:, np.newaxis] * about)
-
-    squares = (sums(arm) - ratio * sums(control)) ** 2
-    in_arm, in_control = (by_group(cells.present[days].astype(np.float64)) for cells in (arm, control))
-    # Clusters that were mostly treated, and the rest: the parts whose variances are estimated apart.
-    mostly = (in_arm > in_control, (in_control >= in_arm) & (in_control > 0))
-    parts = np.stack([np.where(part, squares, 0.0).sum(axis=1) for part in mostly])
-    counts = np.stack([part.sum(axis=1) for part in mostly])
-    variance = float(parts.sum())
-    if variance <= 0:
-        return 0.0, 1.0
-    return variance, variance**2 / float((parts**2 / np.maximum(counts - 1, 1)).sum())
+    sums = np.zeros((4, 2, len(starts)))
+    every = bool(days.all())
+    for part in parts:
+        present = part.present if every else tuple(which[days] for which in part.present)
+        about = []
+        for which, cells in enumerate(part.residual):
+            centred = (cells if every else cells[days]) - mean[which, days, np.newaxis]
+            centred *= present[which]
+            about.append(centred)
+        if single and not (present[0] & present[1]).any():  # each cluster in one arm: no sums over days, no products
+            for row, number, which in ((0, 0, 1), (2, 1, 0)):
+                squares = np.einsum("tg,tg->t", about[which], about[which]) * scale[which] ** 2
+                sums[row, number] += squares[order]
+                sums[3, number] += present[which].sum(axis=1)[order]
+            continue
+        for which in (0, 1):
+            about[which] *= scale[which][:, np.newaxis]
+        control, treated = by_group(about[0]), by_group(about[1])
+        in_control, in_arm = (by_group(which.astype(np.float64)) for which in present)
+        for number, mostly in enumerate((in_arm > in_control, (in_control >= in_arm) & (in_control > 0))):
+            for row, values in enumerate((treated * treated, treated * control, control * control, None)):
+                sums[row, number] += mostly.sum(axis=1) if values is None else np.where(mostly, values, 0.0).sum(axis=1)
+    return _Spread(*sums)
 
 
 def _between_groups(difference: FloatArray, share: FloatArray, group: IntArray) -> tuple[float, float]:

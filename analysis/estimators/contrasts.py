@@ -56,6 +56,11 @@ def arm_contrast(
             )
     over, under = np.where(observed, numerator, 0.0), np.where(observed, denominator, 0.0)
     sums = np.stack([(weight * part).sum(axis=1) for weight in weights for part in (over, under)], axis=1)
+    return contrast_from_sums(sums, (cells[0], cells[1]), relative=relative)
+
+
+def contrast_from_sums(sums: FloatArray, cells: tuple[int, int], *, relative: bool = False) -> Contrast:
+    """:func:`arm_contrast` from its (N, 4) sums by cluster and the cells behind them, treated first."""
     effect, treated, control = contrast_of_sums(sums.sum(axis=0), relative=relative)
     total = sums.sum(axis=0)
     influence_1 = (sums[:, 0] - treated * sums[:, 1]) / total[1]

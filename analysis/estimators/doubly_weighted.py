@@ -22,6 +22,7 @@ import numpy as np
 from analysis.estimators import low_rank
 from analysis.estimators.estimable import first_cut_off, require_estimable
 from analysis.estimators.low_rank import LowRankFit, WeightedPanel
+from analysis.estimators.threads import blas_threads
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
@@ -89,7 +90,7 @@ def doubly_weighted(
     require_estimable(Y, treated, control)
     scaled, scale = _scaled(Y, control, scale)
     fit = _masked if form == "masked" else _block_masked
-    with low_rank.blas_threads(Y.size):
+    with blas_threads(Y.size):
         counterfactual, unit_weights, period_weights, gap = fit(scaled, treated, control, penalties)
     effects = scale * (scaled[treated] - counterfactual)
     return DoublyWeightedEffect(
@@ -102,15 +103,17 @@ def homogeneous_effect(
 ) -> DoublyWeightedEffect:
     """The one effect of all treated cells, if they do share one (the joint form).
 
-    Arguments as in `doubly_weighted`; ``scale`` None takes the standard deviation of all cells of the fit. Not for an
-    effect that grows, fades or differs between units: a ramp of mean zero in the effect multiplies the error of this
-    form several times (docs/methods.md).
+    Arguments as in `doubly_weighted`. Not for an effect that grows, fades or differs between units: a ramp of mean zero
+    in the effect multiplies the error of this form several times (docs/methods.md).
 
     Raises NotEstimable where some treated cell has no counterfactual, or the effect is absorbed by the fixed effects.
     """
     treated, control = observed & W, observed & ~W
     require_estimable(Y, treated, control)
-    scaled, scale = _scaled(Y, observed, scale)
+    scaled, scale = _scaled(Y, control, scale)
+    # the solver sees treated cells less their mean, so that a constant effect moves the answer by exactly itself
+    level = float(scaled[treated].mean())
+    scaled = scaled - level * treated
     doubled = Penalties(2 * penalties.unit, 2 * penalties.time, penalties.nuclear)
     unit_weights, period_weights = block_weights(scaled, treated, control, doubled)
     rows, columns = _weighty(unit_weights, period_weights, treated, control)
@@ -122,9 +125,9 @@ def homogeneous_effect(
         period_weights[columns],
         shared=treated[inside].astype(np.float64),
     )
-    with low_rank.blas_threads(Y.size):
+    with blas_threads(Y.size):
         fit = low_rank.solve(panel, penalties.nuclear, tolerance=GAP_TOLERANCE)
-    effect = scale * fit.shared_effect
+    effect = scale * (level + fit.shared_effect)
     effects = np.full(int(treated.sum()), effect)
     return DoublyWeightedEffect(
         effect,

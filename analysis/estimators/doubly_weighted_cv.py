@@ -14,6 +14,7 @@ from joblib import Parallel, delayed
 
 from analysis.estimators import low_rank
 from analysis.estimators.doubly_weighted import Penalties, block_weights, imputation_problem
+from analysis.estimators.threads import blas_threads
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
@@ -80,7 +81,7 @@ def cross_validate(
         delayed(_placebo_effects)(controls, usable, block, patterns, unit_grid, time_grid, nuclear_grid)
         for block in blocks
     )
-    with low_rank.blas_threads(controls.size):
+    with blas_threads(controls.size):
         effects = np.array(Parallel(n_jobs=n_jobs)(tasks))
     estimable = np.isfinite(effects).all(axis=1)
     if not estimable.any():

@@ -8,7 +8,7 @@ from controller.errors import NotEstimable
 
 
 def require_estimable(Y: FloatArray, treated: BoolArray, control: BoolArray) -> None:
-    """Refuse, with the reason, a panel where some treated cell has no counterfactual.
+    """Refuse, with the reason, a panel where some treated cell has no counterfactual. Rows and columns count from one.
 
     A cell has one when its unit has control cells, its period has control cells, and a chain of control cells links
     the two. Raises NotEstimable.
@@ -19,17 +19,22 @@ def require_estimable(Y: FloatArray, treated: BoolArray, control: BoolArray) -> 
     from_start = units & ~control.any(axis=1)
     if from_start.any():
         raise NotEstimable(
-            f"unit in row {int(np.argmax(from_start))} has no control cell with an outcome (treated from its first "
+            f"unit in row {int(np.argmax(from_start)) + 1} has no control cell with an outcome (treated from its first "
             "period, or never observed before): leave it out, or add earlier periods"
         )
     alone = treated.any(axis=0) & ~control.any(axis=0)
     if alone.any():
-        raise NotEstimable(f"period in column {int(np.argmax(alone))} has no control unit: every unit is treated then")
+        column = int(np.argmax(alone)) + 1
+        raise NotEstimable(
+            f"period in column {column} has no control unit, because every unit is treated then: leave the period out, "
+            "or add units that are not treated"
+        )
     require_variation(Y, control)
     cut_off = first_cut_off(treated, control)
     if cut_off is not None:
         raise NotEstimable(
-            f"no chain of control cells links the unit in row {cut_off[0]} with the period in column {cut_off[1]}, "
+            f"no chain of control cells links the unit in row {cut_off[0] + 1} with the period in column "
+            f"{cut_off[1] + 1}, "
             "where it is treated: unit and period effects cannot be told apart there"
         )
 

@@ -14,12 +14,10 @@ makes the problem non-convex: so the answer is not believed but certified, by th
 and directions that the dual still asks for are added to the factors.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from analysis.panel import BoolArray, FloatArray
 from controller.errors import NotEstimable
@@ -34,8 +32,6 @@ MOSTLY_ALIVE = 0.7
 MEMORY = 10
 #: singular values of L below this share of the largest are zeros that have not finished shrinking
 DEAD_FACTOR = 1e-9
-#: smaller panels are fitted on one BLAS thread: two would spend their time waiting for each other
-CELLS_FOR_THREADS = 2_000_000
 #: numbers that a block of normal equations may hold at once (0.5 GB)
 BLOCK_NUMBERS = 6e7
 
@@ -135,7 +131,9 @@ def weighted_panel(
     row_totals = weights.sum(axis=1)
     for name, totals in (("row", row_totals), ("column", weights.sum(axis=0))):
         if (totals <= 0).any():
-            raise NotEstimable(f"{name} {int(np.argmin(totals))} has no cell that may be used: leave it out of the fit")
+            raise NotEstimable(
+                f"{name} {int(np.argmin(totals)) + 1} has no cell that may be used: leave it out of the fit"
+            )
     clean = np.where(mask, outcome, 0.0)
     loaded = weights * loadings[:, None]
     normal = np.diag(loadings @ loaded) - (loaded / row_totals[:, None]).T @ loaded
@@ -162,11 +160,6 @@ def two_way_effects(panel: WeightedPanel, outcome: FloatArray) -> tuple[FloatArr
     b = panel.profile @ right_side
     a = (sums - panel.loadings * (panel.weights @ b)) / panel.row_totals
     return a, b
-
-
-def blas_threads(cells: int) -> AbstractContextManager[object]:
-    """One BLAS thread for a panel of so many cells where a second would cost more than it brings."""
-    return threadpool_limits(1, "blas") if cells < CELLS_FOR_THREADS else nullcontext()
 
 
 def solve(

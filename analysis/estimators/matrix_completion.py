@@ -20,6 +20,7 @@ from analysis.estimators.estimable import require_estimable, require_variation
 from analysis.estimators.low_rank import Groups, LowRankFit
 from analysis.estimators.placebo_folds import N_FOLDS, Folds, latin_cells, placebo_blocks
 from analysis.estimators.row_pooling import BLOCK_UNITS, PooledPanel, pool_rows
+from analysis.estimators.threads import blas_threads
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
@@ -141,9 +142,9 @@ def fit_matrix_completion(
     for axis, name in ((1, "unit in row"), (0, "period in column")):
         empty = ~observed.any(axis=axis)
         if empty.any():
-            raise NotEstimable(f"{name} {int(np.argmax(empty))} has no cell to learn from: leave it out")
+            raise NotEstimable(f"{name} {int(np.argmax(empty)) + 1} has no cell to learn from: leave it out")
     require_variation(Y, observed)
-    with low_rank.blas_threads(Y.size):
+    with blas_threads(Y.size):
         return _fit(Y, observed, penalty, folds)
 
 

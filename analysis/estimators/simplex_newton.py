@@ -1,5 +1,7 @@
 """Ridge least squares over the simplex by semismooth Newton on the dual, many problems at once."""
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
@@ -10,7 +12,7 @@ from controller.errors import NotEstimable
 #: the square root of the duality gap, relative to |b|, at which Newton is done
 TARGET_RESIDUAL = 1e-13
 NEWTON_STEPS = 60
-#: entries of the stacked Jacobian that are formed at once; above it, problem by problem
+#: entries of all Jacobians (or all outer products) that are formed at once; above it, problem by problem
 STACKED_ENTRIES = 4_000_000
 #: rows that are copied at once
 CHUNK = 8192
@@ -18,12 +20,12 @@ CHUNK = 8192
 
 def project_to_simplex(points: FloatArray) -> FloatArray:
     """Nearest point of the simplex for each row of ``points`` (B, n); entries of -inf stay at zero."""
-    ordered = -np.sort(-points, axis=1)
-    excess = np.cumsum(ordered, axis=1) - 1.0
+    ordered = np.sort(points, axis=1)[:, ::-1]
+    excess = ordered.cumsum(axis=1) - 1.0
     ranks = np.arange(1, points.shape[1] + 1)
     support = np.count_nonzero(ordered * ranks > excess, axis=1)
-    threshold = np.take_along_axis(excess, support[:, None] - 1, axis=1) / support[:, None]
-    projected: FloatArray = np.maximum(points - threshold, 0.0)
+    threshold = excess[np.arange(len(points)), support - 1] / support
+    projected: FloatArray = np.maximum(points - threshold[:, None], 0.0)
     return projected
 
 
@@ -54,39 +56,43 @@ def ridge_weights(
     ridges = np.broadcast_to(np.asarray(ridge, dtype=np.float64), (n_problems,))
     if n_donors == 0:
         raise NotEstimable("no control unit is left to weigh")
-    scale = np.einsum("bm,bm->b", targets, targets)
+    scale = np.vecdot(targets, targets)
     dual = np.zeros_like(targets)
-    stacked = n_problems > 1 and donors.size * n_problems <= STACKED_ENTRIES
-    grams = [] if stacked else [_SupportGram(donors, gram) for _ in range(n_problems)]
+    together = max(n_donors, n_problems) * donors.shape[1] ** 2 <= STACKED_ENTRIES
+    moments = _outer_products(donors) if together else None
+    grams = [] if together else [_SupportGram(donors, gram) for _ in range(n_problems)]
     weights, score = _primal(donors, dual, ridges, allowed)
     value = _dual_value(dual, targets, weights, score, ridges)
     off = dual + targets - weights @ donors
     live = np.arange(n_problems)
-    for _ in range(NEWTON_STEPS):
-        gap = np.einsum("bm,bm->b", off[live], off[live])
+    for number in range(NEWTON_STEPS):
+        gap = np.vecdot(off[live], off[live])
         live = live[gap > TARGET_RESIDUAL**2 * scale[live]]
         if live.size == 0:
             break
-        if stacked:
-            step = _stacked_steps(donors, weights[live], off[live], ridges[live])
+        if moments is not None and number == 0:
+            # all start with equal weights on nearly all donors: one Jacobian, of all donors, is near enough for all
+            step = _stacked_steps(moments, np.ones((1, n_donors)), off[live].T[None], ridges[:1])
+        elif moments is not None:
+            step = _stacked_steps(moments, weights[live], off[live, :, None], ridges[live])
         else:
             step = np.stack([_single_step(grams[k], weights[k], off[k], ridges[k]) for k in live])
-        slope = -2.0 * np.einsum("bm,bm->b", step, off[live])
-        length = np.ones(live.size)
-        best = off[live]
+        slope = -2.0 * np.vecdot(step, off[live])
+        length = 1.0
+        best = np.vecdot(off[live], off[live])
         moved = np.zeros(live.size, dtype=np.bool_)
         waiting = np.arange(live.size)
         for _ in range(30):
             chosen = live[waiting]
-            trial = dual[chosen] + length[waiting, None] * step[waiting]
+            trial = dual[chosen] + length * step[waiting]
             trial_weights, trial_score = _primal(
                 donors, trial, ridges[chosen], None if allowed is None else allowed[chosen]
             )
             trial_value = _dual_value(trial, targets[chosen], trial_weights, trial_score, ridges[chosen])
             trial_off = trial + targets[chosen] - trial_weights @ donors
             # near the optimum the dual values agree to rounding: there a smaller |F| is the better witness
-            closer = np.einsum("bm,bm->b", trial_off, trial_off) < np.einsum("bm,bm->b", best[waiting], best[waiting])
-            rises = trial_value >= value[chosen] + 1e-4 * length[waiting] * slope[waiting]
+            closer = np.vecdot(trial_off, trial_off) < best[waiting]
+            rises = trial_value >= value[chosen] + 1e-4 * length * slope[waiting]
             flat = np.abs(trial_value - value[chosen]) <= 1e-12 * np.abs(value[chosen])
             accepted = np.where(flat, closer, rises)
             taken = chosen[accepted]
@@ -96,22 +102,22 @@ def ridge_weights(
             waiting = waiting[~accepted]
             if waiting.size == 0:
                 break
-            length[waiting] *= 0.5
+            length *= 0.5
         live = live[moved]
     fitted = weights @ donors
-    objectives = np.einsum("bm,bm->b", fitted - targets, fitted - targets)
-    objectives += ridges * np.einsum("bi,bi->b", weights, weights)
-    gaps = np.einsum("bm,bm->b", off, off)
-    fits = []
-    for k, (objective, gap) in enumerate(zip(objectives.tolist(), gaps.tolist(), strict=True)):
-        relative = gap / yardstick(objective, 0.0)
-        if relative > REFUSED_GAP:
-            relative = gap / yardstick(objective, float(distances(donors, targets[k]).max()))
+    objectives = np.vecdot(fitted - targets, fitted - targets) + ridges * np.vecdot(weights, weights)
+    gaps = np.vecdot(off, off)
+    relatives = gaps / np.maximum(objectives, yardstick(0.0, 0.0))
+    fits = [
+        SimplexFit(*fit) for fit in zip(weights, objectives.tolist(), gaps.tolist(), relatives.tolist(), strict=True)
+    ]
+    for k in np.flatnonzero(relatives > REFUSED_GAP):
+        relative = gaps[k] / yardstick(objectives[k], float(weights[k] @ distances(donors, targets[k])))
         if relative > REFUSED_GAP:
             # a ridge that is next to nothing: Newton creeps, the active set does not
-            fits.append(sharp_weights(donors, targets[k], float(ridges[k]), None if allowed is None else allowed[k]))
+            fits[k] = sharp_weights(donors, targets[k], float(ridges[k]), None if allowed is None else allowed[k])
         else:
-            fits.append(SimplexFit(weights[k], objective, gap, relative))
+            fits[k] = replace(fits[k], relative_gap=float(relative))
     return fits
 
 
@@ -128,27 +134,41 @@ def _primal(
 def _dual_value(
     dual: FloatArray, targets: FloatArray, weights: FloatArray, score: FloatArray, ridges: FloatArray
 ) -> FloatArray:
-    rows = "bi,bi->b"
-    value: FloatArray = (
-        ridges * np.einsum(rows, weights, weights)
-        + 2.0 * np.einsum(rows, score, weights)
-        - np.einsum(rows, dual, dual)
-        - 2.0 * np.einsum(rows, targets, dual)
+    value: FloatArray = np.vecdot(ridges[:, None] * weights + 2.0 * score, weights) - np.vecdot(
+        dual + 2.0 * targets, dual
     )
     return value
 
 
-def _stacked_steps(donors: FloatArray, weights: FloatArray, off: FloatArray, ridges: FloatArray) -> FloatArray:
-    """Minus the generalised Jacobian's inverse times F: ``J = I + (X_S'X_S - s s'/|S|) / ridge`` on the support S."""
-    diagonal = range(donors.shape[1])
-    support = weights > 0
-    count = support.sum(axis=1)
-    sums = support @ donors
-    gram = np.matmul((support[:, :, None] * donors).swapaxes(1, 2), donors)
-    outer = sums[:, :, None] * (sums / count[:, None])[:, None, :]
-    jacobian: FloatArray = np.asarray((gram - outer) / ridges[:, None, None], dtype=np.float64)
-    jacobian[:, diagonal, diagonal] += 1.0
-    return np.asarray(-np.linalg.solve(jacobian, off[:, :, None])[:, :, 0], dtype=np.float64)
+def _outer_products(donors: FloatArray) -> FloatArray:
+    """(n, m m + m): each donor's outer product with itself, and the donor: summed over a support by one product."""
+    products = donors[:, :, None] * donors[:, None, :]
+    return np.hstack([products.reshape(len(donors), -1), donors])
+
+
+def _stacked_steps(moments: FloatArray, weights: FloatArray, off: FloatArray, ridges: FloatArray) -> FloatArray:
+    """Minus the generalised Jacobian's inverse times F: ``J = I + (X_S'X_S - s s'/|S|) / ridge`` on the support S.
+
+    Args:
+        moments: (n, m m + m), as `_outer_products`.
+        weights: (B, n), positive on each support.
+        off: (B, m, 1), or (1, m, K) where K problems share one Jacobian.
+        ridges: (B,).
+
+    Returns:
+        (B, m) or (K, m).
+
+    """
+    n_matched = off.shape[1]
+    support = (weights > 0).astype(np.float64)
+    summed = support @ moments
+    gram, sums = summed[:, :-n_matched].reshape(-1, n_matched, n_matched), summed[:, -n_matched:]
+    jacobian = gram - sums[:, :, None] * (sums / support.sum(axis=1)[:, None])[:, None, :]
+    jacobian /= ridges[:, None, None]
+    jacobian.reshape(len(weights), -1)[:, :: n_matched + 1] += 1.0
+    solved = np.linalg.solve(jacobian, off)
+    step: FloatArray = -(solved[:, :, 0] if len(off) > 1 or off.shape[2] == 1 else solved[0].T)
+    return step
 
 
 def _single_step(gram: "_SupportGram", weights: FloatArray, off: FloatArray, ridge: float) -> FloatArray:

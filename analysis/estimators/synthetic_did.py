@@ -14,11 +14,14 @@ from scipy.linalg import LinAlgError, cholesky
 
 from analysis.estimators.simplex import FINISHED_GAP, SimplexFit, certify, nnls_on_simplex
 from analysis.estimators.simplex_newton import ridge_weights
+from analysis.estimators.threads import blas_threads
 from analysis.estimators.weighted import WeightedFit, noise_level, weighted_fit
-from analysis.panel import FloatArray, IntArray
+from analysis.panel import BoolArray, FloatArray, IntArray
 
 #: ridge of the time weights, as a share of the noise sd (AER 2021, section I): only there to make them unique
 TIME_RIDGE = 1e-6
+#: exchanges of pre-periods that are tried for all placebos at once
+FEW_ROUNDS = 12
 #: rows that are differenced and centred at once, so that a panel of a gigabyte needs no second one
 CHUNK = 4096
 
@@ -35,6 +38,11 @@ def fit_synthetic_did(outcome: FloatArray, n_control: int, n_pre: int) -> Weight
         NotEstimable: no noise level (one pre-period), or weights that could not be certified.
 
     """
+    with blas_threads(outcome.size):
+        return _fit(outcome, n_control, n_pre)
+
+
+def _fit(outcome: FloatArray, n_control: int, n_pre: int) -> WeightedFit:
     n_treated, n_post = outcome.shape[0] - n_control, outcome.shape[1] - n_pre
     control_pre = outcome[:n_control, :n_pre]
     noise = noise_level(control_pre)
@@ -61,7 +69,12 @@ def placebo_synthetic_did(control: FloatArray, n_pre: int, subsets: IntArray, fi
     The ridges stay those of ``fit``, as in algorithm 4 of the paper's code: a placebo is the same estimator elsewhere.
     All unit weights are solved at once; the time weights share one Gram matrix, less each subset's rows.
     """
-    settings = dict(fit.settings)
+    with blas_threads(control.size):
+        return _placebo_effects(control, n_pre, subsets, fit)
+
+
+def _placebo_effects(control: FloatArray, n_pre: int, subsets: IntArray, fit: WeightedFit) -> FloatArray:
+    settings, near = dict(fit.settings), fit.time_weights > 0
     n_control = control.shape[0]
     paths = control[:, :n_pre] - control[:, :n_pre].mean(axis=1, keepdims=True)
     problem = _TimeProblem.of(control[:, :n_pre], control[:, n_pre:].mean(axis=1), TIME_RIDGE * settings["noise sd"])
@@ -71,12 +84,13 @@ def placebo_synthetic_did(control: FloatArray, n_pre: int, subsets: IntArray, fi
     for start in range(0, len(subsets), at_once):
         batch = subsets[start : start + at_once]
         allowed = np.ones((len(batch), n_control), dtype=np.bool_)
-        np.put_along_axis(allowed, batch, False, axis=1)
+        role = np.arange(len(batch))[:, None], batch
+        allowed[role] = False
         targets = paths[batch].mean(axis=1)
         ridge = settings["zeta"] ** 2 * n_pre
         signs = -np.stack([units.weights for units in ridge_weights(paths, targets, ridge, allowed, gram)])
-        np.put_along_axis(signs, batch, 1.0 / batch.shape[1], axis=1)
-        before = np.einsum("bt,bt->b", signs @ control[:, :n_pre], problem.solve_without(batch))
+        signs[role] = 1.0 / batch.shape[1]
+        before = np.vecdot(signs @ control[:, :n_pre], problem.solve_without(batch, near))
         effects[start : start + at_once] = signs @ post - before
     return effects
 
@@ -121,8 +135,11 @@ class _TimeProblem:
         demeaned: FloatArray = rows - rows.mean(axis=1, keepdims=True)
         return demeaned
 
-    def solve_without(self, subsets: IntArray) -> FloatArray:
-        """(B, T0) time weights, each without one subset (B, k) of the rows: `without` and `solve` for all at once."""
+    def solve_without(self, subsets: IntArray, near: BoolArray) -> FloatArray:
+        """(B, T0) time weights, each without one subset (B, k) of the rows: `without` and `solve` for all at once.
+
+        ``near``: (T0,), the pre-periods that are tried first.
+        """
         n_pre, n_kept = self.pre.shape[1], self.pre.shape[0] - subsets.shape[1]
         if n_kept <= n_pre + 1:
             return np.stack([self.without(subset).solve().weights for subset in subsets])
@@ -131,14 +148,12 @@ class _TimeProblem:
         grams = self.gram - np.matmul(rows.swapaxes(1, 2), rows) - n_kept * means[:, :, None] * means[:, None, :]
         grams[:, range(n_pre), range(n_pre)] += self.ridge_sd**2 * n_kept
         try:
-            factors = np.linalg.cholesky(grams)
+            weights, gradients = _few_periods(grams, near)
         except LinAlgError:
             return np.stack([self.without(subset).solve().weights for subset in subsets])
-        weights = np.stack([nnls_on_simplex(factor, 0.0, finish=False) for factor in factors])
-        gradients = np.einsum("bst,bt->bs", grams, weights)
-        objectives = np.einsum("bt,bt->b", weights, gradients)
+        objectives = np.vecdot(weights, gradients)
         unfinished = np.flatnonzero(objectives - gradients.min(axis=1) > FINISHED_GAP / 2 * objectives)
-        for k in unfinished:
+        for k in (*unfinished, *np.flatnonzero(weights.min(axis=1) < 0)):
             weights[k] = self.without(subsets[k]).solve().weights
         return weights
 
@@ -162,7 +177,7 @@ class _TimeProblem:
         mean = self.total / n_kept
         gram = self.gram - n_kept * np.outer(mean, mean)
         ridge = self.ridge_sd**2 * n_kept
-        spread = float(np.diag(gram).max())
+        distances = np.diag(gram).copy()
         if n_kept > n_pre + 1:
             gram[range(n_pre), range(n_pre)] += ridge
             try:
@@ -172,13 +187,42 @@ class _TimeProblem:
             else:
                 weights = nnls_on_simplex(factor.T, 0.0)
                 gradient = gram @ weights
-                return certify(weights, float(weights @ gradient), gradient, spread)
+                return certify(weights, float(weights @ gradient), gradient, float(weights @ distances))
         kept = np.setdiff1d(np.arange(self.pre.shape[0]), self.left_out)
         rows = self._rows(kept) - mean
         weights = nnls_on_simplex(rows.T, ridge)
         gradient = rows.T @ (rows @ weights) + ridge * weights
-        return certify(weights, float(weights @ gradient), gradient, spread)
+        return certify(weights, float(weights @ gradient), gradient, float(weights @ distances))
 
     def _rows(self, rows: IntArray) -> FloatArray:
         differences: FloatArray = self.pre[rows] - self.post[rows, None] - self.centre
         return differences
+
+
+def _few_periods(grams: FloatArray, support: BoolArray) -> tuple[FloatArray, FloatArray]:
+    """(B, T0) minima of ``w'Gw`` on the simplex and half their gradients, tried from a support (T0,) that is near.
+
+    On a support the minimum solves ``G w = 1`` up to scale: negative weights leave it, the steepest descent enters,
+    for all problems at once. A few rounds do; whoever calls looks at the gap, and solves again what is not done.
+    """
+    supports = np.repeat(support[None], len(grams), axis=0)
+    every = np.arange(len(grams))
+    for _ in range(FEW_ROUNDS):
+        used = np.flatnonzero(supports.any(axis=0))
+        inside = supports[:, used]
+        system = np.where(inside[:, :, None] & inside[:, None, :], grams[:, used[:, None], used], np.eye(used.size))
+        share = np.linalg.solve(system, inside[:, :, None].astype(np.float64))[:, :, 0]
+        share /= share.sum(axis=1, keepdims=True)
+        gradients = np.matmul(grams[:, :, used], share[:, :, None])[:, :, 0]
+        objectives = np.vecdot(share, gradients[:, used])
+        negative = share < 0
+        entering = gradients.argmin(axis=1)
+        short = gradients[every, entering] < (1.0 - FINISHED_GAP / 2) * objectives
+        short &= ~(negative.any(axis=1) | supports[every, entering])
+        if not (negative.any() or short.any()):
+            break
+        supports[:, used] &= ~negative
+        supports[every[short], entering[short]] = True
+    weights = np.zeros(grams.shape[:2])
+    weights[:, used] = share
+    return weights, gradients

@@ -11,7 +11,7 @@ from math import comb
 
 import numpy as np
 
-from analysis.estimators import MaskedEstimator
+from analysis.estimators.by_name import MaskedEstimator
 from analysis.panel import FloatArray, IntArray, Panel
 from analysis.panel_fit import MaskFit, PanelFit, cohort_effects, never_treated_rows, treated_rows
 from analysis.panel_inference.replications import Progress, replicate, silent

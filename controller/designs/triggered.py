@@ -1,7 +1,7 @@
 """Triggered: each cluster's clock starts when a rival moves; both arms start then, and the coin was tossed before."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, datetime
 
 from controller.design import Block, equal_chances, single_day
 from controller.entries import Entry
@@ -27,10 +27,10 @@ class TriggeredDesign:
         return False
 
 
-def arms_entered(experiment: Experiment, entries: Iterable[Entry], day: date) -> dict[str, int]:
-    """The arm of each cluster on a local day, given who has entered."""
+def arms_entered(experiment: Experiment, entries: Iterable[Entry], day: date, at: datetime) -> dict[str, int]:
+    """The arm of each cluster at an instant of a local day, given who has entered: control until an entry begins."""
     arms = dict.fromkeys(experiment.cluster_names(), 0)
-    arms.update({entry.cluster: entry.arm for entry in entries if entry.first_day <= day < entry.end_day})
+    arms.update({entry.cluster: entry.arm for entry in entries if entry.starts_at <= at and day < entry.end_day})
     return arms
 
 

@@ -55,7 +55,7 @@ def bakeoff(
     import numpy as np
 
     from analysis.bakeoff import bakeoff as run
-    from analysis.estimators import METHODS
+    from analysis.estimators.by_name import METHODS
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import bakeoff_table, fail, progress_bar
 

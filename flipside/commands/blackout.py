@@ -1,7 +1,6 @@
 """`flipside blackout`: add, remove, list."""
 
 from collections.abc import Callable
-from datetime import datetime
 from typing import Annotated
 
 import typer
@@ -9,13 +8,6 @@ import typer
 from flipside.commands.options import AsJson, Kafka, Namespace, Redis, settings_from
 
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for a worker's answer.")]
-
-
-def _instant(text: str) -> datetime:
-    instant = datetime.fromisoformat(text)
-    if instant.tzinfo is None:
-        raise typer.BadParameter(f"{text} names no zone; write 2026-12-24T00:00:00-06:00, or Z for UTC")
-    return instant
 
 
 def add(
@@ -30,11 +22,15 @@ def add(
     namespace: Namespace = None,
     timeout: Timeout = 30.0,
 ) -> None:
-    """No price in the window's scope may change while it lasts; without market, cluster or unit it binds all."""
-    import asyncio
+    """No price in the window's scope may change while it lasts; without market, cluster or unit it binds all.
 
+    Every broken rule is named, and then nothing changes (exit code 3).
+    """
+    import asyncio
+    import json
+
+    from controller.announcement import parse_blackout
     from controller.errors import FlipsideError
-    from controller.events import Blackout, Scope
     from controller.topics import BLACKOUT
     from flipside import asking
 
@@ -42,10 +38,11 @@ def add(
     if len(given) > 1:
         raise FlipsideError("a blackout has one scope: give market, cluster or unit, or none of them for all")
     kind, value = given[0] if given else ("global", "")
-    scope = Scope.model_validate({"kind": kind, "name": value})
-    window = Blackout(id=name, scope=scope, starts_at=_instant(starts), ends_at=_instant(ends), reason=reason)
+    scope = {"kind": kind, "name": value}
+    body = {"id": name, "scope": scope, "starts_at": starts, "ends_at": ends, "reason": reason}
+    window = parse_blackout(json.dumps(body))
     settings = settings_from(kafka=kafka, namespace=namespace)
-    asyncio.run(asking.ask(settings, BLACKOUT, window, name, asking.recording_of(name, removed=False), timeout))
+    asyncio.run(asking.ask(settings, BLACKOUT, window, asking.recording_of(name, removed=False), timeout))
     print(f"{name} binds from {window.starts_at} to {window.ends_at}")
 
 
@@ -62,7 +59,7 @@ def remove(
     from flipside import asking
 
     settings = settings_from(kafka=kafka, namespace=namespace)
-    asyncio.run(asking.ask(settings, BLACKOUT, None, name, asking.recording_of(name, removed=True), timeout))
+    asyncio.run(asking.remove(settings, BLACKOUT, name, asking.recording_of(name, removed=True), timeout))
     print(f"{name} is lifted")
 
 

@@ -1,5 +1,7 @@
 """`flipside demo`: the whole system in one terminal."""
 
+from importlib.abc import MetaPathFinder
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -7,28 +9,46 @@ import typer
 from flipside.commands.options import AsJson
 
 
+class _WithoutPandas(MetaPathFinder):
+    """Where pandas is installed, pyarrow loads it only to ask whether a list is a Series: 50 MB for nothing."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        if fullname == "pandas":
+            raise ModuleNotFoundError("the demo does without pandas", name=fullname)
+
+
 def demo(
     days: Annotated[int, typer.Option(min=4, max=365, help="Simulated days.")] = 28,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the market and of the draws.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the market and of the draws.")] = 1,
     effect: Annotated[
         float, typer.Option(min=-0.9, max=9.0, help="True effect on units sold of the treatment.")
     ] = -0.10,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for its report and, as Parquet, its tables.")
+    ] = Path("flipside-demo"),
     as_json: AsJson = False,
 ) -> None:
     """Run a price experiment on a simulated market: embedded broker and Redis, simulated time, a live view.
 
     20 stores sell 6 products; each day a random half of the stores is treated, and sells so much more or less. The
-    running estimate closes in on the true effect. Exit code 0 if every promise held, 2 otherwise.
+    running estimate closes in on the true effect; a report with pictures ends it. Exit code 0 if every promise held, 2
+    otherwise.
     """
     import asyncio
+    import sys
 
     from flipside.demonstration import DemoOptions, run_demo
+    from flipside.outcome import must_be_writable, write_outcome
     from flipside.view import live_view, print_json, say_first_assignment, summary
 
+    sys.meta_path.insert(0, _WithoutPandas())
+    must_be_writable(out)
     with live_view(effect) as show:
         result = asyncio.run(run_demo(DemoOptions(days, seed, effect), show, say_first_assignment))
+    path = write_outcome(result, out)
     if as_json:
-        print_json(result)
+        print_json(result, path)
     else:
         summary(result)
+        print(f"report, with pictures: {path}")
     raise typer.Exit(2 if result.violations else 0)

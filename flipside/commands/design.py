@@ -48,8 +48,9 @@ def design(
     Exit code 3 where the definition breaks a rule; every broken rule is named.
     """
     import json
-    from datetime import date
+    from datetime import date, timedelta
 
+    from controller.announcement import parse_blackout
     from controller.errors import FlipsideError
     from controller.events import Blackout, CatalogEntry
     from controller.explanation import explain_arm
@@ -58,11 +59,19 @@ def design(
 
     entries = {} if catalog is None else {e.unit: e for e in read_lines(catalog, CatalogEntry)}
     windows = [] if blackouts is None else read_lines(blackouts, Blackout)
+    for window in windows:
+        parse_blackout(window.model_dump_json())
     experiment = checked(read_experiment(file), entries)
     if explain is not None:
         cluster, day = explain
+        last = experiment.end - timedelta(days=1)
         try:
-            found = explain_arm(experiment, cluster, date.fromisoformat(day))
+            on = date.fromisoformat(day)
+        except ValueError as error:
+            rule = f"a local day is written YYYY-MM-DD, here from {experiment.start} to {last}"
+            raise FlipsideError(f"--explain: day {day!r}: {rule}") from error
+        try:
+            found = explain_arm(experiment, cluster, on)
         except ValueError as error:
             raise FlipsideError(str(error)) from error
         if as_json:
@@ -101,6 +110,9 @@ def _show(plan: "Plan") -> None:
     console.print(f"design hash {plan.design_hash}{said}")
     console.print(_calendar(experiment, plan.calendar, plan.delivered))
     console.print(_balance(plan))
+    for day, chances in plan.steps:
+        shown = ", ".join(f"{arm.name} {c:.3f}" for arm, c in zip(experiment.arms, chances, strict=True))
+        console.print(f"propensity from {day} on: {shown}")
     changes = plan.changes
     console.print(f"price changes a unit: {min(changes)} to {max(changes)}, mean {sum(changes) / len(changes):.1f}")
     if plan.risk is None:

@@ -97,7 +97,7 @@ def estimate(
     """
     import numpy as np
 
-    from analysis.estimators import METHODS
+    from analysis.estimators.by_name import METHODS
     from analysis.panel_estimate import estimate_all
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import diagnostics_tables, estimates_table, fail, progress_bar

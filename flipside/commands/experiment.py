@@ -1,4 +1,4 @@
-"""`flipside experiment`: submit, stop, list, show."""
+"""`flipside experiment`: validate, submit, list, show."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +41,8 @@ def validate(
         print(json.dumps({"experiment": experiment.name, "valid": True, "design_hash": design_hash(experiment)}))
     else:
         print(f"{experiment.name} version {experiment.version} keeps every rule that can be checked here")
+        rest = "whether the start lies ahead, and whether another experiment has its units"
+        print(f"left to `submit`: {rest}" if entries else f"left to `submit`, or to --catalog: units, prices; {rest}")
 
 
 def submit(
@@ -54,6 +56,7 @@ def submit(
     import asyncio
     import json
 
+    from controller.lifecycle import OVER
     from controller.registration import register
     from controller.topics import DEFINITION
     from flipside import asking
@@ -64,13 +67,11 @@ def submit(
 
     async def work() -> None:
         experiment = read_experiment(file)
-        held = await asking.registered(settings)
-        others = [r.experiment for r, stopped in held.values() if stopped is None]
+        held, _ = await asking.known(settings)
         now = WallClock().now()
+        others = [one.registered.experiment for one in held.values() if one.life(now).state not in OVER]
         resolved = register(experiment, await asking.catalog(settings), others, now)
-        answer = await asking.ask(
-            settings, DEFINITION, resolved, resolved.name, asking.registration_of(resolved), timeout
-        )
+        answer = await asking.ask(settings, DEFINITION, resolved, asking.registration_of(resolved), timeout)
         if as_json:
             print(json.dumps({"experiment": resolved.name, "design_hash": answer.design_hash}))
         else:
@@ -79,57 +80,57 @@ def submit(
     asyncio.run(work())
 
 
-def stop(
-    name: Annotated[str, typer.Argument(help="Name of a registered experiment.")],
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the log.")],
-    kafka: Kafka = None,
-    namespace: Namespace = None,
-    timeout: Timeout = 30.0,
-) -> None:
-    """End an experiment: its units go back to control at the next day boundary that is not yet decided."""
-    import asyncio
-
-    from controller.events import StopExperiment
-    from controller.topics import DEFINITION
-    from flipside import asking
-    from streams.clock import WallClock
-
-    settings = settings_from(kafka=kafka, namespace=namespace)
-    request = StopExperiment(experiment=name, reason=reason, requested_at=WallClock().now())
-    asyncio.run(asking.ask(settings, DEFINITION, request, name, asking.stop_of(request), timeout))
-    print(f"{name} is stopped: {reason}")
-
-
 def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
-    """All registered experiments."""
+    """All registered experiments, the state of each, and why it is not (or no longer) drawn.
+
+    States: scheduled (its first day has not come), running, paused, stopping (over, still measured), stopped, archived.
+    """
     import asyncio
     import json
 
     from rich.console import Console
     from rich.table import Table
 
+    from controller.killing import killed
     from flipside import asking
+    from streams.clock import WallClock
 
-    held = asyncio.run(asking.registered(settings_from(kafka=kafka, namespace=namespace)))
-    rows = [
-        {
-            "experiment": name,
-            "version": r.experiment.version,
-            "design": r.experiment.design.kind,
-            "start": str(r.experiment.start),
-            "end": str(r.experiment.end),
-            "units": len(r.experiment.units),
-            "stopped": None if stopped is None else stopped.reason,
-            "design_hash": r.design_hash,
-        }
-        for name, (r, stopped) in sorted(held.items())
-    ]
+    held, kills = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
+    now = WallClock().now()
+    rows = []
+    for name, one in sorted(held.items()):
+        experiment, life = one.registered.experiment, one.life(now)
+        markets = [market for market in experiment.units_by_market() if killed(kills.values(), name, market)]
+        last = life.history[-1] if life.history else None
+        rows.append(
+            {
+                "experiment": name,
+                "version": experiment.version,
+                "state": life.state,
+                "frozen": life.frozen,
+                "killed_markets": markets,
+                "design": experiment.design.kind,
+                "start": str(experiment.start),
+                "end": str(experiment.end),
+                "units": len(experiment.units),
+                "why": None if last is None else f"{last.action} by {last.who}: {last.why}",
+                "design_hash": one.registered.design_hash,
+            }
+        )
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("experiment", "version", "design", "first day", "back to control", "units", "stopped", "design hash")
+    if not rows:
+        print("no experiment is registered; `flipside experiment submit FILE` registers one")
+        return
+    table = Table("experiment", "version", "state", "design", "first day", "back to control", "units", "last change")
     for row in rows:
-        table.add_row(*("" if value is None else str(value) for value in row.values()))
+        killed_in = row["killed_markets"]
+        said = [str(row["state"])] + ["frozen"] * bool(row["frozen"])
+        said += [f"killed in {', '.join(killed_in)}"] if isinstance(killed_in, list) and killed_in else []
+        columns = ("design", "start", "end", "units", "why")
+        shown = ("" if row[c] is None else str(row[c]) for c in columns)
+        table.add_row(str(row["experiment"]), str(row["version"]), ", ".join(said), *shown)
     Console().print(table)
 
 
@@ -138,22 +139,18 @@ def show(
     kafka: Kafka = None,
     namespace: Namespace = None,
 ) -> None:
-    """The definition of an experiment as it was published, with its hash."""
+    """The definition of an experiment as it was published, with its hash: what `flipside verify` takes."""
     import asyncio
 
-    from controller.errors import FlipsideError
     from flipside import asking
 
-    held = asyncio.run(asking.registered(settings_from(kafka=kafka, namespace=namespace)))
-    if name not in held:
-        raise FlipsideError(f"{name} is not registered; `flipside experiment list` names all")
-    print(held[name][0].model_dump_json(indent=2))
+    held, _ = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
+    print(asking.one_of(held, name).registered.model_dump_json(indent=2))
 
 
 VERBS: dict[str, Callable[..., None]] = {
     "validate": validate,
     "submit": submit,
-    "stop": stop,
     "list": list_experiments,
     "show": show,
 }

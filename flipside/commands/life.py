@@ -1,4 +1,4 @@
-"""`flipside experiment pause`, `resume`, `freeze`, `unfreeze`, `kill`, `archive`, `history`: an experiment's life."""
+"""`flipside experiment stop`, `pause`, `resume`, `freeze`, `unfreeze`, `kill`, `archive`, `history`: its life."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -39,7 +39,7 @@ def _change(
         why=why,
         requested_at=at,
     )
-    done = asyncio.run(asking.ask(settings, DEFINITION, request, name, asking.change_of(request), timeout))
+    done = asyncio.run(asking.ask(settings, DEFINITION, request, asking.change_of(request), timeout))
     frozen = ", no cluster enters any more" if done.frozen else ""
     print(f"{name} was {done.from_state} and is {done.to_state}{frozen}: {done.why}")
 
@@ -50,44 +50,26 @@ def _user() -> str:
     return getpass.getuser()
 
 
-def pause(
-    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
-    namespace: Namespace = None, timeout: Timeout = 30.0,
-) -> None:  # fmt: skip
-    """Control prices from the next day boundary that is not yet decided, until it is resumed."""
-    _change(settings_from(kafka=kafka, namespace=namespace), name, "pause", role, who, reason, timeout)
+#: what may be asked of a registered experiment -> what its help teaches
+ASKED: dict["Action", str] = {
+    "stop": "End an experiment: its units go back to control at the next day boundary that is not yet decided.",
+    "pause": "Control prices from the next day boundary that is not yet decided, until it is resumed.",
+    "resume": "Go on with a paused experiment at the next day boundary; days in between are reported as undelivered.",
+    "freeze": "No cluster enters any more; what has entered goes on and is measured.",
+    "unfreeze": "Clusters may enter again.",
+    "archive": "Put away an experiment that is over; nothing more happens to it once its units are back on control.",
+}
 
 
-def resume(
-    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
-    namespace: Namespace = None, timeout: Timeout = 30.0,
-) -> None:  # fmt: skip
-    """Go on with a paused experiment at the next day boundary; the days in between are reported as undelivered."""
-    _change(settings_from(kafka=kafka, namespace=namespace), name, "resume", role, who, reason, timeout)
+def _verb(action: "Action", teaches: str) -> Callable[..., None]:
+    def verb(
+        name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
+        namespace: Namespace = None, timeout: Timeout = 30.0,
+    ) -> None:  # fmt: skip
+        _change(settings_from(kafka=kafka, namespace=namespace), name, action, role, who, reason, timeout)
 
-
-def freeze(
-    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
-    namespace: Namespace = None, timeout: Timeout = 30.0,
-) -> None:  # fmt: skip
-    """No cluster enters any more; what has entered goes on and is measured."""
-    _change(settings_from(kafka=kafka, namespace=namespace), name, "freeze", role, who, reason, timeout)
-
-
-def unfreeze(
-    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
-    namespace: Namespace = None, timeout: Timeout = 30.0,
-) -> None:  # fmt: skip
-    """Clusters may enter again."""
-    _change(settings_from(kafka=kafka, namespace=namespace), name, "unfreeze", role, who, reason, timeout)
-
-
-def archive(
-    name: Experiment, reason: Reason, who: Who = "", role: As = "owner", kafka: Kafka = None,
-    namespace: Namespace = None, timeout: Timeout = 30.0,
-) -> None:  # fmt: skip
-    """Put away an experiment that is over; nothing more happens to it."""
-    _change(settings_from(kafka=kafka, namespace=namespace), name, "archive", role, who, reason, timeout)
+    verb.__doc__ = teaches
+    return verb
 
 
 def kill(
@@ -128,7 +110,7 @@ def kill(
         why=reason,
         requested_at=WallClock().now(),
     )
-    asyncio.run(asking.ask(settings, DEFINITION, switch, switch.id, asking.kill_of(switch), timeout))
+    asyncio.run(asking.ask(settings, DEFINITION, switch, asking.kill_of(switch), timeout))
     what = f"market {market}" if market else "every experiment"
     print(f"{what}: {'drawn again from the next day on' if lift else 'control prices now'}: {reason}")
 
@@ -141,17 +123,15 @@ def history(name: Experiment, kafka: Kafka = None, namespace: Namespace = None, 
     from rich.console import Console
     from rich.table import Table
 
-    from controller.errors import FlipsideError
     from flipside import asking
 
-    found = asyncio.run(asking.history(settings_from(kafka=kafka, namespace=namespace)))
-    if name not in found:
-        raise FlipsideError(f"{name} is not registered; `flipside experiment list` names all")
+    held, _ = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
+    changes = asking.one_of(held, name).changes
     if as_json:
-        print(json.dumps([change.model_dump(mode="json") for change in found[name]]))
+        print(json.dumps([change.model_dump(mode="json") for change in changes]))
         return
     table = Table("when", "what", "from", "to", "frozen", "who", "why")
-    for change in found[name]:
+    for change in changes:
         table.add_row(
             str(change.changed_at),
             change.action,
@@ -165,11 +145,7 @@ def history(name: Experiment, kafka: Kafka = None, namespace: Namespace = None, 
 
 
 VERBS: dict[str, Callable[..., None]] = {
-    "pause": pause,
-    "resume": resume,
-    "freeze": freeze,
-    "unfreeze": unfreeze,
+    **{action: _verb(action, teaches) for action, teaches in ASKED.items()},
     "kill": kill,
-    "archive": archive,
     "history": history,
 }

@@ -26,6 +26,10 @@ def replay(
     redis: Annotated[str | None, typer.Option(help="Redis URL; an embedded server where none is given.")] = None,
     namespace: Annotated[str | None, typer.Option(help="A fresh one where none is given.")] = None,
     attach: Annotated[bool, typer.Option(help="Use the worker and analysis that run under --namespace.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write the outcome here: tables as Parquet, and a report."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Replay a sales history as an experiment with a planted effect, and compare the estimate with the truth.
@@ -42,10 +46,13 @@ def replay(
     from flipside.documents import read_experiment
     from flipside.fitting import fit
     from flipside.history import read_history
+    from flipside.outcome import must_be_writable, write_outcome
     from flipside.replay import FIRST_DAY
     from flipside.replaying import ReplayOptions, run_replay
     from flipside.view import print_json, progress_bar, summary
 
+    if out is not None:
+        must_be_writable(out)
     definition = None if design is None else read_experiment(design)
     chosen = seed or (definition.seed if definition else "7")
     options = ReplayOptions(effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks)
@@ -57,8 +64,11 @@ def replay(
         history = history.first(fitted.before + days)
     with progress_bar(len(history.periods), "weeks") as advance:
         result = asyncio.run(run_replay(history, options, on_progress=advance))
+    path = None if out is None else write_outcome(result, out)
     if as_json:
-        print_json(result)
+        print_json(result, path)
     else:
         summary(result)
+        if path is not None:
+            print(f"report, with pictures: {path}")
     raise typer.Exit(2 if result.violations else 0)

@@ -5,16 +5,23 @@ from typing import Annotated
 
 import typer
 
-from flipside.commands.options import AsJson, Kafka, Namespace
+from flipside.commands.options import AsJson, Kafka, Namespace, Redis
+
+#: exit code where the log is not what the definition leads to
+DIFFERS = 7
 
 
 def verify(
     definition: Annotated[
-        Path, typer.Argument(help="What was published: the definition (YAML, JSON) or its `registered` record (JSON).")
-    ],
+        Path | None,
+        typer.Argument(help="What was published: the definition (YAML, JSON) or its `registered` record (JSON)."),
+    ] = None,
     log: Annotated[
         str, typer.Option("--log", help="A file of records, one JSON object a line, or the name of the log's topic.")
-    ],
+    ] = "",
+    state: Annotated[
+        bool, typer.Option("--state", help="Compare log, compacted topic, panel and Redis instead.")
+    ] = False,
     through: Annotated[
         str | None, typer.Option(help="The last local day that must be in the log (YYYY-MM-DD); default: its last day.")
     ] = None,
@@ -22,13 +29,22 @@ def verify(
         bool, typer.Option("--allow-repeats", help="Exit 0 where the very same record merely stands there twice.")
     ] = False,
     kafka: Kafka = None,
+    redis: Redis = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
     """List every altered, missing, doubled or unplanned record; exit code 7 where there is one.
 
-    A file holds what `kcat -J` prints, or lines with `type` and `value`. A committed seed is taken from the log.
+    --log takes a file with what `kcat -J` prints, or with lines of `type` and `value`; or the topic itself, usually
+    pricing.experiment.assignment-log.v1. A committed seed is taken from the log, and so are the pauses, stops and kills
+    that put units on control. With --state nothing is recomputed: what is folded from the log must be what the topics
+    and Redis hold, while workers run.
     """
+    if state:
+        _verify_state(kafka, redis, namespace, as_json)
+        return
+    if definition is None or not log:
+        raise typer.BadParameter("give DEFINITION and --log, or --state")
     import asyncio
     import json
     from dataclasses import asdict
@@ -55,4 +71,24 @@ def verify(
             print(f"{difference}{' (harmless)' if difference.harmless else ''}")
         print(f"{registered.experiment.name}: {len(found)} differences in {len(records)} records")
     if guilty:
-        raise typer.Exit(7)
+        raise typer.Exit(DIFFERS)
+
+
+def _verify_state(kafka: str | None, redis: str | None, namespace: str | None, as_json: bool) -> None:
+    import asyncio
+    import json
+    from dataclasses import asdict
+
+    from flipside.commands.options import settings_from
+    from flipside.state import differences
+
+    settings = settings_from(kafka=kafka, redis=redis, namespace=namespace)
+    found, records = asyncio.run(differences(settings))
+    if as_json:
+        print(json.dumps({"records": records, "differences": [asdict(difference) for difference in found]}))
+    else:
+        for difference in found:
+            print(difference)
+        print(f"{len(found)} differences; {records} records read")
+    if found:
+        raise typer.Exit(DIFFERS)

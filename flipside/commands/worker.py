@@ -27,15 +27,19 @@ def worker(
 
 
 def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
-    """Fold the panel and the log, and publish running estimates after each closed day.
+    """Fold the panel, the log and what went live; publish estimates, sequences and checks after each closed day.
 
-    Holds nothing that it cannot read again: stop it, kill it, start it anew. Metrics on FLIPSIDE_METRICS_PORT.
+    Holds nothing that it cannot read again: stop it, kill it, start it anew. With FLIPSIDE_ANALYSIS_SNAPSHOTS it goes
+    on from its last snapshot instead of reading the log. Where FLIPSIDE_EXPORT_FOLDER is set, all that it publishes is
+    kept there as Parquet too. Metrics on FLIPSIDE_METRICS_PORT.
     """
     import asyncio
+    from pathlib import Path
 
     from prometheus_client import start_http_server
 
-    from analysis.worker import run
+    from analysis.worker import Options, run
+    from flipside.archive import Archive, both
     from flipside.serve import serve
     from streams.kafka import connection, reach_kafka
     from streams.metrics import AnalysisMetrics
@@ -47,6 +51,22 @@ def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
         metrics = AnalysisMetrics()
         if settings.metrics_port:
             start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
-        await run(connection(settings), settings.namespace, stop, metrics.saw)
+        options = Options(
+            rivals=settings.analysis_reads_rivals,
+            snapshots=Path(settings.analysis_snapshots) if settings.analysis_snapshots else None,
+            snapshot_seconds=settings.analysis_snapshot_seconds,
+            processes=settings.analysis_processes,
+            dask=settings.analysis_dask,
+        )
+        if not settings.export_folder:
+            await run(connection(settings), settings.namespace, stop, metrics.saw, options)
+            return
+        archive = Archive(Path(settings.export_folder))
+        writing = asyncio.create_task(archive.run(settings, stop))
+        try:
+            await run(connection(settings), settings.namespace, stop, both(metrics.saw, archive.take), options)
+        finally:
+            stop.set()
+            await writing
 
     serve(settings, work)

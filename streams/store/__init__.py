@@ -9,7 +9,7 @@ Two kinds of keys never meet in one call, so that each call stays on one node of
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from controller.control import Kill, LifecycleChanged, State
 from controller.decide import Flip
@@ -20,7 +20,13 @@ from controller.experiment import Experiment
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
 
+if TYPE_CHECKING:
+    from streams.store.restoring import RestorableStore
+    from streams.store.triggers import TriggerStore
+
 NOTHING = timedelta(0)
+#: of an event's id, as it is remembered: of a thousand million ids, two share one with a chance of one in 10^10
+DIGEST_BYTES = 12
 
 
 class Fenced(FlipsideError):
@@ -40,6 +46,14 @@ class StoreRefuses(CannotReach):
 
     The message says what to mend; then the same call may be repeated.
     """
+
+
+class CountedBefore(FlipsideError):
+    """Some ids of a batch were counted before; nothing of the batch is written. ``which``: their places in the list."""
+
+    def __init__(self, which: Sequence[int]) -> None:
+        super().__init__(f"{len(which)} events of the batch were counted before")
+        self.which = frozenset(which)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +164,8 @@ class DirtyCell:
     events: int
     #: how often it has been published before
     revision: int
+    #: the sales of the partition before this offset are in the total, and none from it on
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +189,13 @@ class Store(Protocol):
     Every method raises CannotReach where the store does not answer, and StoreRefuses where it answers but cannot write.
     """
 
+    #: what a rebuild needs, and what triggers need: ports of their own
+    @property
+    def restoring(self) -> "RestorableStore": ...
+
+    @property
+    def triggers(self) -> "TriggerStore": ...
+
     # --- shards -----------------------------------------------------------------------------------------------------
 
     async def claim(self, shard: int, epoch: int) -> int:
@@ -186,10 +209,10 @@ class Store(Protocol):
     async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
         """Grant or keep, unit by unit: fence, definition, repetition, exclusivity, blackout; then state and outbox.
 
-        An urgent flip passes over blackouts and over what was decided for its day; as a release it changes no unit that
-        nobody has granted, and calls units withheld that another experiment has been promised from later on. Prices
-        are kept for `past_prices` as far back as ``remember``. One atomic call for each few hundred units. Raises
-        Fenced.
+        An urgent flip passes over what was decided for its day; as a release it passes over blackouts as well, changes
+        no unit that nobody has granted, and calls units withheld that another experiment has been promised from later
+        on. Prices are kept for `past_prices` as far back as ``remember``. One atomic call for each few hundred units.
+        Raises Fenced.
         """
         ...
 
@@ -218,6 +241,14 @@ class Store(Protocol):
 
     async def published(self, shard: int, ids: Sequence[str]) -> None:
         """Drop outbox entries whose records the brokers have acknowledged."""
+        ...
+
+    async def put_back(self, shard: int, id: str, units: Sequence[str], detail: str) -> None:
+        """Make control of what an outbox entry grants these units, with the reason `late`: it did not go out in time.
+
+        The entry comes back at the end of the outbox with another id; nothing where it is not there any more. What was
+        decided for a unit since then stays.
+        """
         ...
 
     # --- definitions and blackouts, the same in every shard -----------------------------------------------------------
@@ -250,22 +281,37 @@ class Store(Protocol):
         """The offset of the first record of an input that is not yet folded; 0 at the beginning."""
         ...
 
-    async def fold_sales(self, partition: int, start: int, end: int, cells: Sequence[Cell]) -> bool:
+    async def fold_sales(
+        self, partition: int, start: int, end: int, cells: Sequence[Cell], ids: Sequence[tuple[int, bytes]] = ()
+    ) -> bool:
         """Add the cells of records [start, end) if ``start`` is the stored position, which then is ``end``.
 
-        False where the stored position is neither: a gap, or records that were folded long ago. A repetition of the
-        latest batch changes nothing and is True.
+        False where the stored position is neither: a gap, or records that were folded long ago; and where a day of the
+        cells is sealed. A repetition of the latest batch changes nothing and is True. ``ids``: of each sale its day and
+        a digest of `DIGEST_BYTES`, none twice; they are remembered until the day is sealed. Raises CountedBefore.
         """
         ...
 
-    async def fold_rival_prices(self, partition: int, start: int, end: int, prices: Sequence[RivalPrice]) -> bool:
-        """Keep the latest of each rival's prices, under the same condition."""
+    async def seal(self, partition: int, last: Mapping[str, int]) -> None:
+        """Days of each market up to this one (ordinal) take no more sales; what was kept of them is let go.
+
+        A unit-day that is not yet published stays until it is: say it again.
+        """
         ...
 
-    async def rival_prices(self, partition: int, unit: str) -> dict[str, RivalPrice]: ...
+    async def sealed(self, partition: int) -> dict[str, int]:
+        """Market -> its last sealed day (ordinal), as this partition was told."""
+        ...
 
-    async def mark_caught_up(self, partition: int, at: datetime) -> None:
-        """Every sale published to the partition before ``at`` has been folded."""
+    async def recount_from(self) -> list[int]:
+        """For each sale partition: the offset from which all sales of days that are not sealed can be counted again."""
+        ...
+
+    async def mark_caught_up(self, partition: int, position: int, at: datetime) -> bool:
+        """Every sale published to the partition before ``at`` has been folded, up to ``position``.
+
+        False, and nothing is written, where the store is elsewhere: it has come back older, and must fold again first.
+        """
         ...
 
     async def caught_up(self) -> list[tuple[datetime | None, int]]:
@@ -284,10 +330,18 @@ class Store(Protocol):
         """Number of unit-days and of sale events of a market's day (ordinal), over all sale partitions."""
         ...
 
+    async def time(self) -> datetime:
+        """What the store's own clock shows."""
+        ...
+
     # --- closings, by shard -------------------------------------------------------------------------------------------
 
     async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:
         """Market -> (last closed day, number of closings published)."""
+        ...
+
+    async def closed_days(self) -> dict[str, int]:
+        """Market -> last closed day (ordinal), over all shards."""
         ...
 
     async def set_closed(self, shard: int, epoch: int, markets: Mapping[str, tuple[int, int]]) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from controller.control import LifecycleChanged
@@ -11,7 +12,8 @@ from controller.events import Blackout
 from controller.experiment import Experiment
 from controller.price_rules import PriceChange
 from controller.wire import from_milliseconds, milliseconds
-from streams.store import Cell, DirtyCell, Granted, Registration
+from streams.store import Cell, DirtyCell, Granted, OutboxEntry, Registration
+from streams.store.restoring import CountedDay, HeldUnit
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 #: what a Lua number holds exactly
@@ -48,6 +50,13 @@ def flip_header(flip: Flip) -> dict[str, Any]:
     }
 
 
+def arms(header: Mapping[str, object]) -> Sequence[str]:
+    """The arms that the header of a flip names, control first."""
+    found = header["arms"]
+    assert isinstance(found, Sequence), "the header of a flip lists its arms"
+    return found
+
+
 def rows(proposals: Sequence[Proposal]) -> list[list[Any]]:
     """Proposals as the flip script reads them; those that are what the draw asked for say no more."""
     return [
@@ -79,6 +88,17 @@ def granted(row: Sequence[Any]) -> Granted:
         code=code,
         detail=detail,
         sequence=sequence,
+    )
+
+
+def outbox_entry(entry_id: str, fields: Mapping[str, str]) -> OutboxEntry:
+    """An entry of the stream of an outbox."""
+    return OutboxEntry(
+        id=entry_id,
+        epoch=int(fields["e"]),
+        header=json.loads(fields.get("h", "{}")),
+        granted=tuple(granted(row) for row in json.loads(fields.get("g", "[]"))),
+        records=tuple((kind, body) for kind, body in json.loads(fields.get("r", "[]"))),
     )
 
 
@@ -144,6 +164,45 @@ def _amount(minor: int) -> int | str:
     return minor if minor < EXACT else str(minor)
 
 
-def dirty_cell(partition: int, market: str, day: int, unit: str, text: str) -> DirtyCell:
+def ids_by_day(ids: Sequence[tuple[int, bytes]]) -> tuple[list[int], list[tuple[int, int]], bytes]:
+    """Ids as the fold script reads them: sorted by day, how many of each day, one after the other.
+
+    The first says where each of them stood.
+    """
+    order = sorted(range(len(ids)), key=lambda place: ids[place][0])
+    days = [(day, len(list(same))) for day, same in groupby(ids[place][0] for place in order)]
+    return order, days, b"".join(ids[place][1] for place in order)
+
+
+def dirty_cell(partition: int, market: str, day: int, unit: str, text: str, offset: int) -> DirtyCell:
     quantity, revenue, cost, costed, events, _, revision = (int(part) for part in text.split())
-    return DirtyCell(partition, market, day, unit, quantity, revenue, cost, costed, events, revision)
+    return DirtyCell(partition, market, day, unit, quantity, revenue, cost, costed, events, revision, offset)
+
+
+def held_text(held: HeldUnit) -> str:
+    """A unit's state as the flip script writes it; false stands for a price that is not known."""
+    price = False if held.price_minor is None else held.price_minor
+    state = [
+        held.owner, held.day, held.arm, held.on_control, held.effective_ms, held.expires_ms, price,
+        held.sequence, held.epoch,
+    ]  # fmt: skip
+    return json.dumps(state)
+
+
+def held_unit(unit: str, text: str) -> HeldUnit:
+    owner, day, arm, on_control, effective, expires, price, sequence, epoch = json.loads(text)
+    return HeldUnit(
+        unit, owner, day, arm, on_control, effective, expires, None if price is False else price, sequence, epoch
+    )
+
+
+def day_text(day: CountedDay) -> str:
+    """A unit-day as the fold script writes it."""
+    return (
+        f"{day.quantity} {day.revenue_minor} {day.cost_minor} {day.costed} {day.events} {day.published} {day.revision}"
+    )
+
+
+def counted_day(market: str, day: int, unit: str, text: str) -> CountedDay:
+    quantity, revenue, cost, costed, events, published, revision = (int(part) for part in text.split())
+    return CountedDay(market, day, unit, quantity, revenue, cost, costed, events, published, revision)

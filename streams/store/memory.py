@@ -13,24 +13,25 @@ from controller.decide import Flip, Proposal
 from controller.events import Blackout
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
-from controller.wire import from_milliseconds, milliseconds
+from controller.wire import milliseconds
+from streams.clock import WallClock
 from streams.store import (
     NOTHING,
-    Cell,
-    DirtyCell,
     Fenced,
     Granted,
     OutboxEntry,
     Outcome,
     PastPrices,
     Registration,
-    RivalPrice,
     encoding,
 )
+from streams.store.memory_inputs import MemoryInputs
+from streams.store.memory_restore import MemoryRestore
+from streams.store.memory_triggers import MemoryTriggers
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Held:
     """The arm that a unit was last granted, and whose it is."""
 
     owner: str
@@ -51,16 +52,19 @@ class _Held:
 
 
 @dataclass(slots=True)
-class _Shard:
+class MemoryShard:
     epoch: int = -1
     tick: int = 0
     sequence: int = 0
     entries: int = 0
-    units: dict[str, _Held] = field(default_factory=dict)
+    units: dict[str, Held] = field(default_factory=dict)
     prices: dict[str, tuple[PriceChange, ...]] = field(default_factory=dict)
     plans: dict[str, MarketPlan] = field(default_factory=dict)
     outbox: list[OutboxEntry] = field(default_factory=list)
     closed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: unit -> (epoch, sequence) of what it was granted last
+    orders: dict[str, tuple[int, int]] = field(default_factory=dict)
+    log: dict[str, int] = field(default_factory=dict)
 
     def own(self, epoch: int) -> None:
         if self.epoch != epoch:
@@ -72,34 +76,22 @@ class _Shard:
         return f"{self.entries}-0"
 
 
-@dataclass(slots=True)
-class _Total:
-    """A unit-day; ``published`` is its ``events`` when it was last published."""
-
-    quantity: int = 0
-    revenue_minor: int = 0
-    cost_minor: int = 0
-    costed: int = 0
-    events: int = 0
-    published: int = -1
-    revision: int = 0
-
-
-class MemoryStore:
+class MemoryStore(MemoryInputs):
     """See `streams.store.Store`."""
 
     def __init__(self, shards: int) -> None:
-        self._shards = [_Shard() for _ in range(shards)]
-        self._registrations: dict[str, Registration] = {}
-        self._version = 0
+        super().__init__(shards)
+        self.shards = [MemoryShard() for _ in range(shards)]
+        self.registered: dict[str, Registration] = {}
+        self.version = 0
         self._kills: dict[str, Kill] = {}
         self._blackouts: dict[str, Blackout] = {}
-        self._positions: dict[tuple[str, int], int] = {}
-        self._caught_up: dict[int, datetime] = {}
-        #: by market, day, unit and sale partition
-        self._totals: dict[tuple[str, int, str, int], _Total] = {}
-        self._dirty: set[tuple[str, int, str, int]] = set()
-        self._rivals: dict[tuple[int, str], dict[str, RivalPrice]] = {}
+        self.triggers = MemoryTriggers(self.shards, self.positions)
+
+    @property
+    def restoring(self) -> MemoryRestore:
+        """See `streams.store.restoring`."""
+        return MemoryRestore(self)
 
     async def ping(self) -> None:
         """Memory always answers."""
@@ -107,7 +99,7 @@ class MemoryStore:
     # --- shards -----------------------------------------------------------------------------------------------------
 
     async def claim(self, shard: int, epoch: int) -> int:
-        held = self._shards[shard]
+        held = self.shards[shard]
         if held.epoch > epoch:
             said = f"shard {shard} belongs to the owner with epoch {held.epoch}, not to the one with {epoch}"
             raise Fenced(said, newer=True)
@@ -115,12 +107,12 @@ class MemoryStore:
         return held.tick
 
     async def plans(self, shard: int) -> dict[str, MarketPlan]:
-        return dict(self._shards[shard].plans)
+        return dict(self.shards[shard].plans)
 
     async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
         outcome = Outcome()
         for batch in encoding.batches(flip.proposals):
-            outcome += self._flip(self._shards[shard], epoch, flip, batch, remember)
+            outcome += self._flip(self.shards[shard], epoch, flip, batch, remember)
         return outcome
 
     async def flip_all(
@@ -128,14 +120,16 @@ class MemoryStore:
     ) -> list[Outcome]:
         return [await self.flip(shard, epoch, flip, remember) for flip in flips]
 
-    def _flip(self, shard: _Shard, epoch: int, flip: Flip, batch: Sequence[Proposal], remember: timedelta) -> Outcome:
+    def _flip(
+        self, shard: MemoryShard, epoch: int, flip: Flip, batch: Sequence[Proposal], remember: timedelta
+    ) -> Outcome:
         shard.own(epoch)
-        registered = self._registrations.get(flip.experiment)
+        registered = self.registered.get(flip.experiment)
         if registered is None or registered.design_hash != flip.design_hash:
             return Outcome(withheld=tuple(proposal.unit for proposal in batch))
         outcome, granted = Outcome(), []
         for proposal in batch:
-            windows = () if flip.urgent else self._blackouts.values()
+            windows = () if flip.urgent and flip.expires_at is None else self._blackouts.values()
             window = binding(windows, proposal.unit, proposal.cluster, flip.effective_at)
             before = shard.units.get(proposal.unit)
             said, held, row = _decided(before, flip, proposal, window)
@@ -147,6 +141,7 @@ class MemoryStore:
                     known = shard.prices.get(proposal.unit, ())
                     shard.prices[proposal.unit] = _recalled(known, before, held, base, remember)
                 shard.units[proposal.unit] = held
+                shard.orders[proposal.unit] = (epoch, shard.sequence)
                 granted.append(replace(row, sequence=shard.sequence))
         if granted:
             header = encoding.flip_header(flip)
@@ -154,7 +149,7 @@ class MemoryStore:
         return outcome
 
     async def past_prices(self, shard: int, units: Sequence[str]) -> dict[str, PastPrices]:
-        held = self._shards[shard]
+        held = self.shards[shard]
         return {
             unit: PastPrices(held.prices[unit], None if held.units[unit].on_control else held.units[unit].expires_at)
             for unit in units
@@ -164,7 +159,7 @@ class MemoryStore:
     async def settle(
         self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
     ) -> None:
-        held = self._shards[shard]
+        held = self.shards[shard]
         held.own(epoch)
         if held.tick >= tick:
             return
@@ -174,30 +169,47 @@ class MemoryStore:
         held.tick = tick
 
     async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
-        return self._shards[shard].outbox[:limit]
+        return self.shards[shard].outbox[:limit]
 
     async def published(self, shard: int, ids: Sequence[str]) -> None:
         gone = set(ids)
-        self._shards[shard].outbox = [entry for entry in self._shards[shard].outbox if entry.id not in gone]
+        self.shards[shard].outbox = [entry for entry in self.shards[shard].outbox if entry.id not in gone]
+
+    async def put_back(self, shard: int, id: str, units: Sequence[str], detail: str) -> None:
+        held = self.shards[shard]
+        entry = next((entry for entry in held.outbox if entry.id == id), None)
+        if entry is None:
+            return
+        control, effective = encoding.arms(entry.header)[0], int(str(entry.header["effective"]))
+        granted = []
+        for row in entry.granted:
+            if row.unit in units:
+                row = replace(row, arm=control, price_minor=None, code="late", detail=detail)
+                state = held.units[row.unit]
+                if milliseconds(state.effective_at) == effective:
+                    held.units[row.unit] = replace(state, arm=control, on_control=True, price_minor=None)
+            granted.append(row)
+        held.outbox.append(replace(entry, id=held.next_id(), granted=tuple(granted)))
+        await self.published(shard, [id])
 
     # --- definitions and blackouts ------------------------------------------------------------------------------------
 
     async def put_registration(self, registration: Registration) -> None:
         name = registration.experiment.name
-        if self._registrations.get(name) != registration:
-            self._registrations[name] = registration
-            self._version += 1
+        if self.registered.get(name) != registration:
+            self.registered[name] = registration
+            self.version += 1
 
     async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
-        return self._version, dict(self._registrations)
+        return self.version, dict(self.registered)
 
     async def registrations_version(self, shard: int) -> int:
-        return self._version
+        return self.version
 
     async def put_kill(self, kill: Kill) -> None:
         if self._kills.get(kill.id) != kill:
             self._kills[kill.id] = kill
-            self._version += 1
+            self.version += 1
 
     async def kills(self, shard: int) -> dict[str, Kill]:
         return dict(self._kills)
@@ -211,86 +223,19 @@ class MemoryStore:
     async def blackouts(self, shard: int) -> dict[str, Blackout]:
         return dict(self._blackouts)
 
-    # --- inputs -------------------------------------------------------------------------------------------------------
-
-    async def position(self, topic: str, partition: int) -> int:
-        return self._positions.get((topic, partition), 0)
-
-    def _advance(self, topic: str, partition: int, start: int, end: int) -> bool:
-        """Compare and set: whether records [start, end) are the next ones."""
-        if self._positions.get((topic, partition), 0) != start:
-            return False
-        self._positions[topic, partition] = end
-        return True
-
-    async def fold_sales(self, partition: int, start: int, end: int, cells: Sequence[Cell]) -> bool:
-        if self._advance("sale", partition, start, end):
-            for cell in cells:
-                key = (cell.market, cell.day, cell.unit, partition)
-                total = self._totals.setdefault(key, _Total())
-                total.quantity += cell.quantity
-                total.revenue_minor += cell.revenue_minor
-                total.cost_minor += cell.cost_minor
-                total.costed += cell.costed
-                total.events += cell.events
-                self._dirty.add(key)
-        return await self.position("sale", partition) == end
-
-    async def fold_rival_prices(self, partition: int, start: int, end: int, prices: Sequence[RivalPrice]) -> bool:
-        if self._advance("competitor-price", partition, start, end):
-            for price in prices:
-                known = self._rivals.setdefault((partition, price.unit), {})
-                old = known.get(price.competitor)
-                if old is None or price.observed_ms >= old.observed_ms:
-                    known[price.competitor] = price
-        return await self.position("competitor-price", partition) == end
-
-    async def rival_prices(self, partition: int, unit: str) -> dict[str, RivalPrice]:
-        return dict(self._rivals.get((partition, unit), {}))
-
-    async def mark_caught_up(self, partition: int, at: datetime) -> None:
-        self._caught_up[partition] = from_milliseconds(milliseconds(at))
-
-    async def caught_up(self) -> list[tuple[datetime | None, int]]:
-        return [(self._caught_up.get(p), self._positions.get(("sale", p), 0)) for p in range(len(self._shards))]
-
-    async def dirty(self, markets: Mapping[str, int]) -> list[DirtyCell]:
-        found = []
-        for key in sorted(self._dirty):
-            market, day, unit, partition = key
-            if market in markets and day <= markets[market]:
-                t = self._totals[key]
-                found.append(
-                    DirtyCell(
-                        partition, market, day, unit,
-                        t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events, t.revision,
-                    )
-                )  # fmt: skip
-        return found
-
-    async def cleaned(self, cells: Sequence[DirtyCell]) -> None:
-        for cell in cells:
-            key = (cell.market, cell.day, cell.unit, cell.partition)
-            total = self._totals.get(key)
-            if total is None:
-                continue
-            if total.published < cell.events:
-                total.published = cell.events
-                total.revision += 1
-            if total.events == cell.events:
-                self._dirty.discard(key)
-
-    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
-        totals = [t for (m, d, _, _), t in self._totals.items() if (m, d) == (market, day)]
-        return len(totals), sum(t.events for t in totals)
+    async def time(self) -> datetime:
+        return WallClock().now()
 
     # --- closings -----------------------------------------------------------------------------------------------------
 
     async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:
-        return dict(self._shards[shard].closed)
+        return dict(self.shards[shard].closed)
+
+    async def closed_days(self) -> dict[str, int]:
+        return {market: day for shard in self.shards for market, (day, _) in shard.closed.items()}
 
     async def set_closed(self, shard: int, epoch: int, markets: Mapping[str, tuple[int, int]]) -> None:
-        held = self._shards[shard]
+        held = self.shards[shard]
         held.own(epoch)
         held.closed.update(markets)
 
@@ -299,8 +244,8 @@ class MemoryStore:
 
 
 def _decided(
-    prev: _Held | None, flip: Flip, proposal: Proposal, window: Blackout | None
-) -> tuple[Outcome, _Held | None, Granted | None]:
+    prev: Held | None, flip: Flip, proposal: Proposal, window: Blackout | None
+) -> tuple[Outcome, Held | None, Granted | None]:
     """What one proposal comes to: repetition, exclusivity, blackout, in this order. None where nothing is written."""
     owner, control = f"{flip.experiment}.{flip.experiment_version}", flip.arms[0]
     release, asked, instant = flip.expires_at is None, flip.arms[proposal.arm], flip.effective_at
@@ -331,7 +276,7 @@ def _decided(
     day = max(prev.day, flip.day) if prev is not None and same else flip.day
     return (
         Outcome(flips=int(flipped), blocked=int(kept), kept=int(kept)),
-        _Held(owner, day, arm, arm == control, instant, expires_at, price),
+        Held(owner, day, arm, arm == control, instant, expires_at, price),
         Granted(
             unit=proposal.unit,
             cluster=proposal.cluster,
@@ -346,7 +291,7 @@ def _decided(
     )
 
 
-def _done(prev: _Held | None, flip: Flip, same: bool) -> bool:
+def _done(prev: Held | None, flip: Flip, same: bool) -> bool:
     """Whether a proposal is a repetition."""
     if not flip.urgent:
         return prev is not None and same and prev.day >= flip.day
@@ -359,7 +304,7 @@ def _done(prev: _Held | None, flip: Flip, same: bool) -> bool:
 
 
 def _recalled(
-    known: Sequence[PriceChange], prev: _Held | None, held: _Held, base: int, remember: timedelta
+    known: Sequence[PriceChange], prev: Held | None, held: Held, base: int, remember: timedelta
 ) -> tuple[PriceChange, ...]:
     """The changes of a unit's price with a new grant; ``base`` is control's price.
 

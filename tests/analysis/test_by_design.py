@@ -18,7 +18,7 @@ from benchmarks.replay_designs import DESIGNS, as_mapping, definition, fast
 from controller.calendar import calendar
 from controller.designs import design_of
 from controller.errors import NotEstimable
-from controller.events import Estimate
+from controller.events import OBSERVATIONAL, Estimate
 from controller.experiment import Experiment
 from controller.wire import Message
 from flipside.history import read_history
@@ -147,7 +147,8 @@ def estimates_of(messages: list[Message]) -> list[Estimate]:
     ledger = Ledger()
     for message in messages:
         ledger.fold(message)
-    return [e for e in due(ledger, {}) if e.metric == "units"]
+    found = [e for e in due(ledger, {}) if isinstance(e, Estimate) and e.metric == "units"]
+    return [e for e in found if e.estimator != OBSERVATIONAL]
 
 
 def sold_before(plan: Experiment, days: int) -> list[Message]:
@@ -202,12 +203,13 @@ def test_one_draw_of_three_clusters_has_a_reason_and_no_number() -> None:
     assert last.reason_absent.startswith("one draw of fewer than 4 clusters")
 
 
-def test_estimates_of_a_triggered_experiment_are_absent_with_the_reason() -> None:
+def test_a_triggered_experiment_that_nobody_has_entered_has_a_reason_and_no_number() -> None:
     plan = experiment(days=4, design=design("triggered", rule={"kind": "undercut"}, treatment_days=2))
     last = estimates_of(history(plan))[-1]
+    assert last.estimator == "event_time_difference"
     assert last.absolute is None
     assert last.reason_absent is not None
-    assert last.reason_absent.startswith("triggered entries have clocks of their own")
+    assert last.reason_absent.startswith("0 entries with the arm and 0 with control are over")
 
 
 # --- coverage ---------------------------------------------------------------------------------------------------------

@@ -69,6 +69,24 @@ def test_the_carryover_test_has_its_size_and_its_power() -> None:
     assert np.mean(rejected[0.4]) > 0.8
 
 
+def test_in_blocks_of_weeks_a_steady_effect_lets_the_carryover_test_find_more() -> None:
+    rng, points = np.random.default_rng(7), tuple(range(0, 42, 7))
+    rejected: dict[tuple[float, bool], list[bool]] = {}
+    for spill in (0.0, 0.4):
+        for _ in range(150):
+            outcome = white(rng, 40, 28 + 42)
+            arm = balanced_blocks(rng, 40, 6, 7)
+            value = with_effect(outcome[:, 28:], arm, 1.0, spill) - outcome[:, :28].mean(axis=1, keepdims=True)
+            for steady in (False, True):
+                check = carryover_test(
+                    value, arm, points, assumed_order=0, longer_order=1, rng=rng, bootstraps=200, steady=steady
+                )
+                rejected.setdefault((spill, steady), []).append(check.verdict == "fail")
+    assert np.mean(rejected[0.0, True]) <= 0.07 + error(0.07, 150)
+    assert np.mean(rejected[0.4, True]) > 0.9
+    assert np.mean(rejected[0.4, True]) > np.mean(rejected[0.4, False])
+
+
 def test_centring_on_a_clusters_own_mean_breaks_the_carryover_test() -> None:
     """That mean contains the effect: hence forecasts from the pre-period only."""
     rng = np.random.default_rng(4)
@@ -115,4 +133,5 @@ def test_the_calibration_command_writes_its_figures(tmp_path: Path) -> None:
     figures = json.loads(target.read_text())
     assert {row["study"] for row in figures["rates"]} >= {"coverage", "ever-miss", "guardrail", "assumptions"}
     assert all(row["error"] >= 0.0 for row in figures["rates"])
+    assert {row["figure"] for row in figures["rates"]} >= {"time-bound, naive z, normal outcomes"}
     assert figures["power"]["se"] == pytest.approx(12.91, abs=0.005)

@@ -28,8 +28,8 @@ def ledger_of(messages: list[Message]) -> Ledger:
 
 
 def published(ledger: Ledger) -> list[str]:
-    """Every estimate of every step, to the last byte."""
-    return [estimate.model_dump_json() for estimate in due(ledger, {})]
+    """Every estimate of every step, every sequence and every check, to the last byte."""
+    return [finding.model_dump_json() for finding in due(ledger, {})]
 
 
 def revised(definition: Experiment) -> list[Message]:
@@ -71,6 +71,11 @@ def test_a_revision_gives_what_the_final_rows_would_have_given_at_once() -> None
     rows = {(m.unit, m.day): m for m in MESSAGES if isinstance(m, UnitDay)}
     at_once = [m for m in MESSAGES if not isinstance(m, UnitDay) or rows[m.unit, m.day] is m]
     assert published(ledger_of(at_once)) == PUBLISHED
+
+
+def never(market: str, day: date) -> bool:
+    """Nothing was sold before the start."""
+    return False
 
 
 def state_after(*messages: Message, unit: str = "m00/p0", day: date = DAY) -> int:
@@ -154,9 +159,10 @@ def test_a_closed_day_settles_its_own_cells_and_no_others() -> None:
     ledger = ledger_of(history(definition))
     (study,) = ledger.studies.values()
     ledger.settle(study, study.last_day)
-    assert list(study.unsettled(study.last_day, ())) == []
+    assert list(study.unsettled(study.last_day, never)) == []
     ledger.fold(unit_day(definition, "m01/p0", DAY, 8, revision=1))
-    assert list(study.unsettled(study.last_day, ())) == [("m01", DAY)]
+    ledger.tell()
+    assert list(study.unsettled(study.last_day, never)) == [("m01", DAY)]
 
 
 def test_a_local_day_that_does_not_exist_is_no_cell_at_all() -> None:

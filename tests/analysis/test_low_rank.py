@@ -147,5 +147,5 @@ def test_a_penalty_that_is_not_positive_is_refused(penalty: float) -> None:
 def test_a_row_without_cells_is_refused() -> None:
     mask = np.ones((3, 4), dtype=bool)
     mask[1] = False
-    with pytest.raises(NotEstimable, match="row 1 has no cell"):
+    with pytest.raises(NotEstimable, match="row 2 has no cell"):
         low_rank.weighted_panel(np.zeros((3, 4)), mask)

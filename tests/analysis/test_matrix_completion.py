@@ -153,7 +153,7 @@ def test_a_constant_effect_on_the_treated_cells_moves_the_estimate_by_exactly_th
     ("case", "reason"),
     [
         ("nobody treated", "no treated cell"),
-        ("treated from the first period", "row 0 has no control cell"),
+        ("treated from the first period", "row 1 has no control cell"),
         ("everybody treated at the end", "no control unit"),
         ("constant outcomes", "constant"),
         ("two islands", "no chain of control cells"),
@@ -182,5 +182,5 @@ def test_an_all_missing_unit_is_named_when_a_matrix_is_completed() -> None:
     outcome, _ = example()
     observed = np.ones(outcome.shape, dtype=bool)
     observed[7] = False
-    with pytest.raises(NotEstimable, match="unit in row 7"):
+    with pytest.raises(NotEstimable, match="unit in row 8"):
         fit_matrix_completion(outcome, observed, penalty=0.01)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from analysis.estimators import ESTIMATORS
+from analysis.estimators.by_name import ESTIMATORS
 from analysis.panel_estimate import Se
 from analysis.sample_panel import sample_panel, write_panel
 from flipside.cli import app
@@ -97,6 +97,69 @@ def test_bad_input_is_one_sentence_on_stderr_and_exit_code_two(sales: Path) -> N
     assert result.stdout == ""
     assert result.stderr.startswith("error: there is no column profit")
     assert "Traceback" not in result.stderr
+
+
+def rows_of(**spoiled: object) -> str:
+    """Six shops over six weeks, c and d with a lower price from the fourth; a column may be spoiled by a function."""
+    lines = ["unit,time,outcome,treatment"]
+    for k, product in enumerate("abcdef"):
+        for week in range(1, 7):
+            row = {
+                "outcome": 10 * k + week + (7 * k + 3 * week) % 5,
+                "treatment": int(product in "cd" and week > 3),
+            }
+            row |= {name: change(product, week, row[name]) for name, change in spoiled.items()}  # type: ignore[operator]
+            lines.append(f"{product},{week},{row['outcome']},{row['treatment']}")
+    return "\n".join(lines) + "\n"
+
+
+def moved(text: str, row: int, to: int) -> str:
+    lines = text.splitlines()
+    lines.insert(to, lines.pop(row))
+    return "\n".join(lines) + "\n"
+
+
+BAD_INPUT = {
+    "treated from the first period": (
+        rows_of(treatment=lambda p, w, v: 1 if p == "c" else v),
+        "row 13: c is treated in each of its 6 row(s), from its first period on",
+    ),
+    "no controls": (rows_of(treatment=lambda p, w, v: int(w > 3)), "no unit is never treated"),
+    "one pre-period": (
+        rows_of(treatment=lambda p, w, v: int(p in "cd" and w > 1)),
+        "the cohort of c, d has 1 pre-period(s) before 2: the weighted estimators need two at least",
+    ),
+    "all-missing row": (
+        rows_of(outcome=lambda p, w, v: "" if p == "b" else v),
+        "row 7: b has no outcome in any of its 6 row(s): leave the unit out",
+    ),
+    "constant outcome": (rows_of(outcome=lambda p, w, v: 3), "the outcome is 3 in every usable cell"),
+    "non-numeric column": (
+        rows_of(outcome=lambda p, w, v: "many" if (p, w) == ("b", 3) else v),
+        "row 9: outcome is 'many', which is no number",
+    ),
+    "duplicate unit-time": (
+        rows_of() + "b,2,11,0\n",
+        "row 37: b in 2 was already given in row 8: one row for each unit and period",
+    ),
+    "treatment not 0/1": (
+        rows_of(treatment=lambda p, w, v: 2 if (p, w) == ("d", 5) else v),
+        "row 23: treatment is 2: a treatment is 0 or 1",
+    ),
+    "unsorted time": (moved(rows_of(), 4, 5), "row 5: a goes back from 5 to 4: periods must increase within a unit"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_a_bad_panel_is_refused_with_the_rule_and_the_row_and_no_number(case: str, tmp_path: Path) -> None:
+    text, message = BAD_INPUT[case]
+    path = tmp_path / "sales.csv"
+    path.write_text(text)
+    result = run(app, ["estimate", str(path), "--method", "sdid", "--json"])
+    assert result.exit_code == 2
+    assert message in result.stderr.replace("\n", " ")
+    assert "NaN" not in result.stdout
+    assert all(answer["effect"] is None for answer in json.loads(result.stdout or "[]"))
 
 
 def test_bakeoff_prints_a_ranking_and_a_recommendation(sales: Path) -> None:

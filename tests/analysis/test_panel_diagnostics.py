@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.estimators import ESTIMATORS, WeightedEstimator
+from analysis.estimators.by_name import ESTIMATORS, WeightedEstimator
 from analysis.panel_diagnostics import diagnose
 from analysis.panel_fit import fit_panel
 from analysis.panel_inference.placebo import placebo_effects

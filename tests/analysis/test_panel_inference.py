@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import t as student
 
-from analysis.estimators import ESTIMATORS, WeightedEstimator
+from analysis.estimators.by_name import ESTIMATORS, WeightedEstimator
 from analysis.estimators.did import did_standard_error, fit_did
 from analysis.panel_estimate import estimate_panel
 from analysis.panel_fit import fit_panel, group_codes

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.estimators import ESTIMATORS, METHODS, MaskedEstimator
+from analysis.estimators.by_name import ESTIMATORS, METHODS, MaskedEstimator
 from analysis.estimators.masked import MaskedFit
 from analysis.panel import BoolArray, FloatArray
 from analysis.panel_diagnostics import diagnose

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.cohorts import check_panel, cohorts_of
-from analysis.estimators import ESTIMATORS, WeightedEstimator
+from analysis.estimators.by_name import ESTIMATORS, WeightedEstimator
 from analysis.estimators.twfe import fit_twfe, leave_unit_out
 from analysis.panel import BoolArray, FloatArray, Panel
 from analysis.panel_fit import fit_panel
@@ -54,6 +54,21 @@ def test_imputation_is_the_dummy_regression_on_any_pattern_with_missing_cells(pa
     assert plain.effect == pytest.approx(dummies_oracle(outcome, usable, treated, np.ones(outcome.shape)), abs=1e-9)
     assert weighted.effect == pytest.approx(dummies_oracle(outcome, usable, treated, weights), abs=1e-9)
     assert max(gap for _, gap in plain.certificates) < 1e-9
+
+
+def test_with_effects_that_grow_imputation_is_exact_where_plain_two_way_fixed_effects_are_far_off() -> None:
+    """Units enter one after the other, and the effect grows by one a period: early cohorts are no controls."""
+    start = np.array([3, 3, 6, 6, 9, 9, 99])
+    since = np.arange(12) - start[:, None]
+    treated = since >= 0
+    effects = np.where(treated, since + 1.0, 0.0)
+    outcome = np.arange(7.0)[:, None] + np.sin(np.arange(12.0)) + effects
+    truth = effects[treated].mean()
+    assert fit_twfe(outcome, np.ones(treated.shape, bool), treated).effect == pytest.approx(truth, abs=1e-9)
+    unit, period = np.eye(7).repeat(12, axis=0), np.tile(np.eye(12), (7, 1))
+    columns = np.hstack([unit, period, treated.reshape(-1, 1).astype(float)])
+    plain = np.linalg.lstsq(columns, outcome.ravel(), rcond=None)[0][-1]
+    assert plain < 0.6 * truth
 
 
 def test_the_effect_without_each_unit_is_the_refit_without_it() -> None:

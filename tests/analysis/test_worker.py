@@ -3,18 +3,21 @@
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from analysis.analyse import due
+from analysis.analyse import Finding, due, key
 from analysis.ledger import Ledger
-from analysis.worker import ClosingsHeld, Tally, run
-from controller.codec import decode, encode
+from analysis.waiting import ClosingsHeld
+from analysis.worker import SINKS, SOURCES, Options, Tally, run
+from controller.codec import encode
 from controller.errors import FlipsideError
-from controller.events import Estimate, PeriodClosed, UnitDay
-from controller.topics import ASSIGNMENT_LOG, ESTIMATE, PANEL
+from controller.events import Applied, Assignment, Estimate, PeriodClosed, UnitDay
+from controller.findings import Health
+from controller.topics import APPLIED, ASSIGNMENT_LOG, PANEL
 from controller.wire import Message
 from tests.analysis.traffic import START, closing, experiment, history, unit_day
 from tests.parts.kafka import Kafka
@@ -44,9 +47,7 @@ def test_an_earlier_closing_read_later_counts_with_the_later_one() -> None:
 async def make_topics(kafka: Kafka, namespace: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
     await admin.start()
-    await admin.create_topics(
-        [NewTopic(f"{namespace}.{name}", PARTITIONS, 1) for name in (ASSIGNMENT_LOG, PANEL, ESTIMATE)]
-    )
+    await admin.create_topics([NewTopic(f"{namespace}.{name}", PARTITIONS, 1) for name in (*SOURCES, *SINKS.values())])
     await admin.close()
 
 
@@ -54,6 +55,10 @@ async def write(kafka: Kafka, namespace: str, messages: list[Message], poison: b
     producer = AIOKafkaProducer(bootstrap_servers=kafka.address, enable_idempotence=True)
     await producer.start()
     for message in messages:
+        if isinstance(message, Applied):  # an owner's system, which knows nothing of our headers
+            value = message.model_dump_json().encode()
+            await producer.send(f"{namespace}.{APPLIED}", value=value, key=message.unit.encode())
+            continue
         record = encode(message, "id", AT)
         topic = PANEL if isinstance(message, UnitDay | PeriodClosed) else ASSIGNMENT_LOG
         await producer.send(f"{namespace}.{topic}", value=record.value, key=record.key, headers=record.headers)
@@ -63,25 +68,24 @@ async def write(kafka: Kafka, namespace: str, messages: list[Message], poison: b
 
 
 async def analysed(
-    kafka: Kafka, namespace: str, enough: Callable[[list[Estimate]], bool]
-) -> tuple[list[Estimate], Tally]:
+    kafka: Kafka, namespace: str, enough: Callable[[list[Finding]], bool], options: Options | None = None
+) -> tuple[list[Finding], Tally]:
     """What a worker publishes until there is enough."""
-    stop, seen = asyncio.Event(), list[Estimate]()
+    stop, seen = asyncio.Event(), list[Finding]()
 
-    def look(estimate: Estimate) -> None:
-        seen.append(estimate)
+    def look(finding: Finding) -> None:
+        seen.append(finding)
         if enough(seen):
             stop.set()
 
-    tally = await run({"bootstrap_servers": kafka.address}, namespace, stop, look)
+    tally = await run({"bootstrap_servers": kafka.address}, namespace, stop, look, options)
     return seen, tally
 
 
 async def compacted(kafka: Kafka, namespace: str) -> dict[bytes, bytes]:
-    """The last value of each key of the estimate topic."""
-    consumer = AIOKafkaConsumer(
-        f"{namespace}.{ESTIMATE}", bootstrap_servers=kafka.address, auto_offset_reset="earliest", group_id=None
-    )
+    """The last value of each key of the topics that the worker writes."""
+    topics = [f"{namespace}.{name}" for name in SINKS.values()]
+    consumer = AIOKafkaConsumer(*topics, bootstrap_servers=kafka.address, auto_offset_reset="earliest", group_id=None)
     await consumer.start()
     ends, values = await consumer.end_offsets(list(consumer.assignment())), {}
     while any([await consumer.position(partition) < end for partition, end in ends.items()]):
@@ -91,8 +95,15 @@ async def compacted(kafka: Kafka, namespace: str) -> dict[bytes, bytes]:
     return values
 
 
-def at_last_step(seen: list[Estimate]) -> bool:
-    return (seen[-1].metric, seen[-1].through) == ("margin", START.replace(day=6))
+def at_last_step(seen: list[Finding]) -> bool:
+    """The last check of the last day is the last thing that is said."""
+    last = seen[-1]
+    return isinstance(last, Health) and (last.check, last.through) == ("interference", START.replace(day=6))
+
+
+def through_half(seen: list[Finding]) -> bool:
+    last = seen[-1]
+    return isinstance(last, Health) and (last.check, last.through) == ("interference", START.replace(day=3))
 
 
 @pytest.mark.broker
@@ -107,17 +118,79 @@ async def test_a_worker_stopped_midway_and_started_again_leaves_the_topic_of_one
     await make_topics(kafka, namespace)
     half = next(k for k, m in enumerate(messages) if isinstance(m, PeriodClosed) and m.day == START.replace(day=4))
     await write(kafka, namespace, messages[:half], poison=b"\xff not ours")
-    first, tally = await analysed(kafka, namespace, lambda seen: len(seen) == 6)
+    first, tally = await analysed(kafka, namespace, through_half)
     assert tally.unreadable == 1
     await write(kafka, namespace, messages[half:])
     second, _ = await analysed(kafka, namespace, at_last_step)
-    assert [e.model_dump_json() for e in first + second] == [e.model_dump_json() for e in whole]
+    steps = [e.model_dump_json() for e in first + second if isinstance(e, Estimate)]
+    assert steps == [e.model_dump_json() for e in whole if isinstance(e, Estimate)]
+    last = {key(f): f.model_dump_json() for f in whole}
+    assert {name.decode(): value.decode() for name, value in (await compacted(kafka, namespace)).items()} == last
     late = unit_day(DEFINITION, "m00/p0", START, 1000, revision=1, events=2)
     await write(kafka, namespace, [late])
     third, _ = await analysed(kafka, namespace, at_last_step)
-    assert {(e.metric, e.revision) for e in third} == {("units", 1), ("revenue", 1), ("margin", 1)}
-    values = [decode([("ce_type", b"flipside.estimate.v1")], v) for v in (await compacted(kafka, namespace)).values()]
-    assert sorted(map(repr, values)) == sorted(map(repr, third))
+    estimates = [e for e in third if isinstance(e, Estimate)]
+    assert {(e.metric, e.revision) for e in estimates} == {("units", 1), ("revenue", 1), ("margin", 1)}
+    values = {name.decode(): value.decode() for name, value in (await compacted(kafka, namespace)).items()}
+    assert values == {key(f): f.model_dump_json() for f in third}
+
+
+@pytest.mark.broker
+async def test_a_worker_that_goes_on_from_its_snapshot_reads_the_rest_only_and_says_the_same(
+    kafka: Kafka, namespace: str, tmp_path: Path
+) -> None:
+    messages = history(DEFINITION)
+    await make_topics(kafka, namespace)
+    half = next(k for k, m in enumerate(messages) if isinstance(m, PeriodClosed) and m.day == START.replace(day=4))
+    await write(kafka, namespace, messages[:half])
+    options = Options(snapshots=tmp_path)
+    _, first = await analysed(kafka, namespace, through_half, options)
+    await write(kafka, namespace, messages[half:])
+    _, second = await analysed(kafka, namespace, at_last_step, options)
+    assert first.records == half
+    # the rest of the topics, and what was published to go on from
+    assert second.records < len(messages)
+    ledger = Ledger()
+    for message in messages:
+        ledger.fold(message)
+    values = {name.decode(): value.decode() for name, value in (await compacted(kafka, namespace)).items()}
+    assert values == {key(finding): finding.model_dump_json() for finding in due(ledger, {})}
+
+
+@pytest.mark.broker
+async def test_a_pricing_system_that_ignores_an_arm_for_a_day_is_on_the_health_topic_with_that_days_closing(
+    kafka: Kafka, namespace: str
+) -> None:
+    ignored, shown, messages = START.replace(day=5), dict[str, str](), list[Message]()
+    for message in history(DEFINITION):
+        messages.append(message)
+        if isinstance(message, Assignment):
+            arm = "control" if message.day == ignored else message.arm
+            if shown.get(message.unit) != arm:
+                shown[message.unit] = arm
+                at = message.effective_at
+                messages.append(
+                    Applied(
+                        id=message.id,
+                        unit=message.unit,
+                        arm=arm,
+                        price_minor=None,
+                        applied_at=at,
+                        assignment=message.id,
+                    )
+                )
+    await make_topics(kafka, namespace)
+    upto = next(k for k, m in enumerate(messages) if getattr(m, "day", START) > ignored)
+    await write(kafka, namespace, messages[:upto])
+
+    def told(seen: list[Finding]) -> bool:
+        last = seen[-1]
+        return isinstance(last, Health) and (last.check, last.through) == ("interference", ignored)
+
+    seen, _ = await analysed(kafka, namespace, told)
+    fidelity = [finding for finding in seen if isinstance(finding, Health) and finding.check == "fidelity"][-1]
+    assert (fidelity.verdict, fidelity.value) == ("fail", 0.0)
+    assert str(ignored) in fidelity.what_to_do
 
 
 @pytest.mark.broker

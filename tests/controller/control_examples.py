@@ -22,14 +22,14 @@ AT = datetime(2026, 3, 1, 5, tzinfo=UTC)
 CONTROL_EXAMPLES: dict[type[Message], tuple[Message, str]] = {
     LifecycleRequest: (
         LifecycleRequest(id="l1", experiment="x", action="pause", role="owner", who="ada", why="sale", requested_at=AT),
-        "x",
+        "x/request",
     ),
     LifecycleChanged: (
         LifecycleChanged(id="l1", experiment="x", experiment_version=1, action="pause", from_state="running",
                          to_state="paused", frozen=False, role="owner", who="ada", why="sale", changed_at=AT),
         "x",
     ),
-    Kill: (Kill(id="k1", scope="market", name="m0", who="ada", why="wrong prices", requested_at=AT), "k1"),
+    Kill: (Kill(id="k1", scope="market", name="m0", who="ada", why="wrong prices", requested_at=AT), "kill/k1"),
     TriggerFired: (
         TriggerFired(id="x.1/m0~p1/e1", experiment="x", experiment_version=1, market="m0", cluster="m0/p1",
                      unit="m0/p1", competitor="rival", event="e1", rule="price_drop", observed_at=AT),
@@ -43,7 +43,7 @@ CONTROL_EXAMPLES: dict[type[Message], tuple[Message, str]] = {
     ),
     TriggerIgnored: (
         TriggerIgnored(id="t/ignored", experiment="x", experiment_version=1, market="m0", cluster="m0/p1", trigger="t",
-                       reason="stale", detail="2:00:00 old", decided_at=AT),
+                       triggered_at=AT, reason="stale", detail="2:00:00 old", decided_at=AT),
         "x/m0",
     ),
     GuardrailBreached: (

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.codec import MODELS, ce_type, decode, encode, key_of, read
+from controller.control import Kill, LifecycleRequest
 from controller.errors import UnreadableMessage
 from controller.events import (
     Applied,
@@ -28,6 +29,7 @@ from controller.events import (
     Refused,
     Registered,
     Sale,
+    SaleCorrection,
     Scope,
     StopExperiment,
     Stopped,
@@ -41,12 +43,19 @@ from controller.topics import TOPICS
 from controller.wire import Message, from_milliseconds, milliseconds
 from tests.controller.builders import START, an_entry, an_experiment, instants
 from tests.controller.control_examples import CONTROL_EXAMPLES
+from tests.controller.finding_examples import FINDING_EXAMPLES
 
 AT = datetime(2026, 3, 1, 5, 0, 0, 250000, tzinfo=UTC)
 
+A_SALE = Sale(id="s1", unit="m0/p1", occurred_at=AT, quantity=2, price_minor=299, currency="USD")
+
 EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
     CatalogEntry: (an_entry("m0/p1", attributes={"size": 64, "own": True, "brand": "x"}), "m0/p1"),
-    Sale: (Sale(id="s1", unit="m0/p1", occurred_at=AT, quantity=2, price_minor=299, currency="USD"), "m0/p1"),
+    Sale: (A_SALE, "m0/p1"),
+    SaleCorrection: (
+        SaleCorrection(id="m0/p1/9f", sale=A_SALE, day=START, closed_through=START, partition=1, offset=7),
+        "m0/p1/9f",
+    ),
     CompetitorPrice: (
         CompetitorPrice(id="c1", unit="m0/p1", competitor="rival", observed_at=AT, price_minor=None, currency="USD"),
         "m0/p1",
@@ -100,9 +109,10 @@ EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
                  reason="held by other", decided_at=AT),
         "oj-2026/m0",
     ),
-    StopExperiment: (StopExperiment(experiment="oj-2026", reason="why", requested_at=AT), "oj-2026"),
+    StopExperiment: (StopExperiment(experiment="oj-2026", reason="why", requested_at=AT), "oj-2026/request"),
     Stopped: (Stopped(id="s", experiment="oj-2026", experiment_version=1, reason="why", stopped_at=AT), "oj-2026"),
     **CONTROL_EXAMPLES,
+    **FINDING_EXAMPLES,
 }  # fmt: skip
 
 everything = pytest.mark.parametrize("model", EXAMPLES, ids=lambda model: model.__name__)
@@ -207,3 +217,13 @@ def test_topics_are_versioned_and_say_who_writes_and_reads_them() -> None:
 
 def test_a_day_is_a_date_and_not_an_instant() -> None:
     assert EXAMPLES[UnitDay][0].model_dump(mode="json")["day"] == date(2026, 3, 2).isoformat()
+
+
+def test_compaction_never_puts_a_request_in_the_place_of_a_definition() -> None:
+    """On the topic of definitions the last record of each key stays: the definition must be one of them."""
+    definition = key_of(an_experiment())
+    stop = StopExperiment(experiment="oj-2026", reason="why", requested_at=AT)
+    requests = [stop, *(CONTROL_EXAMPLES[kind][0] for kind in (LifecycleRequest, Kill))]
+    assert definition == "oj-2026"
+    assert all("/" in (key_of(request) or "") for request in requests), "no name of an experiment has a slash"
+    assert key_of(stop) == "oj-2026/request", "requests of one experiment stay in order, in one partition"

@@ -172,6 +172,15 @@ def test_in_draft_anything_may_change_and_afterwards_only_as_a_new_version() -> 
         revised(over, an_experiment(name="other"))
 
 
+def test_a_new_version_waits_until_the_old_one_has_let_its_units_go() -> None:
+    """Nobody would let them go afterwards: the owners of markets know one version of an experiment."""
+    over, following = Lifecycle(an_experiment(), "stopped"), an_experiment(days=20, version=2)
+    with pytest.raises(IllegalTransition, match="version 1 still holds units in m0, m1: they go back to control"):
+        revised(over, following, ["m1", "m0"])
+    assert revised(over, an_experiment(), ["m0"]) == over, "the same definition again is no change"
+    assert revised(over, following, []).experiment.version == 2
+
+
 def test_the_documented_diagram_is_the_table() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "designs.md"
     assert diagram() in page.read_text()

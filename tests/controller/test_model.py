@@ -5,7 +5,7 @@
 
 import os
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -17,9 +17,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from controller.blackout import binding
 from controller.control import Action, Kill
-from controller.errors import InvalidExperiment
+from controller.errors import IllegalTransition, InvalidExperiment
 from controller.events import Blackout, Scope
-from controller.lifecycle import Lifecycle
+from controller.lifecycle import AT_ONCE, OVER
 from controller.parameters import Limits
 from controller.periods import day_start, local_day
 from controller.price_rules import static_breach
@@ -42,7 +42,9 @@ DESIGNS: list[dict[str, Any]] = [
 ]
 NAMES = st.sampled_from(["a", "b", "c"])
 MARKETS = st.sampled_from(["m0", "m1"])
-ACTIONS: list[Action] = ["pause", "resume", "freeze", "unfreeze", "stop", "kill", "revert", "archive"]
+ACTIONS: list[Action] = ["pause", "resume", "freeze", "unfreeze", "stop", "kill", "revert", "archive", "withdraw"]
+#: a controller that has been awake for so long before an instant has decided what holds from then on
+AHEAD = 2 * HOUR
 
 
 class Controller(RuleBasedStateMachine):
@@ -51,11 +53,15 @@ class Controller(RuleBasedStateMachine):
     steps = 0
     reached: ClassVar[Counter[str]] = Counter()
 
-    @initialize()
-    def begin(self) -> None:
-        self.world = World(day_start(START, CHICAGO) - 30 * HOUR, a_catalog(2, 2))
+    @initialize(design=st.sampled_from(DESIGNS), seed=st.integers(0, 99))
+    def begin(self, design: dict[str, Any], seed: int) -> None:
+        self.world = World(day_start(START, CHICAGO) - 3 * HOUR, a_catalog(2, 2))
         self.ends: dict[str, tuple[str, ...]] = {}
         self.seen_changes = 0
+        self.awake_since = self.world.now
+        first = an_experiment(name="a", units=tuple(self.world.units()), start=START, days=8, seed=str(seed), **design)
+        self.world.register(register(first, self.world.catalog, [], self.world.now))
+        self._stay_awake(360)
 
     @rule(
         name=NAMES,
@@ -69,33 +75,41 @@ class Controller(RuleBasedStateMachine):
         self, name: str, design: dict[str, Any], after: int, markets: tuple[str, ...], limits: Limits, seed: int
     ) -> None:
         Controller.steps += 1
-        if name in self.world.lives:
-            return
+        known = self.world.lives.get(name)
         units = tuple(u for u in self.world.units() if u[:2] in markets)
         start = local_day(self.world.now, CHICAGO) + timedelta(days=after)
-        proposed = an_experiment(name=name, units=units, start=start, days=8, seed=str(seed), limits=limits, **design)
-        others = [life.experiment for life in self.world.lives.values() if life.state != "archived"]
+        version = 1 if known is None else known.experiment.version + 1
+        proposed = an_experiment(
+            name=name, units=units, start=start, days=8, seed=str(seed), limits=limits, version=version, **design
+        )
+        others = [life.experiment for life in self.world.lives.values() if life.state not in OVER]
         before = dict(self.world.lives)
         try:
-            experiment = register(proposed, self.world.catalog, others, self.world.now)
-        except InvalidExperiment:
+            self.world.register(register(proposed, self.world.catalog, others, self.world.now))
+        except (InvalidExperiment, IllegalTransition):
             assert self.world.lives == before
             return
-        self.world.lives[name] = Lifecycle(experiment)
-        assert self.world.ask(name, "submit")
+        Controller.reached["registered"] += 1
+        Controller.reached["next version"] += known is not None
 
     @rule(minutes=st.sampled_from([20, 60, 720, 1440, 2880, 4320]))
     def tick(self, minutes: int) -> None:
         Controller.steps += 1
-        until = self.world.now + timedelta(minutes=minutes)
+        self._stay_awake(minutes)
+
+    def _stay_awake(self, minutes: int) -> None:
+        began, until = self.world.now, self.world.now + timedelta(minutes=minutes)
         while self.world.now < until:
             self.world.now = min(until, self.world.now + HOUR / 2)
             self.world.tick()
+        self._no_lease_ran_out_in_a_blackout(max(began, self.awake_since + AHEAD), until)
+        self._what_is_over_was_let_go_at_the_last_boundary()
 
     @rule(hours=st.sampled_from([1, 10, 30, 80]))
     def sleep(self, hours: int) -> None:
         Controller.steps += 1
         self.world.now += hours * HOUR
+        self.awake_since = self.world.now
 
     @rule(
         kind=st.sampled_from(["global", "market", "unit"]),
@@ -122,6 +136,15 @@ class Controller(RuleBasedStateMachine):
         if name in self.world.lives:
             self.world.ask(name, action)
 
+    @rule(name=NAMES)
+    def stop_and_put_away(self, name: str) -> None:
+        """As an owner does who wants to be rid of it: what is held is still to be let go."""
+        Controller.steps += 1
+        if name in self.world.lives and self.world.ask(name, "stop"):
+            self._stay_awake(10)
+            Controller.reached["put away"] += self.world.ask(name, "archive")
+            self._stay_awake(1440)
+
     @rule(scope=st.sampled_from(["all", "market", "experiment"]), lifted=st.booleans())
     def pull_or_lift_a_kill_switch(self, scope: str, lifted: bool) -> None:
         Controller.steps += 1
@@ -131,6 +154,30 @@ class Controller(RuleBasedStateMachine):
         )
 
     # --- the promises ---
+
+    def _no_lease_ran_out_in_a_blackout(self, after: datetime, until: datetime) -> None:
+        """A lease that nobody renews is a change of price as well: a controller that is awake lets none run out."""
+        for unit, leases in self.world.held.items():
+            for lease in leases:
+                ends = lease.expires_at
+                if ends is None or not after < ends <= until or self.world.holding(unit, ends) is not None:
+                    continue
+                in_force = self.world.holding(unit, ends - timedelta(microseconds=1)) is lease
+                if in_force and lease.price_minor != self.world.catalog[unit].list_price_minor:
+                    assert binding(self.world.blackouts, unit, unit, ends) is None, (unit, lease)
+
+    def _what_is_over_was_let_go_at_the_last_boundary(self) -> None:
+        boundary = day_start(local_day(self.world.now, CHICAGO), CHICAGO)
+        for name, life in self.world.lives.items():
+            if life.state not in ("draft", *OVER):
+                continue
+            over = max(c.changed_at for c in life.history if c.from_state not in OVER)
+            if max(over, self.awake_since) + AHEAD > boundary:
+                continue
+            for unit in life.experiment.units:
+                lease = self.world.holding(unit, self.world.now)
+                mine = lease is not None and lease.experiment == name and lease.arm != 0
+                assert not mine or binding(self.world.blackouts, unit, unit, boundary) is not None, (unit, lease)
 
     @invariant()
     def one_price_at_any_instant(self) -> None:
@@ -170,16 +217,30 @@ class Controller(RuleBasedStateMachine):
                 assert len(week) + 1 <= most, "the change and the way back"
 
     @invariant()
-    def killed_and_stopped_units_are_on_control(self) -> None:
+    def killed_and_reverted_units_are_on_control(self) -> None:
         if not hasattr(self, "world"):
             return
         for name, life in self.world.lives.items():
+            ended = any(change.action in AT_ONCE for change in life.history)
             for market, units in life.experiment.units_by_market().items():
-                if self.world._killed(name, market) is None and life.state not in ("draft", "archived"):
+                if self.world._killed(name, market) is None and not ended:
                     continue
                 for unit in units:
                     lease = self.world.holding(unit, self.world.now)
                     assert lease is None or lease.experiment != name or lease.arm == 0
+
+    @invariant()
+    def nothing_is_drawn_for_an_experiment_that_is_over(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for name, life in self.world.lives.items():
+            if life.state not in OVER:
+                continue
+            over = next(c.changed_at for c in life.history if c.to_state in OVER)
+            for unit in life.experiment.units:
+                for lease in self.world.held.get(unit, []):
+                    if lease.experiment == name and lease.arm and lease.effective_at > over + life.experiment.lead:
+                        assert binding(self.world.blackouts, unit, unit, lease.effective_at) is not None, lease
 
     @invariant()
     def no_day_is_delivered_twice_or_both_delivered_and_missed(self) -> None:
@@ -187,7 +248,7 @@ class Controller(RuleBasedStateMachine):
             return
         assert all(times == 1 for times in Counter(self.world.delivered).values())
         missed = {
-            (m.experiment, m.market, m.first_day + timedelta(days=k))
+            (f"{m.experiment}.{m.experiment_version}", m.market, m.first_day + timedelta(days=k))
             for m in self.world.undelivered
             for k in range((m.last_day - m.first_day).days + 1)
         }
@@ -202,25 +263,30 @@ class Controller(RuleBasedStateMachine):
         for _ in range(48 * 40):
             self.world.now += HOUR / 2
             self.world.tick()
-            lives = self.world.lives.items()
-            plans = [self.world.plans.get((n, m)) for n, life in lives for m in life.experiment.units_by_market()]
-            if all(plan is not None and plan.released for plan in plans):
+            if not any(self.world.to_do(name) for name in self.world.lives):
                 break
         told: Counter[tuple[str, str, object]] = Counter(self.world.delivered)
         for m in self.world.undelivered:
             days = (m.last_day - m.first_day).days + 1
-            told.update((m.experiment, m.market, m.first_day + timedelta(days=k)) for k in range(days))
+            which = f"{m.experiment}.{m.experiment_version}"
+            told.update((which, m.market, m.first_day + timedelta(days=k)) for k in range(days))
         for name, life in self.world.lives.items():
             finished = any(change.action == "finish" for change in life.history)
             uninterrupted = {change.action for change in life.history} <= {"submit", "begin", "finish", "washed_out"}
             if finished and uninterrupted and never_killed:
                 for market in life.experiment.units_by_market():
                     days = {life.experiment.start + timedelta(days=k) for k in range(life.experiment.days)}
-                    assert {d for n, m, d in told if (n, m) == (name, market)} == days
+                    which = f"{name}.{life.experiment.version}"
+                    assert {d for n, m, d in told if (n, m) == (which, market)} == days
         Controller.reached.update(self.world.reached)
         Controller.reached.update({"changed": len(self.world.changed), "missed": len(self.world.undelivered)})
         Controller.reached["at once"] += sum(change.urgent for change in self.world.changed)
         assert [day for day, times in told.items() if times != 1] == []
+        for name, life in self.world.lives.items():
+            for unit in life.experiment.units:
+                # A release is decided ahead of the boundary at which it takes effect.
+                lease = self.world.holding(unit, self.world.now + AHEAD)
+                assert lease is None or lease.experiment != name or lease.arm == 0, "let go in the end"
 
 
 @pytest.mark.timeout(max(300, STEPS // 50))

@@ -1,17 +1,17 @@
 """Verification: the log against the published definition, difference by difference."""
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from controller.control import SeedRevealed
+from controller.control import Action, Kill, LifecycleChanged, SeedRevealed, State
 from controller.decide import decide
 from controller.enrolment import Enrolment, admit
 from controller.events import Assignment, Blackout, Reason, Registered, Undelivered
 from controller.experiment import Experiment, design_hash, withheld
-from controller.periods import day_start
+from controller.periods import day_start, local_day
 from controller.roster import roster
 from controller.schedule import MarketPlan
 from controller.verify import Difference, verify
@@ -184,3 +184,86 @@ def test_entries_of_triggers_are_checked_against_their_coins() -> None:
     forged = [records[0].model_copy(update={"arm": "cheap" if records[0].arm == "control" else "control"})]  # type: ignore[attr-defined]
     kinds = {d.kind for d in verify(published(experiment), [*forged, *records[1:], *log])}
     assert "entry" in kinds
+
+
+# --- what people asked for while it ran ------------------------------------------------------------------------------
+
+
+def asked(action: Action, state: State, at: datetime) -> LifecycleChanged:
+    return LifecycleChanged(
+        id=f"{action}/{at}", experiment="oj-2026", experiment_version=1, action=action, from_state="running",
+        to_state=state, frozen=False, role="on_call", who="ada", why="x", changed_at=at,
+    )  # fmt: skip
+
+
+def on_control(experiment: Experiment, market: str, at: datetime, day: date | None = None) -> list[Message]:
+    """Releases of a market's units, at once, or ahead of the boundary of a day."""
+    effective = at if day is None else day_start(day, CHICAGO)
+    return [
+        Assignment(
+            id=f"oj-2026.1/{effective}/{unit}/at-once", unit=unit, cluster=experiment.cluster_by_unit()[unit],
+            experiment="oj-2026", experiment_version=1, design_hash=design_hash(experiment), block=-1,
+            day=local_day(effective, CHICAGO), arm="control", planned_arm="control", price_minor=300, currency="USD",
+            effective_at=effective, expires_at=None, decided_at=at, epoch=0, sequence=10**6 + k,
+            reason=Reason(code="released", detail="kill by ada: x" if day is None else ""),
+        )
+        for k, unit in enumerate(experiment.units_by_market()[market])
+    ]  # fmt: skip
+
+
+def test_a_kill_before_the_first_day_and_one_in_the_middle_are_as_asked_for() -> None:
+    experiment = an_experiment()
+    for hours, days in ((-10, 0), (-0.5, 1), (30, 2)):
+        at = day_start(START, CHICAGO) + hours * HOUR
+        killed = [r for m in ("m0", "m1") for r in on_control(experiment, m, at)]
+        log = [*a_log(experiment, days), asked("kill", "stopped", at), *killed]
+        assert verify(published(experiment), log, through=START + timedelta(days=9)) == (), hours
+
+
+def test_a_switch_over_one_market_excuses_that_market_until_it_is_lifted() -> None:
+    experiment, at = an_experiment(), day_start(START, CHICAGO) + 60 * HOUR
+    pulled = Kill(id="market.m0", scope="market", name="m0", who="ada", why="x", requested_at=at)
+    lifted = pulled.model_copy(update={"lifted": True, "requested_at": at + 48 * HOUR})
+    silent = {START + timedelta(days=k) for k in (3, 4)}
+    gap = [r for r in a_log(experiment) if not (isinstance(r, Assignment) and r.unit[:2] == "m0" and r.day in silent)]
+    log = [*gap, pulled, *on_control(experiment, "m0", at), lifted]
+    assert verify(published(experiment), log) == ()
+    without = verify(published(experiment), [r for r in log if not isinstance(r, Kill)])
+    assert {d.kind for d in without} == {"altered", "missing"}
+    assert {d.subject[:2] for d in without} == {"m0"}
+
+
+def test_a_pause_is_kept_to_and_what_comes_after_it_is_checked_again() -> None:
+    experiment, at = an_experiment(), day_start(START, CHICAGO) + 60 * HOUR
+    silent = {START + timedelta(days=k) for k in (3, 4, 5)}
+    gap = [r for r in a_log(experiment) if not (isinstance(r, Assignment) and r.day in silent)]
+    pause, resume = asked("pause", "paused", at), asked("resume", "running", at + 72 * HOUR)
+    released = [r for m in ("m0", "m1") for r in on_control(experiment, m, at + 10 * HOUR, START + timedelta(days=3))]
+    log = [*gap, pause, *released, resume]
+    assert verify(published(experiment), log) == ()
+    forged = change(log, "m1/p0", 8, lambda r: ())
+    assert said(verify(published(experiment), forged)) == [("missing", "m1/p0", 8)]
+
+
+def test_a_forged_release_and_an_arm_drawn_after_the_stop_are_named() -> None:
+    experiment = an_experiment()
+    edit = {"arm": "control", "planned_arm": "control", "reason": Reason(code="released"), "block": -1}
+    forged = change(a_log(experiment), "m0/p1", 3, lambda r: (r.model_copy(update=edit),))
+    (found,) = verify(published(experiment), forged)
+    assert (found.kind, found.subject, "nobody had asked for" in found.detail) == ("altered", "m0/p1", True)
+
+    stop = asked("stop", "stopping", day_start(START, CHICAGO) + 60 * HOUR)
+    late = verify(published(experiment), [*a_log(experiment, 5), stop])
+    assert {(d.kind, d.day) for d in late} == {("altered", START + timedelta(days=k)) for k in (3, 4)}
+    assert len(late) == 12
+
+
+def test_an_arm_that_a_blackout_keeps_over_the_end_is_no_difference() -> None:
+    experiment = an_experiment()
+
+    def kept(record: Assignment) -> Sequence[Message]:
+        reason = Reason(code="blackout", detail="b1")
+        return (record.model_copy(update={"arm": "cheap", "reason": reason}),)
+
+    log = change(a_log(experiment), "m0/p1", 14, kept)
+    assert verify(published(experiment), log) == ()

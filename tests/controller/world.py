@@ -15,12 +15,13 @@ from controller.errors import IllegalTransition
 from controller.events import Blackout, CatalogEntry, Undelivered
 from controller.experiment import Experiment
 from controller.killing import killed, standing
-from controller.lifecycle import ALLOWED, Lifecycle, apply, due_by_clock
+from controller.lifecycle import ALLOWED, Lifecycle, apply, due_by_clock, revised
 from controller.limits import keep_within
 from controller.price_rules import PriceChange
 from controller.roster import Roster, roster
 from controller.schedule import MarketPlan
 from controller.wire import market_of
+from streams.orders import holding, unfinished
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +58,11 @@ class World:
     blackouts: list[Blackout] = field(default_factory=list)
     kills: list[Kill] = field(default_factory=list)
     undelivered: list[Undelivered] = field(default_factory=list)
-    #: (experiment, market, day) of every flip that was carried out
+    #: (experiment.version, market, day) of every flip that was carried out
     delivered: list[tuple[str, str, object]] = field(default_factory=list)
     changed: list[Changed] = field(default_factory=list)
-    layouts: dict[tuple[str, bool], Roster] = field(default_factory=dict)
+    #: (experiment, version, stopped) -> roster
+    layouts: dict[tuple[str, int, bool], Roster] = field(default_factory=dict)
     requests: int = 0
     #: what happened how often: a model that reaches nothing proves nothing
     reached: Counter[str] = field(default_factory=Counter)
@@ -96,12 +98,34 @@ class World:
 
     def layout(self, experiment: Experiment, stopped: bool) -> Roster:
         """The experiment's roster, laid out once."""
-        key = (experiment.name, stopped)
+        key = (experiment.name, experiment.version, stopped)
         if key not in self.layouts:
             self.layouts[key] = roster(experiment, stopped=stopped)
         return self.layouts[key]
 
+    def holding_markets(self, name: str) -> list[str]:
+        """Markets whose units an experiment has not let go."""
+        life = self.lives[name]
+        markets = life.experiment.units_by_market()
+        return [market for market in markets if holding(life, self.plans.get((name, market), MarketPlan()))]
+
+    def to_do(self, name: str) -> bool:
+        """Whether anything is still to be decided for an experiment."""
+        life = self.lives[name]
+        plans = [self.plans.get((name, market), MarketPlan()) for market in life.experiment.units_by_market()]
+        over = life.state in ("draft", "stopped", "archived") and not life.begun
+        return any(not plan.released for plan in plans if plan.holds or not over)
+
     # --- what happens ---
+
+    def register(self, experiment: Experiment) -> None:
+        """A new experiment, or the next version of one that is over; raises IllegalTransition as the worker would."""
+        known = self.lives.get(experiment.name)
+        if known is not None:
+            revised(known, experiment, self.holding_markets(experiment.name))
+            self.plans = {key: plan for key, plan in self.plans.items() if key[0] != experiment.name}
+        self.lives[experiment.name] = Lifecycle(experiment)
+        assert self.ask(experiment.name, "submit")
 
     def ask(self, name: str, action: Action) -> bool:
         """Whether the lifecycle allowed an action."""
@@ -133,13 +157,13 @@ class World:
             self._decide(name, life)
 
     def _decide(self, name: str, life: Lifecycle) -> None:
-        if life.state in ("draft", "archived"):
-            return
         shown = life.shows == "design" or life.state == "scheduled"
         for market in life.experiment.units_by_market():
             held_back = not shown or self._killed(name, market) is not None
             layout = self.layout(life.experiment, held_back)
             plan = self.plans.get((name, market), MarketPlan())
+            if not unfinished(life, plan):
+                continue
             through = plan.decided_through
             if not held_back and plan.released and through is not None and through < life.experiment.end:
                 plan = replace(plan, released=False)  # a kill was lifted, a pause is over
@@ -150,7 +174,7 @@ class World:
                 self.plans[name, market] = settled(decision, kept)
                 self.undelivered += decision.messages
                 if flip.expires_at is not None:
-                    self.delivered.append((name, market, flip.day))
+                    self.delivered.append((f"{name}.{flip.experiment_version}", market, flip.day))
 
     def _killed(self, name: str, market: str) -> Kill | None:
         return killed(standing(self.kills).values(), name, market)
@@ -183,7 +207,8 @@ class World:
             unit, at = proposal.unit, flip.effective_at
             lease = self.holding(unit, at - timedelta(microseconds=1))
             covering = self.holding(unit, at)
-            if covering is not None and covering.experiment != flip.experiment and not flip.urgent:
+            released = covering is None or (covering.arm == 0 and covering.expires_at is None)
+            if covering is not None and covering.experiment != flip.experiment and not released and not flip.urgent:
                 continue
             arm, expires = proposal.arm, flip.expires_at
             before = self.price(unit, at - timedelta(microseconds=1))

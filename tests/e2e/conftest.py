@@ -18,4 +18,4 @@ def servers(kafka: Kafka, redis_url: str) -> Servers:
 @pytest.fixture(scope="session")
 def eventful(servers: Servers) -> Outcome:
     """A replay with a blackout, three poisoned sales and a late one; it has ended, its topics are there to be read."""
-    return asyncio.run(happen(servers.settings("eventful")))
+    return asyncio.run(happen(servers.settings("eventful", revision_days=14)))

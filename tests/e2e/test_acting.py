@@ -12,8 +12,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from controller.codec import Record, encode
-from controller.control import LifecycleChanged
-from controller.events import Assignment, Blackout, BlackoutSet, CatalogEntry, Registered, Scope, Tick
+from controller.control import CatalogActed, LifecycleChanged, LimitKept
+from controller.events import Assignment, Blackout, BlackoutSet, CatalogEntry, Refused, Registered, Scope, Tick
 from controller.experiment import Arm, Experiment, PriceRule
 from controller.parameters import Limits
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, CATALOG, DEFINITION, TICK
@@ -162,6 +162,15 @@ async def test_a_breach_of_a_limit_keeps_control_and_the_assignment_says_which(
             by_rule += sum("changes within seven days" in day[unit].reason.detail for day in days)
         assert by_rule > 0, "and that was the limit's doing"
 
+        by_limit = {(r.unit, r.day) for day in days for r in day.values() if r.reason.code == "limit"}
+        told = [m for m in it.log.messages if isinstance(m, LimitKept)]
+        assert {(m.unit, m.day) for m in told} == by_limit, "each is on the log by itself"
+        assert {(m.rule, m.bound_minor, m.price_minor) for m in told if m.unit == "de/a"} == {
+            ("no price is below the floor", 950, 900)
+        }
+        (acted,) = [m for m in it.log.messages if isinstance(m, CatalogActed)]
+        assert (acted.unit, acted.changes, acted.action) == ("de/b", ("delisted",), "drop"), "once, not once a day"
+
 
 async def test_a_kill_reaches_the_pricing_system_at_once_and_says_who_and_why(servers: Servers, namespace: str) -> None:
     async with house(servers.settings(namespace), definition()) as it:
@@ -180,6 +189,11 @@ async def test_a_kill_reaches_the_pricing_system_at_once_and_says_who_and_why(se
         window = Blackout(id="w", scope=Scope(kind="global"), starts_at=at(0), ends_at=at(9), reason="stock-taking")
         await it.send(BLACKOUT, plain(window))
         await it.logged("the blackout", lambda m: isinstance(m, BlackoutSet))
+
+        where = ("--starts", at(3).isoformat(), "--ends", at(4).isoformat(), "--reason", "fair")
+        nowhere = await it.command("blackout", "add", "fair", "--market", "es", *where)
+        assert nowhere.code == 1
+        assert "scope.name = 'es': no market of the catalog has this name" in nowhere.err
 
         killed = await it.command("experiment", "kill", "juice", "--reason", "wrong prices", "--who", "ada")
         assert (killed.code, killed.err) == (0, "")
@@ -207,6 +221,28 @@ async def test_a_kill_reaches_the_pricing_system_at_once_and_says_who_and_why(se
         assert len({m.id for m in released} | {m.id for m in today.values()}) == 2 * len(UNITS)
 
         assert [change.action for change in it.changes()] == ["begin", "kill"], "what was refused is no part of it"
+
+
+async def test_what_is_archived_too_soon_still_lets_its_units_go_at_the_boundary(
+    servers: Servers, namespace: str
+) -> None:
+    """A lease of this design lasts two weeks; nobody who is rid of the experiment would look at it again."""
+    async with house(servers.settings(namespace), definition(design={"kind": "time_bound"})) as it:
+        today = await it.decided(0)
+        cheap = {unit for unit, record in today.items() if record.arm == "cheap"}
+        assert cheap
+        await it.tick(at(0, 12))
+        for verb in ("stop", "archive"):
+            done = await it.command("experiment", verb, "juice", "--reason", "not wanted any more")
+            assert done.code == 0, done.err
+        await it.shows({unit: record.arm for unit, record in today.items()}, at(0, 13))
+        following = definition(design={"kind": "time_bound"}, version=2)
+        later = following.model_copy(update={"start": at(5).date()})
+        await it.send(DEFINITION, plain(later))
+        await it.logged("the refusal", lambda m: isinstance(m, Refused) and "still holds units" in m.problems[0])
+        tomorrow = await it.decided(1)
+        assert {(tomorrow[unit].arm, tomorrow[unit].reason.code) for unit in cheap} == {("control", "released")}
+        await it.shows(dict.fromkeys(UNITS), at(1, 1))
 
 
 @pytest.mark.slow

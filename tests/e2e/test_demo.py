@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis import read_estimates
 from streams.settings import child_environment
 
 KEYS = {
     "experiment", "design_hash", "truth", "estimate", "se", "ci_low", "ci_high", "cells", "events_in",
-    "events_counted", "dead_lettered", "revisions", "flips", "flips_blocked", "violations", "seconds",
+    "events_counted", "dead_lettered", "revisions", "flips", "flips_blocked", "violations", "seconds", "report",
 }  # fmt: skip
 MEMORY_MB = 400
 
@@ -70,9 +71,9 @@ async def demo(*arguments: str) -> Demo:
 
 
 async def test_a_month_succeeds_with_the_truth_inside_and_in_little_memory(
-    record_property: Callable[[str, object], None],
+    record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:
-    found = await demo()
+    found = await demo("--out", str(tmp_path / "outcome"))
     for name in ("first_assignment_seconds", "seconds", "memory_mb"):
         record_property(name, round(getattr(found, name), 1))
     print(f"{found.first_assignment_seconds=:.1f} {found.seconds=:.1f} {found.memory_mb=:.0f}")
@@ -82,10 +83,15 @@ async def test_a_month_succeeds_with_the_truth_inside_and_in_little_memory(
     assert re.search(r"broken promises\W+0", text), text
     assert found.first_assignment_seconds == found.first_assignment_seconds, "no line told of an assignment"
     assert found.memory_mb < MEMORY_MB
+    assert found.lines[-1] == f"report, with pictures: {tmp_path / 'outcome' / 'report.html'}"
+    assert (tmp_path / "outcome" / "report.html").stat().st_size > 100_000
+    last = max(read_estimates(tmp_path / "outcome", "demo").to_pylist(), key=lambda row: (row["day"], row["metric"]))
+    assert last["metric"] == "units"
+    assert f"{last['relative']:+.2%}" in text
 
 
-async def test_a_few_days_with_json_end_in_one_object_with_the_documented_keys() -> None:
-    found = await demo("--days", "6", "--json")
+async def test_a_few_days_with_json_end_in_one_object_with_the_documented_keys(tmp_path: Path) -> None:
+    found = await demo("--days", "6", "--json", "--out", str(tmp_path))
     assert found.code == 0, found.errors
     said = json.loads(found.lines[-1])
     assert said.keys() >= KEYS

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.replay_designs import DESIGNS, definition
+from benchmarks.whole_replays import Wanted, row_of
 from controller.design import Block
 from controller.designs import design_of
 from controller.events import Assignment
@@ -100,7 +101,10 @@ def write_week(folder: Path, weeks: int) -> Path:
             "{kind: staggered_rollout, steps: [{day: 9, share: 1/2}]}",
             "design.steps: the last one and its washout take 9",
         ),
-        ("{kind: triggered, rule: {kind: undercut}, treatment_days: 3}", "design.kind triggered"),
+        (
+            "{kind: triggered, rule: {kind: undercut}, treatment_days: 9}",
+            "design.treatment_days 9, but 8 weeks are left",
+        ),
         ("{kind: random_days, weekday_balance: true}", "weekday balance needs 14 weeks, there are 12"),
     ],
 )
@@ -115,6 +119,21 @@ def test_a_definition_that_does_not_fit_the_weeks_is_told_which_field_and_what_t
     found = CliRunner().invoke(app, ["replay", str(write_week(tmp_path, 12)), "--design", str(file)])
     assert found.exception is not None
     assert str(found.exception).startswith(says)
+
+
+def test_whole_replays_count_misses_and_a_changed_definition_is_replayed_anew(tmp_path: Path) -> None:
+    said = {"truth": -0.1, "estimate": -0.1, "se": 0.02, "ci_low": -0.14, "ci_high": -0.06, "violations": 0,
+            "events_in": 9, "events_counted": 9, "seconds": 3.0}  # fmt: skip
+    absent = said | {"estimate": None, "se": None, "ci_low": None, "ci_high": None}
+    missing = said | {"ci_high": -0.11, "violations": 2, "events_counted": 8}
+    row = row_of("crossover", [said, missing, absent])
+    assert (row.replays, row.misses, row.without, row.violations, row.uncounted) == (3, 1, 1, 2, 1)
+    file = tmp_path / "d.yaml"
+    keys = set()
+    for text, seed in (("a", "1"), ("b", "1"), ("b", "2"), ("b", "2")):
+        file.write_text(text)
+        keys.add(Wanted("d", file, seed, 40, -0.1).key)
+    assert len(keys) == 3
 
 
 def lease(plan: Experiment, day: date, arm: str, **more: object) -> Assignment:

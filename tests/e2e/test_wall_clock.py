@@ -116,7 +116,7 @@ async def test_an_experiment_from_its_definition_to_the_prices_and_to_its_end(sh
 
     (listed,) = last_json(await shop.run("experiment", "list", "--json"))
     assert (listed["experiment"], listed["design_hash"]) == ("prices", submitted["design_hash"])
-    assert listed["stopped"] is None
+    assert (listed["state"], listed["why"]) == ("scheduled", None)
     shown = await shop.run("experiment", "show", "prices")
     assert json.loads(shown.out)["design_hash"] == submitted["design_hash"]
 
@@ -145,7 +145,8 @@ async def test_an_experiment_from_its_definition_to_the_prices_and_to_its_end(sh
     stopped = await shop.run("experiment", "stop", "prices", "--reason", "seen enough")
     assert stopped.code == 0, stopped.err
     (listed,) = last_json(await shop.run("experiment", "list", "--json"))
-    assert listed["stopped"] == "seen enough"
+    assert listed["state"] in ("stopping", "stopped")
+    assert listed["why"].endswith("seen enough")
 
 
 async def test_bad_definitions_are_refused_with_field_value_rule_and_way_out_and_nothing_changes(

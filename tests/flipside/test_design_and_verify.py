@@ -76,7 +76,16 @@ def test_explain_repeats_the_draw_step_by_step() -> None:
         flipside("design", str(EXAMPLES / "crossover.yaml"), "--explain", "s1/tree", "2027-03-25", "--json")
     )
     assert (found["arm"], found["washed_out"]) == ("cheaper", True)
-    assert "s9/no" in flipside("design", str(EXAMPLES / "crossover.yaml"), "--explain", "s9/no", "2027-03-25", code=1)
+    crossover = ("design", str(EXAMPLES / "crossover.yaml"), "--explain")
+    assert "did you mean s1/tree?" in flipside(*crossover, "s1/tre", "2027-03-25", code=1)
+    assert "YYYY-MM-DD, here from 2027-03-01 to 2027-04-11" in flipside(*crossover, "s1/tree", "25.3.", code=1)
+    assert "outside" in flipside(*crossover, "s1/tree", "2029-03-25", code=1)
+
+
+def test_a_staggered_roll_out_shows_the_chance_after_each_of_its_steps() -> None:
+    printed = flipside("design", str(EXAMPLES / "staggered_rollout.yaml"))
+    chances = [line.split("cheaper ")[1] for line in printed.splitlines() if line.startswith("propensity from")]
+    assert chances == ["0.000", "0.250", "0.500", "1.000"]
 
 
 def test_the_real_command_exits_with_its_documented_code(tmp_path: Path) -> None:
@@ -117,6 +126,10 @@ def test_a_broken_definition_names_every_rule_and_exits_3(tmp_path: Path) -> Non
     printed = flipside("design", str(tmp_path / "broken.yaml"), code=3)
     for field in ("name", "arms", "start", "days"):
         assert f"{field} = " in printed
+    (tmp_path / "empty.yaml").write_text("name: x\n")
+    assert "days = (absent): this field has no default; add it" in flipside(
+        "experiment", "validate", str(tmp_path / "empty.yaml"), code=3
+    )
 
 
 def test_validate_checks_what_can_be_checked_without_the_system(tmp_path: Path) -> None:

@@ -22,14 +22,17 @@ from controller.events import (
     Reason,
     Registered,
     Sale,
+    SaleCorrection,
     Scope,
     Tick,
     UnitDay,
 )
 from controller.experiment import Arm, Experiment, PriceRule
+from controller.findings import FINDING_TYPES
 from controller.topics import TOPICS
 from controller.wire import Message
 from flipside.schemas import MESSAGES, NAMES, ROOT, asyncapi, files, json_schema, with_table
+from tests.controller.finding_examples import FINDING_EXAMPLES
 
 AT = datetime(2026, 3, 1, 23, tzinfo=UTC)
 EXPERIMENT = Experiment(
@@ -43,6 +46,14 @@ EXPERIMENT = Experiment(
 )
 WRITTEN: list[Message] = [
     Sale(id="s1", unit="north/tea", occurred_at=AT, quantity=2, price_minor=349, currency="EUR"),
+    SaleCorrection(
+        id="north/tea/0f",
+        sale=Sale(id="s1", unit="north/tea", occurred_at=AT, quantity=2, price_minor=349, currency="EUR"),
+        day=date(2026, 3, 1),
+        closed_through=date(2026, 3, 9),
+        partition=1,
+        offset=4711,
+    ),
     Blackout(id="audit", scope=Scope(kind="market", name="north"), starts_at=AT, ends_at=AT, reason="audit"),
     EXPERIMENT,
     Registered(id="r", experiment=EXPERIMENT, design_hash="0" * 64, registered_at=AT),
@@ -112,6 +123,7 @@ WRITTEN: list[Message] = [
         computed_at_event_time=None,
         code_version="0.1.0",
     ),
+    *(message for message, _ in FINDING_EXAMPLES.values()),
 ]
 SALE: dict[str, Any] = {
     "id": "s1",
@@ -177,7 +189,7 @@ def test_every_message_has_a_topic_and_every_topic_is_described() -> None:
     assert set(MESSAGES) == set(TOPICS)
     assert {model for models in MESSAGES.values() for model in models} == set(NAMES) >= set(CE_TYPES)
     # The language of control is decoded, but no topic promises it before something writes it.
-    assert set(MODELS.values()) == set(CE_TYPES) | set(CONTROL_TYPES)
+    assert set(MODELS.values()) == set(CE_TYPES) | set(CONTROL_TYPES) | set(FINDING_TYPES)
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:

@@ -3,7 +3,7 @@
 import base64
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -26,12 +26,27 @@ class Kafka:
     has taken place: from a coroutine, call them in a thread.
     """
 
-    def __init__(self, nodes: int = 1, overrides: dict[str, str] | None = None) -> None:
-        """``overrides``: lines of server.properties; ``{port}`` and ``{controller}`` stand for the node's own."""
+    def __init__(
+        self,
+        nodes: int = 1,
+        overrides: dict[str, str] | None = None,
+        doors: Sequence[str] = (),
+        heap: str = "",
+        users: dict[str, str] | None = None,
+    ) -> None:
+        """``overrides``: lines of server.properties; ``{port}`` and ``{controller}`` stand for the node's own.
+
+        ``doors``: names of further listeners that tell clients of another port than the one they listen on, for a
+        proxy of the caller's to stand there; see `door`. ``heap``: of each node, such as ``256m``. ``users``: name ->
+        password of those whom a SCRAM-SHA-512 listener admits.
+        """
+        self._users = users or {}
         self._nodes = range(1, nodes + 1)
         self._ports = {node: free_port() for node in self._nodes}
         self._controllers = {node: free_port() for node in self._nodes}
         self._overrides = overrides or {}
+        self._doors = {door: {node: (free_port(), free_port()) for node in self._nodes} for door in doors}
+        self._heap = heap or ("512m" if nodes == 1 else "384m")
         self._running: dict[int, Child] = {}
         self._paused: set[int] = set()
 
@@ -39,6 +54,10 @@ class Kafka:
     def address(self) -> str:
         """``host:port`` of every node, with commas."""
         return ",".join(f"127.0.0.1:{port}" for port in self._ports.values())
+
+    def door(self, name: str) -> list[tuple[int, int]]:
+        """For each node the port that this listener's clients are told, and the one that it listens on."""
+        return list(self._doors[name].values())
 
     def __enter__(self) -> Self:
         self._classpath = f"{jars()}/*"
@@ -92,6 +111,8 @@ class Kafka:
         cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # A single node elects itself; several must be told of each other.
         alone = ["--standalone"] if len(self._nodes) == 1 else []
+        for user, password in self._users.items():
+            alone += ["--add-scram", f"SCRAM-SHA-512=[name={user},password={password}]"]
         formatting = []
         for node in self._nodes:
             path = self._sandbox.folder / f"node-{node}.properties"
@@ -102,9 +123,8 @@ class Kafka:
             child.wait_to_end(FORMAT_SECONDS)
 
     def _launch(self, node: int) -> None:
-        heap = "512m" if len(self._nodes) == 1 else "384m"
         path = self._sandbox.folder / f"node-{node}.properties"
-        self._running[node] = self._sandbox.start(f"kafka-{node}", self._java(heap, "kafka.Kafka", str(path)))
+        self._running[node] = self._sandbox.start(f"kafka-{node}", self._java(self._heap, "kafka.Kafka", str(path)))
 
     def _java(self, heap: str, main: str, *arguments: str) -> list[str]:
         return ["java", "-Xms64m", f"-Xmx{heap}", *JVM, "-cp", self._classpath, main, *arguments]
@@ -134,14 +154,18 @@ class Kafka:
             if len(voters) == 1
             else {"controller.quorum.voters": ",".join(f"{other}@{address}" for other, address in voters)}
         )
+        doors = {name: ports[node] for name, ports in self._doors.items()}
+        listening = "".join(f",{name}://127.0.0.1:{behind}" for name, (_, behind) in doors.items())
+        told = "".join(f",{name}://127.0.0.1:{front}" for name, (front, _) in doors.items())
+        protocols = "".join(f",{name}:PLAINTEXT" for name in doors)
         return {
             "process.roles": "broker,controller",
             "node.id": str(node),
-            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
-            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
+            "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{listening}",
+            "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}{told}",
             "controller.listener.names": "CONTROLLER",
             "inter.broker.listener.name": "PLAINTEXT",
-            "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+            "listener.security.protocol.map": f"CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}",
             **quorum,
             "log.dirs": str(self._sandbox.folder / f"data-{node}"),
             "auto.create.topics.enable": "false",
@@ -179,6 +203,21 @@ def password_listener(port: int) -> dict[str, str]:
         "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_PLAINTEXT:SASL_PLAINTEXT",
         "sasl.enabled.mechanisms": "PLAIN",
         "listener.name.sasl_plaintext.plain.sasl.jaas.config": f'{module} required user_worker="right";',
+    }
+
+
+def guarded_listener(port: int, key_and_certificate: Path) -> dict[str, str]:
+    """Overrides: a second listener on this port, over TLS, for users that know a password (SASL_SSL, SCRAM-SHA-512)."""
+    listener, name = f"SASL_SSL://127.0.0.1:{port}", "listener.name.sasl_ssl"
+    module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    return {
+        "listeners": "PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}," + listener,
+        "advertised.listeners": "PLAINTEXT://127.0.0.1:{port}," + listener,
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SASL_SSL:SASL_SSL",
+        f"{name}.sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        f"{name}.scram-sha-512.sasl.jaas.config": f"{module} required;",
+        f"{name}.ssl.keystore.type": "PEM",
+        f"{name}.ssl.keystore.location": str(key_and_certificate),
     }
 
 

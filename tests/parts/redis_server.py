@@ -1,6 +1,7 @@
 """A real Redis with its append-only file, as in production: killed, it comes back with what it had written."""
 
 import shutil
+from pathlib import Path
 from typing import Self
 
 from streams.children import Child, Sandbox
@@ -26,6 +27,10 @@ class RedisServer:
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self._port}/0"
+
+    @property
+    def port(self) -> int:
+        return self._port
 
     @property
     def pid(self) -> int:
@@ -62,6 +67,30 @@ class RedisServer:
         """Start again after a kill or a stop, on the same port and file; returns when the data are loaded."""
         assert not self._child.running(), "Redis is running"
         self._launch()
+
+    def back_up(self) -> None:
+        """Keep a copy of the append-only file as it is now; what was being written may be cut off at its end."""
+        shutil.rmtree(self._backup, ignore_errors=True)
+        shutil.copytree(self._files, self._backup)
+
+    def restore(self) -> None:
+        """Put the copy in the place of the file, of a server that does not run."""
+        assert not self._child.running(), "Redis is running"
+        shutil.rmtree(self._files)
+        shutil.copytree(self._backup, self._files)
+
+    def lose_file(self) -> None:
+        """Remove the append-only file of a server that does not run."""
+        assert not self._child.running(), "Redis is running"
+        shutil.rmtree(self._files)
+
+    @property
+    def _files(self) -> Path:
+        return self._sandbox.folder / "appendonlydir"
+
+    @property
+    def _backup(self) -> Path:
+        return self._sandbox.folder / "backup"
 
     def _launch(self) -> None:
         where = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._sandbox.folder)]

@@ -61,6 +61,7 @@ async def test_a_topic_that_differs_is_shown_and_left_as_it_is(kafka: Kafka, nam
     differences = (
         Difference(name, "partitions", "4", "2"),
         Difference(name, "retention.ms", TOPICS[SALE].config["retention.ms"], "1000"),
+        Difference(name, "message.timestamp.type", "LogAppendTime", "CreateTime"),
         Difference(name, "max.message.bytes", TOPICS[SALE].config["max.message.bytes"], "1048588"),
     )
     assert set((await create_topics(settings)).differing) == set(differences)

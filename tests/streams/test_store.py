@@ -83,19 +83,19 @@ async def test_a_batch_is_folded_once_however_often_it_comes(store: Store) -> No
 @pytest.mark.parametrize(("start", "end"), [(11, 20), (0, 5), (5, 15), (0, 20)], ids=["gap", "older", "across", "more"])
 async def test_a_batch_that_does_not_begin_at_the_position_is_refused_whole(store: Store, start: int, end: int) -> None:
     await store.fold_sales(0, 0, 10, [cell()])
-    await store.fold_rival_prices(0, 0, 10, [RivalPrice("de/a", "rival", 1, 100)])
+    await store.triggers.fold(0, 0, 10, [RivalPrice("de/a", "rival", 1, 100)])
     assert not await store.fold_sales(0, start, end, [cell(quantity=7)])
-    assert not await store.fold_rival_prices(0, start, end, [RivalPrice("de/a", "rival", 2, 50)])
+    assert not await store.triggers.fold(0, start, end, [RivalPrice("de/a", "rival", 2, 50)])
     assert await store.position("sale", 0) == 10
     assert await store.position("competitor-price", 0) == 10
     assert total(await store.dirty(LAST)) == [("de/a", 1, 100, 0)]
-    assert (await store.rival_prices(0, "de/a"))["rival"].price_minor == 100
+    assert (await store.triggers.latest(0, "de/a"))["rival"].price_minor == 100
 
 
 async def test_partitions_and_topics_have_positions_of_their_own(store: Store) -> None:
     assert await store.fold_sales(0, 0, 3, [])
     assert await store.fold_sales(1, 0, 4, [])
-    assert await store.fold_rival_prices(0, 0, 5, [])
+    assert await store.triggers.fold(0, 0, 5, [])
     positions = [await store.position("sale", 0), await store.position("sale", 1)]
     assert [*positions, await store.position("competitor-price", 0), await store.position("else", 0)] == [3, 4, 5, 0]
 
@@ -105,10 +105,10 @@ async def test_totals_add_over_batches_days_and_partitions(store: Store) -> None
     await store.fold_sales(0, 1, 2, [cell(quantity=3, revenue=270, cost=90, costed=3, events=3), cell(day=1)])
     await store.fold_sales(1, 0, 1, [cell(quantity=1)])
     assert await store.dirty(LAST) == [
-        DirtyCell(0, "de", ordinal(0), "de/a", 5, 470, 170, 4, 5, 0),
-        DirtyCell(1, "de", ordinal(0), "de/a", 1, 100, 0, 0, 1, 0),
-        DirtyCell(0, "de", ordinal(0), "de/b", 1, 100, 0, 0, 1, 0),
-        DirtyCell(0, "de", ordinal(1), "de/a", 1, 100, 0, 0, 1, 0),
+        DirtyCell(0, "de", ordinal(0), "de/a", 5, 470, 170, 4, 5, 0, 2),
+        DirtyCell(1, "de", ordinal(0), "de/a", 1, 100, 0, 0, 1, 0, 1),
+        DirtyCell(0, "de", ordinal(0), "de/b", 1, 100, 0, 0, 1, 0, 2),
+        DirtyCell(0, "de", ordinal(1), "de/a", 1, 100, 0, 0, 1, 0, 2),
     ]
 
 
@@ -193,7 +193,7 @@ async def test_an_old_word_of_publication_that_comes_late_changes_nothing(store:
 
 
 async def test_a_cell_that_nobody_knows_is_not_cleaned_into_being(store: Store) -> None:
-    await store.cleaned([DirtyCell(0, "de", ordinal(0), "de/ghost", 1, 1, 0, 0, 1, 0)])
+    await store.cleaned([DirtyCell(0, "de", ordinal(0), "de/ghost", 1, 1, 0, 0, 1, 0, 1)])
     assert await store.dirty(LAST) == []
 
 
@@ -202,29 +202,37 @@ async def test_a_cell_that_nobody_knows_is_not_cleaned_into_being(store: Store) 
 
 async def test_the_latest_price_of_a_rival_wins_whatever_the_order_of_arrival(store: Store) -> None:
     prices = [RivalPrice("de/a", "x", 5, 500), RivalPrice("de/a", "x", 3, 300), RivalPrice("de/a", "y", 4, None)]
-    await store.fold_rival_prices(0, 0, 3, prices)
-    assert await store.rival_prices(0, "de/a") == {"x": prices[0], "y": prices[2]}
+    await store.triggers.fold(0, 0, 3, prices)
+    assert await store.triggers.latest(0, "de/a") == {"x": prices[0], "y": prices[2]}
     later = [RivalPrice("de/a", "x", 5, None), RivalPrice("de/a", "y", 5, 10**12), RivalPrice("de/ab", "x", 9, 1)]
-    await store.fold_rival_prices(0, 3, 6, later)
-    assert await store.rival_prices(0, "de/a") == {"x": later[0], "y": later[1]}, "of one instant, the later record"
-    assert await store.rival_prices(1, "de/a") == {}
+    await store.triggers.fold(0, 3, 6, later)
+    assert await store.triggers.latest(0, "de/a") == {"x": later[0], "y": later[1]}, "of one instant, the later record"
+    assert await store.triggers.latest(1, "de/a") == {}
 
 
 @pytest.mark.parametrize("rival", ["a|b", "two words", "ü ☃ 𝄞", "*", "new\nline", "nul\0", '"quoted"', "-", ""])
 async def test_a_rival_may_have_any_name(store: Store, rival: str) -> None:
-    await store.fold_rival_prices(0, 0, 1, [RivalPrice("de/a", rival, 1, 7)])
-    assert await store.rival_prices(0, "de/a") == {rival: RivalPrice("de/a", rival, 1, 7)}
+    await store.triggers.fold(0, 0, 1, [RivalPrice("de/a", rival, 1, 7)])
+    assert await store.triggers.latest(0, "de/a") == {rival: RivalPrice("de/a", rival, 1, 7)}
 
 
 async def test_a_price_observed_before_1970_is_a_price(store: Store) -> None:
-    await store.fold_rival_prices(0, 0, 1, [RivalPrice("de/a", "x", -(10**12), 7)])
-    assert (await store.rival_prices(0, "de/a"))["x"].observed_ms == -(10**12)
+    await store.triggers.fold(0, 0, 1, [RivalPrice("de/a", "x", -(10**12), 7)])
+    assert (await store.triggers.latest(0, "de/a"))["x"].observed_ms == -(10**12)
 
 
 async def test_each_partition_says_how_far_it_has_caught_up(store: Store) -> None:
-    await store.mark_caught_up(1, at(0.5))
+    assert await store.mark_caught_up(1, 0, at(0.5))
     await store.fold_sales(0, 0, 7, [])
     assert await store.caught_up() == [(None, 7), (at(0.5), 0)]
+
+
+async def test_a_store_that_has_come_back_older_is_not_told_that_it_is_caught_up(store: Store) -> None:
+    """Whoever has folded up to 9 in a store that was put back to 7 would close days without two of their sales."""
+    await store.fold_sales(0, 0, 7, [])
+    assert not await store.mark_caught_up(0, 9, at(1))
+    assert (await store.caught_up())[0] == (None, 7)
+    assert await store.mark_caught_up(0, 7, at(1))
 
 
 async def test_closings_are_kept_by_shard(store: Store) -> None:

@@ -16,7 +16,18 @@ from controller.decide import Flip
 from controller.events import Blackout
 from controller.schedule import MarketPlan
 from controller.wire import milliseconds
-from streams.store import Cell, DirtyCell, Fenced, Granted, OutboxEntry, Registration, RivalPrice, Store
+from streams.store import (
+    DIGEST_BYTES,
+    Cell,
+    CountedBefore,
+    DirtyCell,
+    Fenced,
+    Granted,
+    OutboxEntry,
+    Registration,
+    RivalPrice,
+    Store,
+)
 from streams.store.memory import MemoryStore
 from streams.store.redis import RedisStore
 from tests.streams.builders import at, experiment, flip, ordinal, window
@@ -73,6 +84,9 @@ def cells(draw: st.DrawFn) -> Cell:
     return Cell("de", ordinal(draw(days)), unit, 1, draw(amount), draw(amount), draw(st.integers(0, 1)), 1)
 
 
+ids = st.sets(st.tuples(days.map(ordinal), st.integers(0, 5).map(lambda k: bytes([k]) * DIGEST_BYTES)), max_size=4).map(
+    sorted
+)
 rival_prices = st.builds(
     RivalPrice,
     st.sampled_from(sorted(CLUSTERS)),
@@ -101,6 +115,9 @@ kills = st.builds(
 )
 closings = st.dictionaries(st.sampled_from(["de", "fr"]), st.tuples(days, days))
 records = st.lists(st.tuples(st.just("kind"), st.text(max_size=5)), max_size=2)
+some_texts = st.dictionaries(st.sampled_from(["de/a|x", "de/b|y|z"]), st.text(max_size=5), max_size=2)
+histories = st.none() | st.dictionaries(st.sampled_from(["juice.1", "milk.2"]), some_texts, max_size=2)
+enrolled = st.dictionaries(st.sampled_from(["juice.1/de de/a", "juice.1/de de/b"]), st.text(max_size=5), max_size=2)
 
 CALLS = st.one_of(
     st.tuples(st.just("flip"), rarely, flips()),
@@ -115,8 +132,20 @@ CALLS = st.one_of(
     st.tuples(st.just("remove_blackout"), st.sampled_from(["a", "B"])),
     st.tuples(st.just("put_registration"), registrations),
     st.tuples(st.just("put_kill"), kills),
-    st.tuples(st.just("fold_sales"), st.integers(-1, 1), st.integers(0, 2), st.lists(cells(), max_size=4)),
-    st.tuples(st.just("fold_rivals"), st.integers(-1, 1), st.integers(0, 2), st.lists(rival_prices, max_size=4)),
+    st.tuples(st.just("fold_sales"), st.integers(-1, 1), st.integers(0, 2), st.lists(cells(), max_size=4), ids),
+    st.tuples(st.just("fold_sales"), st.just(0), st.just(1), st.lists(cells(), max_size=4), ids),
+    st.tuples(st.just("seal"), days),
+    st.tuples(
+        st.just("fold_rivals"),
+        st.integers(-1, 1),
+        st.integers(0, 2),
+        st.lists(rival_prices, max_size=4),
+        histories,
+        records,
+    ),
+    st.tuples(st.just("told"), st.sets(st.integers(0, 3))),
+    st.tuples(st.just("enrol"), rarely, enrolled, records, st.integers(-1, 2)),
+    st.tuples(st.just("begun"), rarely, enrolled),
     st.tuples(st.just("look")),
     st.tuples(st.just("cleaned"), st.integers(0, 3)),
     st.tuples(st.just("set_closed"), rarely, closings),
@@ -175,13 +204,30 @@ class Drive:
     async def _put_kill(self, kill: Kill) -> object:
         return await self.store.put_kill(kill)
 
-    async def _fold_sales(self, step: int, size: int, cells: list[Cell]) -> object:
+    async def _fold_sales(self, step: int, size: int, cells: list[Cell], ids: list[tuple[int, bytes]]) -> object:
         start = await self.store.position("sale", 0) + step
-        return await self.store.fold_sales(0, start, start + size, cells)
+        try:
+            return await self.store.fold_sales(0, start, start + size, cells, ids)
+        except CountedBefore as known:
+            return known.which
 
-    async def _fold_rivals(self, step: int, size: int, prices: list[RivalPrice]) -> object:
+    async def _seal(self, day: int) -> object:
+        return await self.store.seal(0, {"de": ordinal(day), "fr": ordinal(9)})
+
+    async def _fold_rivals(self, step: int, size: int, prices: list[RivalPrice], moves: Any, fired: Any) -> object:
         start = await self.store.position("competitor-price", 0) + step
-        return await self.store.fold_rival_prices(0, start, start + size, prices)
+        return await self.store.triggers.fold(0, start, start + size, prices, moves, fired)
+
+    async def _told(self, places: set[int]) -> object:
+        entries = await self.store.triggers.owed(0, 100)
+        return await self.store.triggers.published(0, [entry.id for k, entry in enumerate(entries) if k in places])
+
+    async def _enrol(self, stale: bool, clusters: dict[str, str], records: Any, step: int) -> object:
+        position, _ = await self.store.triggers.enrolments(0)
+        return await self.store.triggers.enrol(0, self.owner(stale), clusters, records, position + step)
+
+    async def _begun(self, stale: bool, clusters: dict[str, str]) -> object:
+        return await self.store.triggers.begun(0, self.owner(stale), clusters)
 
     async def _look(self) -> object:
         self.looks.append(await self.store.dirty({"de": ordinal(5)}))
@@ -205,12 +251,22 @@ class Drive:
             store.past_prices(0, sorted(CLUSTERS)),
             store.position("sale", 0),
             store.position("competitor-price", 0),
-            *(store.rival_prices(0, unit) for unit in CLUSTERS),
+            *(store.triggers.latest(0, unit) for unit in CLUSTERS),
+            store.triggers.histories(0, {watch: ["de/a|x", "de/b|y|z"] for watch in ("juice.1", "milk.2")}),
+            self.due_to_be_told(),
+            store.triggers.enrolments(0),
             store.caught_up(),
             store.dirty({"de": ordinal(99)}),
             store.closed_through(0),
+            store.closed_days(),
+            store.sealed(0),
+            store.recount_from(),
+            *(store.day_totals("de", ordinal(day)) for day in range(8)),
         ]
         return [await read for read in reads]
+
+    async def due_to_be_told(self) -> list[OutboxEntry]:
+        return [replace(entry, id="") for entry in await self.store.triggers.owed(0, 100)]
 
     async def owed(self) -> list[OutboxEntry]:
         return [replace(entry, id="") for entry in await self.store.outbox(0, 100)]
@@ -240,8 +296,9 @@ class Promises:
                 if (ends is None or ends >= instant) and not control:
                     standing = True
                     same_arm = (held_by, held.arm, held.price_minor) == (owner, row.arm, row.price_minor)
-            window = None if asked.urgent else binding(blackouts, row.unit, row.cluster, asked.effective_at)
-            if asked.urgent and asked.expires_at is None:
+            kill = asked.urgent and asked.expires_at is None
+            window = None if kill else binding(blackouts, row.unit, row.cluster, asked.effective_at)
+            if kill:
                 assert on_control
                 assert row.expires_ms is None, "a kill is for good"
             if window is None and row.code in ("limit", "dropped"):

@@ -85,7 +85,7 @@ async def test_what_is_asked_again_because_the_reply_was_lost_is_done_once(
         # So that every script is known to the server, and what is lost is the reply of the script itself.
         await store.settle(0, 1, {}, [], 1)
         assert await store.fold_sales(0, 0, 1, [cell()])
-        assert await store.fold_rival_prices(0, 0, 1, prices)
+        assert await store.triggers.fold(0, 0, 1, prices)
         await store.flip(0, 1, flip({"de/z": 0}))
         await store.cleaned(await store.dirty(LAST))
         await store.set_closed(0, 1, {})
@@ -98,7 +98,7 @@ async def test_what_is_asked_again_because_the_reply_was_lost_is_done_once(
         wire.lose = losses
         assert await store.fold_sales(0, 1, 2, [cell()]), "applied, though the first answer to that was lost"
         wire.lose = losses
-        assert await store.fold_rival_prices(0, 1, 2, prices)
+        assert await store.triggers.fold(0, 1, 2, prices)
         wire.lose = losses
         assert await store.claim(0, 1) == 2
         dirty = await store.dirty(LAST)
@@ -217,11 +217,11 @@ async def test_a_full_server_writes_nothing_by_halves_and_goes_on_once_it_has_ro
         "flip": lambda: store.flip(0, 1, flip({f"de/{k}": 1 for k in range(900)})),
         "settle": lambda: store.settle(0, 1, {"juice.1/de": MarketPlan(MIDNIGHT.date())}, [("kind", "{}")], 2),
         "sales": lambda: store.fold_sales(0, 1, 2, [cell("de/z"), cell("de/y")]),
-        "rivals": lambda: store.fold_rival_prices(0, 0, 1, [RivalPrice("de/a", "x", 5, 100)]),
+        "rivals": lambda: store.triggers.fold(0, 0, 1, [RivalPrice("de/a", "x", 5, 100)]),
         "registration": lambda: store.put_registration(Registration(experiment("tea"), "hash")),
         "blackout": lambda: store.put_blackout(window("w", "global", "", 0, 1)),
         "closings": lambda: store.set_closed(0, 1, {"de": (1, 1)}),
-        "caught up": lambda: store.mark_caught_up(0, MIDNIGHT),
+        "caught up": lambda: store.mark_caught_up(0, 1, MIDNIGHT),
         "claim": lambda: store.claim(0, 2),
     }
     for write in writes.values():
@@ -259,7 +259,11 @@ async def test_a_replica_is_no_place_to_decide(own_server: RedisServer) -> None:
     server: Redis = Redis.from_url(own_server.url)
     store = await prepared(RedisStore(own_server.url, "n", 1))
     await server.replicaof("127.0.0.1", free_port())
-    for write in (store.flip(0, 1, flip({"de/a": 1})), store.published(0, ["1-0"]), store.mark_caught_up(0, MIDNIGHT)):
+    for write in (
+        store.flip(0, 1, flip({"de/a": 1})),
+        store.published(0, ["1-0"]),
+        store.mark_caught_up(0, 0, MIDNIGHT),
+    ):
         with pytest.raises(StoreRefuses, match="primary"):
             await write
     await server.replicaof("NO", "ONE")
@@ -301,8 +305,8 @@ async def test_each_call_stays_in_one_slot_of_a_cluster(own_server: RedisServer)
     await store.set_closed(0, 1, {"de": (1, 1)})
     await store.put_blackout(window("w", "global", "", 0, 1))
     await store.fold_sales(0, 0, 1, [cell()])
-    await store.fold_rival_prices(0, 0, 1, [RivalPrice("de/a", "x", 1, 1)])
-    await store.mark_caught_up(0, MIDNIGHT)
+    await store.triggers.fold(0, 0, 1, [RivalPrice("de/a", "x", 1, 1)])
+    await store.mark_caught_up(0, 1, MIDNIGHT)
     tags = {key.partition(":")[2].partition("}")[0] for key in await server.keys("*")}
     assert tags == {"t0", "t1", "sale:0", "competitor-price:0"}
     assert all(key.startswith("{n:") for key in await server.keys("*"))

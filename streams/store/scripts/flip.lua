@@ -1,12 +1,17 @@
 -- One atomic decision for a batch of units that share a market, an experiment and an instant.
 -- KEYS: epoch, units, blackouts, outbox, sequence, hashes, prices
 -- ARGV: epoch, header (JSON), rows (JSON: [unit, cluster, arm index from 0, [price of each arm or null]
---       [, planned arm index, detail, code or '']]), milliseconds that prices are remembered for (0: not at all)
+--       [, planned arm index, detail, code or '']]), milliseconds that prices are remembered for (0: not at all),
+--       least sequence: a store that has less of what its owner knows has come back older
 -- Checks, in this order: fence, definition, repetition, exclusivity, blackout. Then: state, prices, outbox.
 local mine = tonumber(ARGV[1])
 local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
 if held ~= mine then
   return redis.error_reply('FENCED ' .. held)
+end
+local sequence = tonumber(redis.call('GET', KEYS[5]) or '0')
+if sequence < tonumber(ARGV[5]) then
+  return redis.error_reply('BEHIND')
 end
 local h = cjson.decode(ARGV[2])
 local rows = cjson.decode(ARGV[3])
@@ -14,14 +19,14 @@ local remember = tonumber(ARGV[4])
 local withheld = {}
 if redis.call('HGET', KEYS[6], h.experiment) ~= h.design_hash then
   for i, row in ipairs(rows) do withheld[i] = row[1] end
-  return cjson.encode({0, 0, 0, 0, withheld})
+  return cjson.encode({0, 0, 0, 0, sequence, withheld})
 end
 
 -- Windows that hold the flip's instant, by what they cover: of several, the one that ends last binds (ties: greater id).
 -- The sorted set gives them in that order: by score, the end, and then byte by byte, where the end is followed by the id
--- (encoding.window). Comparing ids here would follow the locale of the server. No window binds what is urgent.
+-- (encoding.window). Comparing ids here would follow the locale of the server. No window binds an urgent release.
 local windows = {}
-if not h.urgent then
+if not (h.urgent and h.release) then
   for rank, raw in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], string.format('(%.0f', h.effective), '+inf')) do
     local w = cjson.decode(raw)
     if w.starts <= h.effective then
@@ -44,7 +49,6 @@ for i, row in ipairs(rows) do names[i] = row[1] end
 local states = redis.call('HMGET', KEYS[2], unpack(names))
 local prices = remember > 0 and redis.call('HMGET', KEYS[7], unpack(names)) or {}
 local control = h.arms[1]
-local sequence = tonumber(redis.call('GET', KEYS[5]) or '0')
 local flips, blocked, kept, repeated = 0, 0, 0, 0
 local writes, granted, recalled = {}, {}, {}
 
@@ -129,4 +133,4 @@ if #granted > 0 then
   redis.call('XADD', KEYS[4], '*', 'e', ARGV[1], 'h', ARGV[2], 'g', cjson.encode(granted))
 end
 if #withheld == 0 then withheld = nil end
-return cjson.encode({flips, blocked, kept, repeated, withheld})
+return cjson.encode({flips, blocked, kept, repeated, sequence, withheld})

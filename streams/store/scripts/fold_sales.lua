@@ -1,10 +1,42 @@
--- Add sales to unit-days and move the position, or do neither.
--- KEYS: position, prefix of cells, prefix of dirty. ARGV: start, end, cells (JSON)
+-- Add sales to unit-days, remember their ids and move the position, or do nothing of it.
+-- KEYS: position, prefix of cells, prefix of dirty, prefix of seen, firsts, sealed, token of a rebuild
+-- ARGV: start, end, cells (JSON), ids by day (JSON: [[day, how many], ...]), the ids one after the other, bytes of an id
 -- A cell is 'quantity revenue cost costed events published revision'; `published` is its `events` when last published.
+-- Returns the position; -1 where a day of the cells takes no more sales, or while the input is rebuilt; a list of those ids (from 0) that were counted
+-- before.
 local stored = tonumber(redis.call('GET', KEYS[1]) or '0')
 if stored ~= tonumber(ARGV[1]) then
   return stored
 end
+if redis.call('EXISTS', KEYS[7]) == 1 then return -1 end
+local cells, days = cjson.decode(ARGV[3]), {}
+for _, c in ipairs(cells) do
+  local place = c[1] .. ':' .. c[2]
+  if not days[place] then
+    local last = redis.call('HGET', KEYS[6], c[1])
+    if last and c[2] <= tonumber(last) then return -1 end
+    days[place] = true
+  end
+end
+local batches, known, from, seen, size = cjson.decode(ARGV[4]), {}, 1, 0, tonumber(ARGV[6])
+for _, batch in ipairs(batches) do
+  local ids = {}
+  for i = 1, batch[2] do
+    ids[i] = ARGV[5]:sub(from, from + size - 1)
+    from = from + size
+  end
+  batch[3] = ids
+  for i, there in ipairs(redis.call('SMISMEMBER', KEYS[4] .. batch[1], unpack(ids))) do
+    if there == 1 then known[#known + 1] = seen + i - 1 end
+  end
+  seen = seen + batch[2]
+end
+if #known > 0 then
+  return known
+end
+for _, batch in ipairs(batches) do redis.call('SADD', KEYS[4] .. batch[1], unpack(batch[3])) end
+-- From here a day can be counted anew.
+for place in pairs(days) do redis.call('HSETNX', KEYS[5], place, ARGV[1]) end
 -- A double is exact up to 2^53. Beyond it (an absurd price, but then it must be seen as it is) digits are added one by
 -- one; the caller sends such amounts as strings.
 local function digits(amount)
@@ -23,7 +55,7 @@ local function add(a, b)
   return table.concat(found):reverse()
 end
 
-for _, c in ipairs(cjson.decode(ARGV[3])) do
+for _, c in ipairs(cells) do
   local market, day, unit = c[1], c[2], c[3]
   local key = KEYS[2] .. market .. ':' .. day
   local old = redis.call('HGET', key, unit)

@@ -1,13 +1,17 @@
--- Ticks before an offset are decided. KEYS: epoch, tick, plans, outbox. ARGV: epoch, tick, records (JSON or ''), plan pairs...
+-- Ticks before an offset are decided. KEYS: epoch, tick, plans, outbox, sequence
+-- ARGV: epoch, tick, records (JSON or ''), least sequence, plan pairs...
 local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
 if held ~= tonumber(ARGV[1]) then
   return redis.error_reply('FENCED ' .. held)
+end
+if tonumber(redis.call('GET', KEYS[5]) or '0') < tonumber(ARGV[4]) then
+  return redis.error_reply('BEHIND')
 end
 if tonumber(redis.call('GET', KEYS[2]) or '0') >= tonumber(ARGV[2]) then
   return 0
 end
 -- `unpack` takes a few thousand values at most.
-for first = 4, #ARGV, 4000 do
+for first = 5, #ARGV, 4000 do
   redis.call('HSET', KEYS[3], unpack(ARGV, first, math.min(first + 3999, #ARGV)))
 end
 if ARGV[3] ~= '' then

@@ -1,0 +1,1 @@
+"""What an analyst takes home: experiments, estimates, sequences, panel and checks as tables, and as Parquet."""

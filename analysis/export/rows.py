@@ -1,0 +1,23 @@
+"""What stands among the rows of a table: the last word on each series."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.export.schemas import TABLES
+
+
+def standing(table: pa.Table, name: str) -> pa.Table:
+    """Of rows that differ in nothing but their revision, the one with the highest."""
+    key = ["experiment", "version", "day", *(column for column in TABLES[name].key if column != "revision")]
+    order = pc.sort_indices(table, [("revision", "ascending")]).to_pylist() if table.num_rows else []
+    rows = list(zip(*(table[column].to_pylist() for column in key), strict=True))
+    last = {rows[k]: k for k in order}
+    return table.take(sorted(last.values()))
+
+
+def latest_estimates(estimates: pa.Table) -> list[dict[str, Any]]:
+    """The last word on each experiment, metric, arm and estimator: its newest version, last day, highest revision."""
+    rows = sorted(estimates.to_pylist(), key=lambda r: (r["version"], r["day"], r["revision"]))
+    return list({(r["experiment"], r["metric"], r["arm"], r["estimator"]): r for r in rows}.values())

@@ -1,0 +1,178 @@
+"""The tables that leave the house: their columns, types and units. They are a contract, as the topics are.
+
+Money stands in minor units of its currency (cents), days are local days of the market, instants are UTC. What cannot be
+given is null, and a reason stands beside it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+import pyarrow as pa
+
+NAME = pa.dictionary(pa.int32(), pa.string())
+TEXT, REAL, INTEGER, SMALL = pa.string(), pa.float64(), pa.int64(), pa.int32()
+DAY, INSTANT = pa.date32(), pa.timestamp("us", tz="UTC")
+COUNTS = pa.map_(pa.string(), pa.int64())
+Tables = dict[str, pa.Table]
+#: what a panel says of a unit-day that an estimate uses, and of one of which no sale was read
+COUNTED, UNOBSERVED = "counted", "unobserved"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table of the export."""
+
+    schema: pa.Schema
+    #: what a row is, for people
+    row: str
+    #: with experiment, version and day: what tells a row from the others; a row that comes again replaces itself
+    key: tuple[str, ...]
+    #: whether it has a folder a day; without, one an experiment
+    by_day: bool = True
+
+
+def _table(row: str, key: tuple[str, ...], columns: Mapping[str, Any], *, by_day: bool = True) -> Table:
+    day = {"day": DAY} if by_day else {}
+    schema = pa.schema(list({"experiment": NAME, "version": SMALL, **day, **columns}.items()))
+    return Table(schema, row, key, by_day)
+
+
+#: what every finding says of itself
+_PROVENANCE = {
+    "left_out": COUNTS,
+    "watermark": INSTANT,
+    "offsets": COUNTS,
+    "design_hash": TEXT,
+    "code_version": NAME,
+}
+
+#: name -> table; the name is the first folder of the export
+TABLES: Mapping[str, Table] = MappingProxyType(
+    {
+        "experiments": _table(
+            "a definition, as it was registered",
+            (),
+            {
+                "design": NAME,
+                "design_hash": TEXT,
+                "arms": pa.list_(TEXT),
+                "clusters": SMALL,
+                "units": SMALL,
+                "currency": TEXT,
+                "start": DAY,
+                "last_day": DAY,
+                "registered_at": INSTANT,
+                # as JSON; the design hash is taken of it
+                "definition": TEXT,
+                # planted effect on units sold, relative to control: known in a demo or a replay, null in life
+                "truth": REAL,
+            },
+            by_day=False,
+        ),
+        "estimates": _table(
+            "an estimate: of a metric and an arm, on the unit-days up to `day`",
+            ("metric", "arm", "estimator", "revision"),
+            {
+                "revision": INTEGER,
+                "metric": NAME,
+                "arm": NAME,
+                "estimator": NAME,
+                # shares of control's mean: -.1 is 10 % less
+                "relative": REAL,
+                "relative_se": REAL,
+                "relative_low": REAL,
+                "relative_high": REAL,
+                # pieces, or minor units, a unit-day
+                "absolute": REAL,
+                "absolute_se": REAL,
+                "absolute_low": REAL,
+                "absolute_high": REAL,
+                # two-sided, for one look on the planned day, as the intervals above
+                "p": REAL,
+                "confidence": REAL,
+                "planned_day": DAY,
+                # null before the planned day, whatever the interval looks like
+                "significant": pa.bool_(),
+                "reason_absent": TEXT,
+                # of the last closed block, valid at every look; in the unit of `absolute`
+                "anytime": REAL,
+                "anytime_low": REAL,
+                "anytime_high": REAL,
+                "anytime_p": REAL,
+                "anytime_reason_absent": TEXT,
+                "clusters": INTEGER,
+                "blocks": INTEGER,
+                "days": INTEGER,
+                "units": INTEGER,
+                "cells": INTEGER,
+                # what else decided the number, as JSON
+                "settings": TEXT,
+                **_PROVENANCE,
+            },
+        ),
+        "sequences": _table(
+            "a look of a running sequence: the block that ended on `day`, and the effect over all blocks up to it",
+            ("metric", "arm", "block"),
+            {
+                "revision": INTEGER,
+                "metric": NAME,
+                "arm": NAME,
+                "method": NAME,
+                # null, with a reason, where the sequence has no look
+                "block": INTEGER,
+                "first_day": DAY,
+                "difference": REAL,
+                "difference_se": REAL,
+                # all in pieces, or minor units, a unit-day
+                "effect": REAL,
+                "anytime_low": REAL,
+                "anytime_high": REAL,
+                "p": REAL,
+                "fixed_low": REAL,
+                "fixed_high": REAL,
+                "control_mean": REAL,
+                "alpha": REAL,
+                "planned_day": DAY,
+                "reason_absent": TEXT,
+                **_PROVENANCE,
+            },
+        ),
+        "health": _table(
+            "a check of an assumption, as it stood on `day`",
+            ("check", "revision"),
+            {
+                "revision": INTEGER,
+                "check": NAME,
+                "value": REAL,
+                "threshold": REAL,
+                # pass, warn, fail or unknown
+                "verdict": NAME,
+                "what_to_do": TEXT,
+                "evidence": TEXT,
+                "cells": INTEGER,
+                **_PROVENANCE,
+            },
+        ),
+        "panel": _table(
+            "a unit-day of the experiment that is closed",
+            ("unit",),
+            {
+                "unit": NAME,
+                "market": NAME,
+                "cluster": NAME,
+                # what was assigned, and what the draw had asked for; null where nothing was
+                "arm": NAME,
+                "planned_arm": NAME,
+                # "counted", or why the estimate leaves it out
+                "status": NAME,
+                # null where no sale was read: missing is missing, never zero
+                "quantity": INTEGER,
+                "revenue_minor": INTEGER,
+                # null where the cost of a sale is not known
+                "cost_minor": INTEGER,
+            },
+        ),
+    }
+)

@@ -1,0 +1,314 @@
+"""Every assumption that an experiment's numbers rest on, checked on what the worker holds, as messages for the topic.
+
+The checks themselves are pure (analysis/diagnostics); here they are fed. All of them are published after every closed
+day; one that cannot be made yet, or has no meaning for the design, says so.
+"""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.block_sums import clusters_of
+from analysis.case import Case
+from analysis.diagnostics.balance import (
+    DO_MISSING,
+    DO_STALE,
+    DO_STOCK,
+    even,
+    interference,
+    pre_period_balance,
+    treated_share,
+    weekday_balance_of,
+)
+from analysis.diagnostics.carryover import carryover_test, non_anticipation_test
+from analysis.diagnostics.check import Check, unknown
+from analysis.diagnostics.counts import sample_ratio, trigger_rates
+from analysis.diagnostics.delivery import activation_lag, fidelity_of, reporting_of
+from analysis.estimators.contrasts import contrast_from_sums
+from analysis.looks import points_of
+from analysis.panel import FloatArray, IntArray
+from analysis.running import settings_of
+from analysis.study import NOT_REPORTED, State, outcome
+from controller.errors import NotEstimable
+from controller.findings import Health
+from controller.parameters import BlockedSwitchback, StaggeredRollout, Triggered
+from controller.wire import market_of
+
+#: tests by a bootstrap of clusters take this many, evenly spread over the sorted names: more would tell nothing new
+CLUSTERS_TESTED = 500
+#: neighbours are looked at over the last weeks: a category does not change from day to day
+DAYS_OF_NEIGHBOURS = 28
+TWO_ARMS = "the test compares two arms, and this experiment has more"
+
+
+def health(case: Case) -> list[Health]:
+    """All checks of an experiment, in the order of ``CHECKS``."""
+    words, settings = case.words(), settings_of(case.roster.experiment)
+    days = case.days
+    assigned = days.assigned[days.before :]
+    cells = int((assigned >= 0).sum())
+    left_out = {
+        state.name.lower(): number
+        for state in State
+        if state > State.PRE_PERIOD and (number := int((assigned == state).sum()))
+    }
+    found = []
+    for name, check in CHECKS.items():
+        result = check(case)
+        found.append(
+            Health(
+                check=name,
+                value=None if result.value is None or not np.isfinite(result.value) else result.value,
+                threshold=result.threshold,
+                verdict=result.verdict,
+                what_to_do=result.what_to_do,
+                evidence=result.evidence[:500],
+                cells=cells,
+                left_out=left_out,
+                settings=settings,
+                **words,
+            )
+        )
+    return found
+
+
+def _fidelity(case: Case) -> Check:
+    days, arms = case.days, [arm.name for arm in case.roster.experiment.arms]
+    assigned, live = days.assigned[days.before :], days.live[days.before :]
+    cells, hits = (np.zeros((len(arms), len(assigned)), dtype=np.int64) for _ in range(2))
+    for arm in range(len(arms)):
+        under = assigned == arm
+        cells[arm] = (under & (live != NOT_REPORTED)).sum(axis=1)
+        hits[arm] = (under & (live == arm)).sum(axis=1)
+    first = case.roster.experiment.start
+    return fidelity_of(cells, hits, [str(first + timedelta(days=k)) for k in range(len(assigned))], arms)
+
+
+def _reporting(case: Case) -> Check:
+    days = case.days
+    planned = days.assigned[days.before :] >= 0
+    return reporting_of(int(planned.sum()), int((planned & (days.live[days.before :] != NOT_REPORTED)).sum()))
+
+
+def _activation_lag(case: Case) -> Check:
+    return activation_lag(case.lags.astype(np.float64))
+
+
+def _sample_ratio(case: Case) -> Check:
+    """Observed unit-days by arm and day, over what the units' own rates let expect, scaled to the planned shares.
+
+    Units sell on more or fewer days, and clusters are larger or smaller: without the rates, a draw that gave an arm the
+    slow sellers would look like a loss of data.
+    """
+    experiment, days = case.roster.experiment, case.days
+    state, observed = days.state[days.before :], days.observed[days.before :]
+    arms = [arm.name for arm in experiment.arms]
+    under = state >= 0
+    rate = (under & observed).sum(axis=0) / np.maximum(under.sum(axis=0), 1)
+    seen, expected, planned = (np.zeros((len(state), len(arms))) for _ in range(3))
+    for arm in range(len(arms)):
+        cells = state == arm
+        seen[:, arm] = (cells & observed).sum(axis=1)
+        planned[:, arm] = cells.sum(axis=1)
+        expected[:, arm] = [float(rate[row].sum()) for row in cells]
+    both = (expected > 0.0).all(axis=1)
+    if not both.any():
+        return unknown("sample ratio", 0.05, "no day has usable unit-days in every arm yet")
+    shares = np.array([float(share) for share in experiment.shares()])
+    if isinstance(experiment.design, StaggeredRollout):
+        shares = planned[both].sum(axis=0) / planned[both].sum()
+    scaled = seen[both] / expected[both] * expected[both].sum(axis=1, keepdims=True) * shares
+    return sample_ratio(np.rint(np.cumsum(scaled, axis=0)).astype(np.int64), shares, arms)
+
+
+def _weekday_balance(case: Case) -> Check:
+    days = case.days
+    state, observed = days.state[days.before :], days.observed[days.before :]
+    weekday = (np.arange(len(state)) + case.roster.experiment.start.weekday()) % 7
+    daily = np.stack([((state == 0) & observed).sum(axis=1), ((state > 0) & observed).sum(axis=1)])
+    counts = np.stack([np.bincount(weekday, row, minlength=7) for row in daily]).astype(np.int64)
+    return weekday_balance_of(counts)
+
+
+def _treated_share(case: Case) -> Check:
+    """On days on which every cluster is under an arm of the draw."""
+    experiment, days = case.roster.experiment, case.days
+    if isinstance(experiment.design, StaggeredRollout | Triggered) or len(experiment.arms) > 2:
+        return unknown("treated share", 0.05, "the design does not treat the same share of two arms in every block")
+    arm = _cluster_arms(case)[days.before :]
+    whole = np.flatnonzero((arm >= 0).all(axis=1))
+    planned = float(experiment.shares()[1])
+    if not len(whole):
+        return unknown("treated share", 0.05, "on no day is every cluster under an arm of the draw")
+    # counts are rounded to whole clusters
+    return treated_share(arm[whole].T, whole, planned=planned, threshold=0.05 + 1.0 / arm.shape[1])
+
+
+def _pre_period_balance(case: Case) -> Check:
+    days, clusters = case.days, clusters_of(case.days.cluster)
+    before = slice(0, days.before)
+    free = days.observed[before] & (days.state[before] == State.PRE_PERIOD)
+    total = clusters.sums(np.where(free, days.quantity[before], 0).sum(axis=0)[np.newaxis])[0]
+    count = clusters.sums(free.sum(axis=0)[np.newaxis])[0]
+    during = days.state[days.before :]
+    treated, control = (clusters.sums(mask.sum(axis=0)[np.newaxis])[0] for mask in (during > 0, during == 0))
+    mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
+    share = np.divide(treated, treated + control, out=np.full(len(total), np.nan), where=treated + control > 0)
+    return pre_period_balance(mean, share)
+
+
+def _trigger_rates(case: Case) -> Check:
+    experiment, days = case.roster.experiment, case.days
+    if not isinstance(experiment.design, Triggered):
+        return unknown("trigger rates", 0.1, "only triggered experiments wait for triggers")
+    arm = _cluster_arms(case)[days.before :]
+    names = {name: number for number, name in enumerate(case.roster.clusters)}
+    by_day = np.zeros((len(arm), 2), dtype=np.int64)
+    for day, cluster in case.triggers:
+        row = (day - experiment.start).days
+        if 0 <= row < len(arm) and cluster in names and arm[row, names[cluster]] >= 0:
+            by_day[row, int(arm[row, names[cluster]] > 0)] += 1
+    at_risk = np.array([(arm == 0).sum(), (arm > 0).sum()], dtype=np.float64)
+    return trigger_rates(np.cumsum(by_day, axis=0), at_risk)
+
+
+def _missingness(case: Case) -> Check:
+    missing = (~case.days.observed[case.days.before :]).astype(np.float32)
+    return _even(case, "missingness", missing, 0.02, DO_MISSING)
+
+
+def _stock_outs(case: Case) -> Check:
+    out = case.days.out_of_stock[case.days.before :]
+    if not (out >= 0).any():
+        return unknown("stock-outs", 0.02, "the catalog has said nothing about stock")
+    return _even(case, "stock-outs", np.where(out >= 0, out, np.nan).astype(np.float32), 0.02, DO_STOCK)
+
+
+def _staleness(case: Case) -> Check:
+    hours = case.days.stale_hours[case.days.before :]
+    if not np.isfinite(hours).any():
+        return unknown("rivals' price staleness", 6.0, "no rival's price was read")
+    return _even(case, "rivals' price staleness", hours, 6.0, DO_STALE)
+
+
+def _even(case: Case, name: str, value: NDArray[np.float32], threshold: float, what_to_do: str) -> Check:
+    """Whether a nuisance is as common under the arms as under control, by clusters."""
+    state, clusters = case.days.state[case.days.before :], clusters_of(case.days.cluster)
+    known = np.isfinite(value)
+    sums, cells = [], []
+    for under in ((state > 0) & known, (state == 0) & known):
+        sums += [np.where(under, value, np.float32(0)).sum(axis=0, dtype=np.float64), under.sum(axis=0)]
+        cells.append(int(under.sum()))
+    if not all(cells):
+        return unknown(name, threshold, "an arm has no usable cell yet")
+    try:
+        by_cluster = np.stack([clusters.sums(part[np.newaxis])[0] for part in sums], axis=1)
+        contrast = contrast_from_sums(by_cluster, (cells[0], cells[1]))
+    except NotEstimable as reason:
+        return unknown(name, threshold, str(reason))
+    return even(name, contrast, threshold=threshold, what_to_do=what_to_do)
+
+
+def _interference(case: Case) -> Check:
+    labels = [case.categories.get(unit) for unit in case.units]
+    if None in labels:
+        return unknown("interference", 0.1, f"{labels.count(None)} units have no category in the catalog")
+    recent = case.days.state[case.days.before :][-DAYS_OF_NEIGHBOURS:]
+    # Buyers switch between what they are offered together: another market's shelf is out of their reach.
+    return interference(
+        recent.T, [f"{market_of(unit)}/{label}" for unit, label in zip(case.units, labels, strict=True)]
+    )
+
+
+def _carryover(case: Case) -> Check:
+    order = case.roster.experiment.carryover_order
+    return _bootstrapped(
+        case,
+        "carryover",
+        lambda value, arm, points, burn_in, rng: carryover_test(
+            value, arm, points, assumed_order=order, longer_order=max(order, burn_in) + 1, rng=rng
+        ),
+    )
+
+
+def _non_anticipation(case: Case) -> Check:
+    return _bootstrapped(
+        case,
+        "non-anticipation",
+        lambda value, arm, points, _, rng: non_anticipation_test(value, arm, points, lead=1, rng=rng),
+    )
+
+
+Test = Callable[[FloatArray, IntArray, list[int], int, np.random.Generator], Check]
+
+
+def _bootstrapped(case: Case, name: str, test: Test) -> Check:
+    """A test on cluster-days, less their cluster's mean; its redraws follow from the design hash and the day."""
+    experiment = case.roster.experiment
+    design = experiment.design
+    if len(experiment.arms) > 2:
+        return unknown(name, 0.05, TWO_ARMS)
+    try:
+        points = points_of(experiment)
+    except NotEstimable as reason:
+        return unknown(name, 0.05, str(reason))
+    value, arm = _cluster_days(case)
+    periods = value.shape[1]
+    points = [point for point in points if point < periods]
+    if not points or points[0] != 0 or periods < 2:
+        return unknown(name, 0.05, "fewer than two days have closed")
+    seed = int.from_bytes(bytes.fromhex(case.roster.design_hash)[:8]) + case.through.toordinal()
+    burn_in = design.burn_in_days if isinstance(design, BlockedSwitchback) else 0
+    return test(value, arm, points, burn_in, np.random.default_rng(seed))
+
+
+def _cluster_days(case: Case) -> tuple[FloatArray, IntArray]:
+    """(G, T) means of the units' sales less their own mean, and the arms, of at most ``CLUSTERS_TESTED`` clusters."""
+    days = case.days
+    count = len(case.roster.clusters)
+    chosen = np.unique(np.linspace(0, count - 1, min(count, CLUSTERS_TESTED)).astype(np.int64))
+    units = np.flatnonzero(np.isin(days.cluster, chosen))
+    _, cluster = np.unique(days.cluster[units], return_inverse=True)
+    value = outcome(days, "units", units, slice(days.before, None))
+    state = days.state[days.before :][:, units]
+    value[state < 0] = np.nan
+    seen = np.isfinite(value)
+    level = np.where(seen, value, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+    clusters = clusters_of(cluster)
+    number = clusters.sums(seen)
+    mean = np.divide(
+        clusters.sums(np.where(seen, value - level, 0.0)), number, out=np.full(number.shape, np.nan), where=number > 0
+    )
+    return mean.T, _highest(state, cluster).T.astype(np.int64)
+
+
+def _cluster_arms(case: Case) -> NDArray[np.int8]:
+    """(T, G) the arm of each cluster: that of its units that have one."""
+    return _highest(case.days.assigned, case.days.cluster)
+
+
+def _highest(state: NDArray[np.int8], cluster: IntArray) -> NDArray[np.int8]:
+    order = np.argsort(cluster, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0])
+    return np.asarray(np.maximum.reduceat(state[:, order], starts, axis=1))
+
+
+#: name on the topic -> the check
+CHECKS: dict[str, Callable[[Case], Check]] = {
+    "carryover": _carryover,
+    "non-anticipation": _non_anticipation,
+    "sample-ratio": _sample_ratio,
+    "fidelity": _fidelity,
+    "reporting": _reporting,
+    "activation-lag": _activation_lag,
+    "weekday-balance": _weekday_balance,
+    "treated-share": _treated_share,
+    "pre-period-balance": _pre_period_balance,
+    "trigger-rates": _trigger_rates,
+    "missingness": _missingness,
+    "stock-outs": _stock_outs,
+    "rivals-price-staleness": _staleness,
+    "interference": _interference,
+}

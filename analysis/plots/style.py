@@ -1,0 +1,105 @@
+"""How the pictures look: colours that survive colour blindness and grey print, type that can be read on a phone.
+
+Colours are those of Okabe and Ito (Color Universal Design, 2008); whatever a colour says, a shape, a dash or a shade of
+grey says as well.
+"""
+
+import csv
+import io
+import math
+from typing import Any
+
+import altair as alt
+
+BLUE, VERMILLION, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"
+INK, QUIET, FAINT, PAPER = "#1a1a1a", "#5c5c5c", "#e4e7ea", "#ffffff"
+#: control first: light in print, the others darker, and each of another darkness
+ARMS = ("#cfd8df", BLUE, ORANGE, "#7a3b00", PURPLE, GREEN, "#000000", SKY)
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
+
+Rows = list[dict[str, Any]]
+Width = int | str
+
+
+def data(rows: Rows, *dates: str) -> alt.InlineData:
+    """Rows as a chart's data: as text, because Altair looks at every single value of a list, which takes seconds.
+
+    ``dates``: columns that hold a day or an instant in UTC. Numbers are told by their type; the rest stays words.
+    """
+    columns = list(rows[0]) if rows else []
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    numbers = {c for row in rows for c, value in row.items() if isinstance(value, int | float)}
+    parse = {c: "date" if c in dates else "number" if c in numbers else "string" for c in columns}
+    return alt.InlineData(values=text.getvalue(), format=alt.CsvDataFormat(type="csv", parse=parse))
+
+
+def styled(chart: Any, heading: tuple[str, list[str]] | None, width: Width, height: int) -> Any:
+    """A chart on white, in the house's type, with the finding as its title; None where the page itself says it."""
+    if heading is not None:
+        chart = chart.properties(title=alt.TitleParams(heading[0], subtitle=heading[1]))
+    fit: Any = "fit-x" if width == "container" else "pad"
+    return (
+        chart.properties(
+            width=width,
+            height=height,
+            background=PAPER,
+            padding=8,
+            autosize=alt.AutoSizeParams(type=fit, contains="padding"),
+        )
+        .configure(font=FONT)
+        .configure_title(
+            anchor="start",
+            fontSize=17,
+            fontWeight=600,
+            color=INK,
+            subtitleColor=QUIET,
+            subtitleFontSize=13,
+            subtitlePadding=5,
+            offset=14,
+            frame="group",
+        )
+        .configure_axis(
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight=500,
+            labelColor=INK,
+            titleColor=QUIET,
+            gridColor=FAINT,
+            domainColor="#9aa0a6",
+            tickColor="#9aa0a6",
+            titlePadding=8,
+        )
+        .configure_legend(
+            orient="bottom",
+            direction="horizontal",
+            labelFontSize=12,
+            titleFontSize=12,
+            titleFontWeight=500,
+            labelColor=INK,
+            titleColor=QUIET,
+            columns=alt.ExprRef("width < 560 ? 1 : 4"),
+            labelLimit=420,
+            symbolSize=140,
+            columnPadding=18,
+        )
+        .configure_view(stroke=None)
+    )
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share as people write it, with a real minus sign."""
+    return f"{100 * value:+.{digits}f} %".replace("-", "−")
+
+
+def number(value: float) -> str:
+    """Three digits that count, never with an exponent, with a real minus sign."""
+    digits = 2 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:+,.{min(digits, 6)}f}".replace("-", "−")
+
+
+def counted(count: int, singular: str, plural: str | None = None) -> str:
+    """``1 day``, ``1,200 days``."""
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

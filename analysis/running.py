@@ -1,0 +1,263 @@
+"""Running sequences: one look for each closed draw, published whole, and the last look beside each estimate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from analysis.block_sums import (
+    TOO_FEW,
+    BlockPlan,
+    BlockSum,
+    BlockSums,
+    Levels,
+    block_sum,
+    clusters_of,
+    differences,
+)
+from analysis.blocks import BlockDifferences
+from analysis.case import CONFIDENCE, METRICS, Case, Metric
+from analysis.looks import compared, variance_factor
+from analysis.panel import FloatArray
+from analysis.sequential import Sequence, confidence_sequence, expected_variance
+from analysis.study import State, UnitDays, outcome
+from controller.errors import NotEstimable
+from controller.events import AnytimeEffect
+from controller.experiment import Experiment
+from controller.findings import Look, RunningSequence
+from controller.parameters import BlockedSwitchback
+
+METHOD = "block_sequence"
+ALPHA = 1.0 - CONFIDENCE
+#: with fewer clusters in an arm its variance says too little for an interval at any time
+CLUSTERS_NEEDED = 3
+SPENT = "spent on planning the interval, because there is no pre-period to plan it from"
+
+Sums = dict[tuple[Metric, int], BlockSums]
+
+
+def advance(sums: Sums, days: UnitDays, experiment: Experiment, plans: list[BlockPlan], changed: date | None) -> None:
+    """Add the draws that have closed; those that rest on a day from ``changed`` on are added anew.
+
+    What closed before ``changed`` stays: a closed day costs its own cells.
+    """
+    closed = len(days.state) - days.before
+    changed_row = closed if changed is None else (changed - days.first_day).days - days.before
+    clusters = clusters_of(days.cluster)
+    during = days.state[days.before :]
+    for metric in METRICS:
+        for arm in range(1, len(experiment.arms)):
+            held = sums.get((metric, arm))
+            if held is None or changed_row < 0:
+                held = sums[metric, arm] = BlockSums(_levels(days, metric))
+            held.done = [one for one in held.done if one.last < changed_row]
+            if held.levels.row > changed_row:
+                held.levels = _levels(days, metric)
+            for plan in plans[len(held.done) :]:
+                if int(plan.rows[-1]) >= closed:
+                    break
+                _foretell(held.levels, days, metric, plan.known_before)
+                value = outcome(days, metric, rows=days.before + plan.rows)
+                value[~compared(experiment, during, plan, arm)] = np.nan
+                in_arm = during[plan.rows] == arm
+                held.done.append(block_sum(plan, value, in_arm, held.levels.forecast(), clusters))
+
+
+def _levels(days: UnitDays, metric: Metric) -> Levels:
+    """The units' levels from the pre-period."""
+    levels = Levels(np.zeros(days.state.shape[1]), np.zeros(days.state.shape[1], dtype=np.int64), -days.before)
+    _foretell(levels, days, metric, 0)
+    return levels
+
+
+def _foretell(levels: Levels, days: UnitDays, metric: Metric, until: int) -> None:
+    """Take in the days before a row, a few at a time."""
+    while levels.row < until:
+        rows = slice(days.before + levels.row, days.before + min(until, levels.row + 8))
+        value, state = outcome(days, metric, rows=rows), days.state[rows]
+        value[(state < 0) & (state != State.PRE_PERIOD)] = np.nan
+        levels.add(value)
+
+
+def sequence_of(
+    case: Case,
+    metric: Metric,
+    arm: int,
+    sums: BlockSums | None,
+    plans: list[BlockPlan] | str,
+    left_out: Mapping[str, int],
+) -> RunningSequence:
+    """The whole sequence as it is published; ``plans``: the design's draws, or why it has none to look after."""
+    experiment = case.roster.experiment
+    if isinstance(plans, str) or sums is None:
+        found = _Found((), None, None, (), {}, plans if isinstance(plans, str) else None)
+    else:
+        closed = len(case.days.state) - case.days.before
+        found = _found(case, metric, arm, plans, [one for one in sums.done if one.last < closed])
+    decided = next((look for look in found.looks if _side(look) is not None), None)
+    return RunningSequence(
+        metric=metric,
+        arm=experiment.arms[arm].name,
+        method=METHOD,
+        alpha=round(ALPHA, 12),
+        looks=found.looks,
+        reason_absent=found.reason,
+        planned_day=experiment.end - timedelta(days=1),
+        planned_looks=0 if isinstance(plans, str) else len(plans),
+        planned_variance=found.planned_variance,
+        mixing=found.mixing,
+        decided=None if decided is None else _side(decided),
+        decided_on=None if decided is None else decided.last_day,
+        blocks_left_out=found.left_out,
+        left_out=dict(left_out),
+        cells=sum(one.cells for one in found.used),
+        settings=settings_of(experiment),
+        **case.words(),
+    )
+
+
+def settings_of(experiment: Experiment) -> dict[str, str | int | float | bool]:
+    """What else decided the number."""
+    design = experiment.design
+    settings: dict[str, str | int | float | bool] = {
+        "design": design.kind,
+        "carryover_order": experiment.carryover_order,
+    }
+    for name in ("washout_days", "burn_in_days", "weekday_balance"):
+        if hasattr(design, name):
+            settings[name] = getattr(design, name)
+    return settings
+
+
+def anytime(sequence: RunningSequence) -> tuple[AnytimeEffect | None, str | None]:
+    """The last look, or why there is none."""
+    if not sequence.looks:
+        return None, sequence.reason_absent
+    last = sequence.looks[-1]
+    if last.ci_low is None or last.ci_high is None:
+        return None, "the interval is still open on one side"
+    effect = AnytimeEffect(
+        value=last.effect, ci_low=last.ci_low, ci_high=last.ci_high, p=last.p, blocks=len(sequence.looks)
+    )
+    return effect, None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    looks: tuple[Look, ...]
+    planned_variance: float | None
+    mixing: float | None
+    used: tuple[BlockSum, ...]
+    left_out: dict[str, str]
+    reason: str | None
+
+
+def _found(case: Case, metric: Metric, arm: int, plans: list[BlockPlan], done: list[BlockSum]) -> _Found:
+    experiment = case.roster.experiment
+    left_out = {str(one.label): one.reason or TOO_FEW for one in done if one.difference is None}
+    used = [one for one in done if one.difference is not None]
+    if not used:
+        reason = _no_block(experiment, plans, done)
+        return _Found((), None, None, (), left_out, reason)
+    try:
+        try:
+            planned = _planned_variance(case, metric, arm, plans)
+        except NotEstimable:
+            first, used = used[0], used[1:]
+            left_out[str(first.label)] = SPENT
+            planned = sum(first.arm_variance) * max(len(plans) - 1, 1)
+            if not used:
+                return _Found((), None, None, (), left_out, f"the only block so far is {SPENT}")
+        blocks = differences(used)
+        sequence = confidence_sequence(blocks, planned_variance=planned, alpha=ALPHA)
+    except NotEstimable as absent:
+        return _Found((), None, None, (), left_out, str(absent))
+    looks = _looks(experiment, used, blocks, sequence)
+    return _Found(looks, planned, sequence.mixing, tuple(used), left_out, None)
+
+
+def _no_block(experiment: Experiment, plans: list[BlockPlan], done: list[BlockSum]) -> str:
+    if done:
+        return "no closed block has two clusters or more with usable cells in each arm"
+    design = experiment.design
+    if isinstance(design, BlockedSwitchback) and not plans:
+        return (
+            f"no block is longer than the carryover order of {experiment.carryover_order} days: no day of it is clean"
+        )
+    ends = experiment.start + timedelta(days=int(plans[0].rows[-1]))
+    return f"no block has closed yet: the first one does with {ends}"
+
+
+def _planned_variance(case: Case, metric: Metric, arm: int, plans: list[BlockPlan]) -> float:
+    """S*, from the pre-period alone: its first half foretells the second, which is cut into blocks."""
+    days, half = case.days, case.days.before // 2
+    if not half:
+        raise NotEstimable("no pre-period")
+    value = outcome(days, metric, rows=slice(0, days.before))
+    value[days.state[: days.before] != State.PRE_PERIOD] = np.nan
+    levels = Levels(np.zeros(value.shape[1]), np.zeros(value.shape[1], dtype=np.int64), 0)
+    levels.add(value[:half])
+    later = value[half:]
+    seen = np.isfinite(later)
+    clusters = clusters_of(days.cluster)
+    units = clusters.sums(seen)
+    residual = clusters.sums(np.where(seen, later - levels.forecast(), 0.0))
+    means = np.divide(residual, units, out=np.full(units.shape, np.nan), where=units > 0)
+    length = int(np.median([len(plan.rows) for plan in plans]))
+    expected = expected_variance(means.T, length, len(plans)) * variance_factor(case.roster.experiment, arm)
+    if not expected > 0.0:
+        raise NotEstimable("the pre-period does not vary")
+    return expected
+
+
+def _looks(
+    experiment: Experiment, used: list[BlockSum], blocks: BlockDifferences, sequence: Sequence
+) -> tuple[Look, ...]:
+    fixed_low, fixed_high = _fixed(blocks)
+    control = np.cumsum(blocks.arm_mean[0]) / np.arange(1, len(used) + 1)
+    return tuple(
+        Look(
+            block=one.label,
+            first_day=experiment.start + timedelta(days=one.first),
+            last_day=experiment.start + timedelta(days=one.last),
+            difference=float(blocks.difference[k]),
+            difference_se=float(blocks.variance[k] ** 0.5),
+            clusters_treated=int(blocks.clusters_treated[k]),
+            clusters_control=int(blocks.clusters_control[k]),
+            effect=float(sequence.effect[k]),
+            ci_low=_finite(sequence.lower[k]),
+            ci_high=_finite(sequence.upper[k]),
+            p=None if sequence.p is None else float(sequence.p[k]),
+            fixed_low=_finite(fixed_low[k]),
+            fixed_high=_finite(fixed_high[k]),
+            control_mean=float(control[k]),
+        )
+        for k, one in enumerate(used)
+    )
+
+
+def _fixed(blocks: BlockDifferences) -> tuple[FloatArray, FloatArray]:
+    """(K,) the fixed-horizon interval had one stopped at each look: `blocks.mean_of_blocks`, for all at once."""
+    count = np.arange(1, len(blocks.difference) + 1)
+    mean, total = np.cumsum(blocks.difference) / count, np.cumsum(blocks.variance)
+    sizes = np.maximum(np.stack([blocks.clusters_control, blocks.clusters_treated]) - 1.0, 1.0)
+    parts = np.cumsum((blocks.arm_variance**2 / sizes).sum(axis=0))
+    clusters = np.maximum.accumulate(blocks.clusters_treated + blocks.clusters_control)
+    freedom = np.maximum(clusters - 2.0, np.divide(total**2, parts, out=np.zeros(len(count)), where=parts > 0.0))
+    half = np.full(len(count), np.nan)
+    known = (count > 1) & (freedom > 0.0) & (total > 0.0)
+    half[known] = -special.stdtrit(freedom[known], ALPHA / 2.0) * np.sqrt(total[known]) / count[known]
+    return mean - half, mean + half
+
+
+def _side(look: Look) -> Literal["decrease", "increase"] | None:
+    if look.ci_low is not None and look.ci_low > 0.0:
+        return "increase"
+    return "decrease" if look.ci_high is not None and look.ci_high < 0.0 else None
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

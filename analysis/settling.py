@@ -1,0 +1,142 @@
+"""From assignments and reports to the cells of a day: the arm that was held, and the one that was live. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from analysis.holds import NOTHING, Holds, Integers
+from analysis.study import NOT_REPORTED, OTHER_ARM, Live, State
+
+#: the longest part of a day for which the wrong arm may have been live
+MOST_WRONG_SHARE = 0.05
+#: where an assignment holds over the day but not by the design's draw: code -> state
+BY_CODE: dict[str, State] = {
+    "blackout": State.BLACKOUT,
+    "released": State.RELEASED,
+    "limit": State.LIMIT,
+    "dropped": State.DROPPED,
+    "late": State.UNDELIVERED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A local day, in microseconds since 1970."""
+
+    start: int
+    end: int
+
+
+def states(
+    holds: Holds,
+    slots: NDArray[np.int64],
+    span: Span,
+    study: int,
+    arms: Mapping[int, int],
+    codes: Mapping[int, State],
+) -> NDArray[np.int8]:
+    """(n,) the arm (index) that one assignment of a study gave each slot over the whole of a day, or a State.
+
+    ``study``: its number; ``arms``: number of a name -> index; ``codes``: number of a code -> State.
+    """
+    stood = holds.standing(span.start, _most(slots))
+    expires, of, arm, code = (column[slots] for column in (stood.expires_at, stood.study, stood.arm, stood.code))
+    found = np.full(len(slots), State.UNDELIVERED, dtype=np.int8)
+    held = (of == study) & (expires > span.start)
+    for number, index in arms.items():
+        found[held & (arm == number)] = index
+    for number, state in codes.items():
+        found[held & (code == number)] = state
+    found[held & (expires < span.end)] = State.PARTIAL
+    later = holds.during(span.start, span.end)["slot"]
+    found[np.isin(slots, later)] = State.PARTIAL
+    return found
+
+
+def states_before(holds: Holds, slots: NDArray[np.int64], span: Span, released: int) -> NDArray[np.int8]:
+    """(n,) whether a unit sold at list price over the whole of a day before the experiment began."""
+    stood = holds.standing(span.start, _most(slots))
+    held = (stood.study[slots] != NOTHING) & (stood.expires_at[slots] > span.start) & (stood.code[slots] != released)
+    later = holds.during(span.start, span.end)
+    other = np.isin(slots, later["slot"][later["code"] != released])
+    return np.where(held | other, State.OTHER_EXPERIMENT, State.PRE_PERIOD).astype(np.int8)
+
+
+def live(
+    reports: Holds, slots: NDArray[np.int64], span: Span, assigned: NDArray[np.int8], arms: Mapping[int, int]
+) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """(n,) the arm that was live, and the seconds from midnight to each change that took a unit to its arm.
+
+    A pricing system says what it shows when it changes; what it said last still holds. The assigned arm counts as live
+    where another one was for at most ``MOST_WRONG_SHARE`` of the day: then its cell is what it is taken for.
+    """
+    if not reports.buckets:
+        return np.full(len(slots), NOT_REPORTED, dtype=np.int8), np.zeros(0, dtype=np.float32)
+    before = reports.standing(span.start - 1, _most(slots)).arm
+    changes = reports.during(span.start - 1, span.end)
+    place = np.full(len(before), -1, dtype=np.int64)
+    place[slots] = np.arange(len(slots))
+    ours = (changes["slot"] < len(place)) & (place[np.minimum(changes["slot"], len(place) - 1)] >= 0)
+    cell = place[changes["slot"][ours]]
+    at, arm = changes["effective_at"][ours], _indices(changes["arm"][ours], arms)
+    order = np.lexsort((at, cell))
+    cell, at, arm = cell[order], at[order], arm[order]
+    first = np.r_[True, cell[1:] != cell[:-1]][: len(cell)]
+    until = np.where(np.r_[first[1:], True][: len(cell)], span.end, np.r_[at[1:], span.end][: len(cell)])
+
+    shown = _indices(before[slots], arms)
+    begun = np.full(len(slots), span.end, dtype=np.int64)
+    begun[cell[first]] = at[first]
+    wrong = np.where((shown != assigned) & (shown != NOT_REPORTED), begun - span.start, 0)
+    wrong = wrong + np.bincount(cell, np.where(arm != assigned[cell], until - at, 0), minlength=len(slots))
+    known = (shown != NOT_REPORTED) | (begun < span.end)
+    right = wrong <= MOST_WRONG_SHARE * (span.end - span.start)
+    found = np.where(known, np.where(right, assigned, OTHER_ARM), NOT_REPORTED).astype(np.int8)
+
+    taking = (arm == assigned[cell]) & (shown[cell] != assigned[cell])
+    once = np.unique(cell[taking], return_index=True)[1]
+    return found, ((at[taking][once] - span.start) / 1e6).astype(np.float32)
+
+
+def out_of_stock(stock: Holds, slots: NDArray[np.int64], span: Span, empty: int) -> NDArray[np.int8]:
+    """(n,) 1 where a unit could not be bought at some time of a day, 0 where it could, -1 where nobody said."""
+    if not stock.buckets:
+        return np.full(len(slots), -1, dtype=np.int8)
+    stood = stock.standing(span.start, _most(slots)).arm[slots]
+    changes = stock.during(span.start, span.end)
+    found = np.where(stood == NOTHING, -1, stood == empty).astype(np.int8)
+    found[np.isin(slots, changes["slot"][changes["arm"] != empty]) & (found < 0)] = 0
+    found[np.isin(slots, changes["slot"][changes["arm"] == empty])] = 1
+    return found
+
+
+def stale_hours(rivals: Holds, slots: NDArray[np.int64], span: Span) -> NDArray[np.float32]:
+    """(n,) age of the newest rival's price at the first instant of a day; NaN where none was ever seen."""
+    if not rivals.buckets:
+        return np.full(len(slots), np.nan, dtype=np.float32)
+    seen = rivals.standing(span.start, _most(slots)).expires_at[slots]
+    return np.where(seen == NOTHING, np.nan, (span.start - seen) / 3.6e9).astype(np.float32)
+
+
+def nothing_live(units: int) -> Live:
+    """A day of which nothing but sales and assignments was read."""
+    return Live(
+        np.full(units, NOT_REPORTED, dtype=np.int8),
+        np.zeros(0, dtype=np.float32),
+        np.full(units, -1, dtype=np.int8),
+        np.full(units, np.nan, dtype=np.float32),
+    )
+
+
+def _most(slots: NDArray[np.int64]) -> int:
+    return int(slots.max()) + 1 if len(slots) else 0
+
+
+def _indices(numbers: Integers, arms: Mapping[int, int]) -> Integers:
+    """Numbers of names -> indices of arms; OTHER_ARM where the experiment has no such arm."""
+    found = np.where(numbers == NOTHING, NOT_REPORTED, OTHER_ARM).astype(np.int64)
+    for number, index in arms.items():
+        found[numbers == number] = index
+    return found

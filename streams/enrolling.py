@@ -1,0 +1,188 @@
+"""Enrolling: the owner of a market answers the triggers of its units, once each, and starts what begins within a day.
+
+Triggers are keyed by market as the shards are, so a shard's triggers lie in the partition of its number. How far they
+are answered lies in the store beside the entries that they led to, under the owner's fence.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from pydantic import TypeAdapter
+
+from controller.codec import TYPES, read
+from controller.control import Entered, TriggerFired, TriggerIgnored
+from controller.decide import Flip, starts
+from controller.enrolment import Admission, ClusterEntries, Enrolment, admit, replace_cluster, unanswerable
+from controller.entries import Entry
+from controller.errors import UnreadableMessage
+from controller.events import CatalogEntry
+from controller.parameters import Triggered
+from controller.roster import Roster
+from controller.topics import TRIGGER
+from streams.dead_letters import Incoming, Rejected
+from streams.kafka import stop_client
+from streams.orders import holds_back
+from streams.parts import Parts
+from streams.shard import Shard, key_of_plan
+
+CLUSTER = TypeAdapter(ClusterEntries)
+#: between a plan's key and a cluster, in the names of the store; neither has one
+BETWEEN = " "
+
+
+class Triggers:
+    """Reads the triggers of the shards that a worker owns, each from where the store says that it stands."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._topic = parts.topic(TRIGGER)
+        self._consumer: AIOKafkaConsumer | None = None
+        #: shard -> epoch under which it is read
+        self._read: dict[int, int] = {}
+
+    async def poll(self, shards: Mapping[int, Shard]) -> dict[int, list[Incoming]]:
+        """New triggers by shard; nothing while no triggered experiment is registered."""
+        if not any(waits_for_rivals(shard) for shard in shards.values()):
+            return {}
+        if self._consumer is None:
+            self._consumer = AIOKafkaConsumer(
+                **self._parts.connection,
+                client_id=f"{self._parts.name}-trigger",
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=self._parts.settings.fetch_wait_ms,
+            )
+            await self._consumer.start()
+        owned = {number: shard.epoch for number, shard in shards.items()}
+        if owned != self._read:
+            self._consumer.assign([TopicPartition(self._topic, number) for number in owned])
+            for number, shard in shards.items():
+                self._consumer.seek(TopicPartition(self._topic, number), shard.trigger)
+            self._read = owned
+        polled = await self._consumer.getmany(timeout_ms=0)
+        return {partition.partition: records for partition, records in polled.items()}
+
+    def forget(self, number: int) -> None:
+        """A shard is let go: whoever has it next, we too, begins where the store says."""
+        self._read.pop(number, None)
+
+    async def stop(self) -> None:
+        if self._consumer is not None:
+            await stop_client(self._consumer)
+
+
+def waits_for_rivals(shard: Shard) -> bool:
+    """Whether an experiment of the shard starts on a rival's move."""
+    return any(isinstance(laid_out.experiment.design, Triggered) for laid_out in shard.rosters.values())
+
+
+def enrolments(texts: Mapping[str, str]) -> dict[str, Enrolment]:
+    """What the store keeps of clusters, by `plan_key`."""
+    found: dict[str, Enrolment] = {}
+    for name, text in texts.items():
+        plan, _, cluster = name.partition(BETWEEN)
+        found[plan] = replace_cluster(found.get(plan, Enrolment()), cluster, CLUSTER.validate_json(text))
+    return found
+
+
+def spelled(plan: str, cluster: str, enrolment: Enrolment) -> tuple[str, str]:
+    """Name and text of what the store keeps of one cluster."""
+    return f"{plan}{BETWEEN}{cluster}", CLUSTER.dump_json(enrolment.of(cluster)).decode()
+
+
+async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> None:
+    """Answer triggers: entries and refusals go to the store with the position, and from there to the log.
+
+    Raises Fenced. What was answered before, by whomever, is passed over.
+    """
+    records = [record for record in records if record.offset >= shard.trigger]
+    if not records:
+        return
+    known, changed = dict(shard.enrolments), dict[str, str]()
+    said: list[tuple[str, str]] = []
+    rejected: list[Rejected] = []
+    now = parts.clock.now()
+    for record in records:
+        try:
+            trigger = read(TriggerFired, record.value or b"")
+        except UnreadableMessage as error:
+            rejected.append(Rejected(record, "unreadable", str(error)))
+            continue
+        # A rival's clock may run ahead of ours: nothing is answered before it was observed.
+        plan, admission = judge(shard, known, trigger, max(now, trigger.observed_at))
+        if admission.message is None:
+            parts.metrics.triggers.labels("duplicate").inc()
+            continue
+        known[plan] = admission.enrolment
+        if admission.enrolment.clusters:
+            name, text = spelled(plan, trigger.cluster, admission.enrolment)
+            changed[name] = text
+        said.append((TYPES[type(admission.message)], admission.message.model_dump_json()))
+        parts.metrics.triggers.labels(outcome(admission.message)).inc()
+        parts.log.info("trigger answered", trigger=trigger.id, outcome=outcome(admission.message))
+    await parts.reject(rejected, now)
+    end = records[-1].offset + 1
+    await parts.store.triggers.enrol(shard.number, shard.epoch, changed, said, end)
+    shard.enrolments, shard.trigger = known, end
+    shard.relay.wake()
+
+
+def outcome(message: Entered | TriggerIgnored) -> str:
+    """What became of a trigger, as a counter's label."""
+    return "entered" if isinstance(message, Entered) else message.reason
+
+
+def judge(shard: Shard, known: Mapping[str, Enrolment], trigger: TriggerFired, now: datetime) -> tuple[str, Admission]:
+    """The key of the trigger's plan, and what becomes of the trigger."""
+    laid_out = shard.rosters.get(trigger.experiment)
+    wanted = f"{trigger.experiment}.{trigger.experiment_version}"
+    if laid_out is None or laid_out.experiment.version != trigger.experiment_version:
+        return "", Admission(Enrolment(), None, unanswerable(trigger, f"{wanted} is not registered", now))
+    units = [unit for unit, cluster in laid_out.cluster_of.items() if cluster == trigger.cluster]
+    if not isinstance(laid_out.experiment.design, Triggered) or trigger.market not in laid_out.units or not units:
+        return "", Admission(Enrolment(), None, unanswerable(trigger, f"{wanted} has no such cluster there", now))
+    plan, lived = key_of_plan(laid_out, trigger.market), shard.life(laid_out, now)
+    held_back = holds_back(lived, shard.kills, trigger.market)
+    through = shard.plan(laid_out, trigger.market).decided_through
+    return plan, admit(
+        laid_out.experiment,
+        known.get(plan, Enrolment()),
+        trigger,
+        now,
+        closed=f"the experiment is {lived.state}, and the market on control" if held_back else "",
+        frozen=lived.frozen,
+        units=len(units),
+        undecided=None if through is None else through + timedelta(days=1),
+    )
+
+
+def beginning(
+    shard: Shard, laid_out: Roster, market: str, now: datetime, catalog: Mapping[str, CatalogEntry]
+) -> list[tuple[Entry, tuple[Flip, ...]]]:
+    """Entries of a market that begin within a day already given out, with the flips that begin them."""
+    enrolment = shard.enrolments.get(key_of_plan(laid_out, market))
+    if enrolment is None or holds_back(shard.life(laid_out, now), shard.kills, market):
+        return []
+    found = []
+    for known in enrolment.clusters.values():
+        if known.starting:
+            entry = known.entries[-1]
+            flips = starts(laid_out, entry, shard.plan(laid_out, market), now, catalog)
+            if flips is not None:
+                found.append((entry, flips))
+    return found
+
+
+async def mark_begun(parts: Parts, shard: Shard, laid_out: Roster, entries: Sequence[Entry]) -> None:
+    """Their units were told: nobody begins them again. Raises Fenced."""
+    changed: dict[str, str] = {}
+    for entry in entries:
+        plan = key_of_plan(laid_out, entry.market)
+        enrolment = shard.enrolments[plan]
+        told = replace(enrolment.of(entry.cluster), starting=False)
+        shard.enrolments[plan] = replace_cluster(enrolment, entry.cluster, told)
+        name, text = spelled(plan, entry.cluster, shard.enrolments[plan])
+        changed[name] = text
+    await parts.store.triggers.begun(shard.number, shard.epoch, changed)

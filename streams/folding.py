@@ -1,0 +1,246 @@
+"""Folding sales: what becomes of each record of a batch, before anything of it is written."""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import NamedTuple, Protocol
+
+from controller.codec import Record, encode, read, read_all
+from controller.errors import UnknownVersion, UnreadableMessage
+from controller.events import CatalogEntry, Sale, SaleCorrection
+from controller.outcomes import UnitDayTotal
+from controller.periods import local_day, period_at
+from controller.wire import from_milliseconds, market_of
+from streams.dead_letters import Incoming, Rejected
+from streams.parts import partition_of
+from streams.store import DIGEST_BYTES, Cell
+
+#: unit-days, and ids, after which a batch takes no more reads: keeps a script to a few milliseconds
+CELLS_PER_CALL = 1000
+IDS_PER_CALL = 2000
+#: records that are read in one go; where one is unreadable, all of these are read one by one
+RECORDS_PER_READ = 100
+LONG_AGO = datetime(1, 1, 2, tzinfo=UTC)
+
+
+class Arrived(Incoming, Protocol):
+    """A record with the instant at which the broker got it, in milliseconds."""
+
+    @property
+    def timestamp(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What decides whether a sale is counted, and where: the same answer whenever it is asked again."""
+
+    #: the last entry of every unit that ever was
+    catalog: Mapping[str, CatalogEntry]
+    #: partitions of the sale topic
+    partitions: int
+    #: market -> the last local day (ordinal) that takes no more sales
+    sealed: Mapping[str, int] = field(default_factory=dict)
+    #: market -> the last closed day (ordinal); corrections tell it
+    closed: Mapping[str, int] = field(default_factory=dict)
+    #: whether ids are compared
+    deduplicate: bool = True
+    #: how far a sale's instant may lie ahead of its arrival; None: anywhere
+    future_ms: int | None = None
+    #: what was found out about units before, kept from batch to batch
+    homes: dict[str, "Home"] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Home:
+    """What does not change from sale to sale of a unit, and the local day of its latest."""
+
+    entry: CatalogEntry
+    currency: str
+    market: str
+    partition: int
+    start: datetime = LONG_AGO
+    end: datetime = LONG_AGO
+    day: int = 0
+
+
+class Counted(NamedTuple):
+    """A sale that is to be counted."""
+
+    sale: Sale
+    #: proleptic ordinal of its local day
+    day: int
+    #: None where ids are not compared
+    id: bytes | None
+
+
+Totals = dict[tuple[str, int], UnitDayTotal]
+
+
+@dataclass(slots=True)
+class SaleBatch:
+    """Records of one partition, judged but not yet applied. ``end`` is the offset after the last of them."""
+
+    start: int
+    end: int
+    counted: list[Counted] = field(default_factory=list)
+    #: what they add up to, by unit and day
+    totals: Totals = field(default_factory=dict)
+    #: sales that repeat an id
+    doubled: int = 0
+    rejected: list[Rejected] = field(default_factory=list)
+    corrections: list[SaleCorrection] = field(default_factory=list)
+
+    def count(self, counted: Counted) -> None:
+        """Add a sale."""
+        self.counted.append(counted)
+        place = counted.sale.unit, counted.day
+        total = self.totals.get(place)
+        if total is None:
+            total = self.totals[place] = UnitDayTotal()
+        total.add(counted.sale)
+
+    def cells(self) -> list[Cell]:
+        """What the counted sales add to unit-days."""
+        return [
+            Cell(market_of(unit), day, unit, t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events)
+            for (unit, day), t in self.totals.items()
+        ]
+
+    def ids(self) -> list[tuple[int, bytes]]:
+        """Day and digest of each counted sale, in its order; empty where ids are not compared."""
+        return [(day, identity) for _, day, identity in self.counted if identity is not None]
+
+    def without(self, which: Iterable[int]) -> "SaleBatch":
+        """The batch without the counted sales at these places: they were counted before."""
+        gone = frozenset(which)
+        left = SaleBatch(
+            self.start,
+            self.end,
+            doubled=self.doubled + len(gone),
+            rejected=self.rejected,
+            corrections=self.corrections,
+        )
+        for place, counted in enumerate(self.counted):
+            if place not in gone:
+                left.count(counted)
+        return left
+
+
+Judged = Counted | Rejected | SaleCorrection
+
+
+def digest(sale: Sale) -> bytes:
+    """What is remembered of a sale's id. With its unit, because a till may number the lines of a receipt alike."""
+    named = f"{sale.unit}\n{sale.id}".encode()
+    # Shortens, protects nothing: the fastest there is.
+    return hashlib.md5(named, usedforsecurity=False).digest()[:DIGEST_BYTES]
+
+
+def fold(records: Sequence[Arrived], start: int, rules: Rules) -> tuple[SaleBatch, int]:
+    """Judge records until the batch is full; returns it with the number of records used. O(records).
+
+    Records before ``start`` are passed over: they are counted already.
+    """
+    batch, seen = SaleBatch(start, start), set[bytes]()
+    used = next((place for place, record in enumerate(records) if record.offset >= start), len(records))
+    while used < len(records) and len(batch.totals) < CELLS_PER_CALL and len(seen) < IDS_PER_CALL:
+        some = records[used : used + RECORDS_PER_READ]
+        sales = read_all(Sale, [record.value for record in some])
+        usual = [None] * len(some) if sales is None else _usual(sales, some, rules)
+        for record, counted in zip(some, usual, strict=True):
+            judged = counted or judge(record, rules)
+            if isinstance(judged, Rejected):
+                batch.rejected.append(judged)
+            elif isinstance(judged, SaleCorrection):
+                batch.corrections.append(judged)
+            elif judged.id is None:
+                batch.count(judged)
+            elif judged.id in seen:
+                batch.doubled += 1
+            else:
+                seen.add(judged.id)
+                batch.count(judged)
+        used += len(some)
+        batch.end = some[-1].offset + 1
+    return batch, used
+
+
+def _usual(sales: Sequence[Sale], records: Sequence[Arrived], rules: Rules) -> list[Counted | None]:
+    """What `judge` says of sales as they are nearly always, by a few comparisons; None where it has to be asked."""
+    latest = None
+    if rules.future_ms is not None:
+        latest = from_milliseconds(min(record.timestamp for record in records) + rules.future_ms)
+    found: list[Counted | None] = []
+    for sale, record in zip(sales, records, strict=True):
+        unit, counted = sale.unit, None
+        home = rules.homes.get(unit)
+        if home is None or home.entry is not rules.catalog.get(unit):
+            home = _settle(unit, rules)
+        if home is not None and sale.currency == home.currency and record.partition == home.partition:
+            try:
+                # Instants of one zone object compare ten times as fast as those of two.
+                at = sale.occurred_at.astimezone(UTC)
+                if not home.start <= at < home.end:
+                    today = period_at(at, home.entry.time_zone)
+                    home.start, home.end, home.day = today.start, today.end, today.day.toordinal()
+            except OverflowError:
+                found.append(None)
+                continue
+            day = home.day
+            if (latest is None or at <= latest) and day > rules.sealed.get(home.market, -1):
+                counted = Counted(sale, day, digest(sale) if rules.deduplicate else None)
+        found.append(counted)
+    return found
+
+
+def _settle(unit: str, rules: Rules) -> Home | None:
+    entry = rules.catalog.get(unit)
+    if entry is None:
+        return None
+    home = Home(entry, entry.currency, market_of(unit), partition_of(unit.encode(), rules.partitions))
+    rules.homes[unit] = home
+    return home
+
+
+def judge(record: Arrived, rules: Rules) -> Judged:
+    """What becomes of one record, but for whether its id was counted before."""
+    try:
+        sale = read(Sale, record.value or b"")
+    except UnknownVersion as error:
+        return Rejected(record, "version", str(error))
+    except UnreadableMessage as error:
+        return Rejected(record, "unreadable", str(error))
+    entry = rules.catalog.get(sale.unit)
+    if entry is None:
+        return Rejected(record, "unknown-unit", f"{sale.unit} is not in the catalog")
+    if sale.currency != entry.currency:
+        return Rejected(
+            record, "currency", f"{sale.unit} is priced in {entry.currency}, this sale is in {sale.currency}"
+        )
+    home = partition_of(sale.unit.encode(), rules.partitions)
+    if home != record.partition:
+        said = f"sales of {sale.unit} belong into partition {home} (murmur2), this one lies in {record.partition}"
+        return Rejected(record, "partition", said)
+    if rules.future_ms is not None and sale.occurred_at.timestamp() * 1000 > record.timestamp + rules.future_ms:
+        ahead = sale.occurred_at.timestamp() - record.timestamp / 1000
+        return Rejected(record, "future", f"occurred_at {sale.occurred_at} lies {ahead:.0f} s ahead of its arrival")
+    try:
+        day = local_day(sale.occurred_at, entry.time_zone).toordinal()
+    except OverflowError:
+        return Rejected(record, "unreadable", f"occurred_at {sale.occurred_at} is no day in {entry.time_zone}")
+    market = market_of(sale.unit)
+    if day <= rules.sealed.get(market, -1):
+        return SaleCorrection(
+            id=f"{sale.unit}/{digest(sale).hex()}",
+            sale=sale,
+            day=date.fromordinal(day),
+            closed_through=date.fromordinal(max(rules.closed.get(market, day), day)),
+            partition=record.partition,
+            offset=record.offset,
+        )
+    return Counted(sale, day, digest(sale) if rules.deduplicate else None)
+
+
+def correction_records(corrections: Iterable[SaleCorrection]) -> list[Record]:
+    return [encode(correction, correction.id, correction.sale.occurred_at) for correction in corrections]

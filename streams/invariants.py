@@ -1,0 +1,32 @@
+"""What must be true of every entry of an outbox: checked on its way out, apart from what decided it."""
+
+from collections.abc import Iterator
+
+from streams.store import OutboxEntry
+
+#: rule -> what is wrong where it is broken
+RULES = {
+    "sequence": "an assignment is not newer than one that was published before it",
+    "late": "a boundary's assignment was decided after the boundary",
+    "lease": "a lease ends before it begins",
+}
+
+Newest = tuple[int, int]
+
+
+def newest(entry: OutboxEntry) -> Newest:
+    """The greatest (epoch, sequence) of an entry; (0, 0) where it grants nothing."""
+    return max(((entry.epoch, granted.sequence) for granted in entry.granted), default=(0, 0))
+
+
+def broken(entry: OutboxEntry, before: Newest) -> Iterator[str]:
+    """The rules that an entry breaks, given the newest that went out before it."""
+    if not entry.granted:
+        return
+    if min((entry.epoch, granted.sequence) for granted in entry.granted) <= before:
+        yield "sequence"
+    effective, decided = int(str(entry.header["effective"])), int(str(entry.header["decided"]))
+    if not entry.header.get("urgent") and decided > effective:
+        yield "late"
+    if any(granted.expires_ms is not None and granted.expires_ms <= effective for granted in entry.granted):
+        yield "lease"

@@ -1,0 +1,107 @@
+"""Assignments that were not out before they took effect: at an instant that is over, nobody may be shown another arm.
+
+A relay that was away over a midnight finds in its outbox what should have been announced before it. Part of it may have
+been published by whoever died before it could drop it: the topic knows. The rest would change prices in the middle of a
+day, for each pricing system when it happens to hear of it; it becomes control, which all of them show by then, with the
+reason `late`.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from controller.codec import read
+from controller.errors import UnreadableMessage
+from controller.events import Assignment
+from controller.topics import ASSIGNMENT, MAX_RECORD_BYTES
+from controller.wire import milliseconds
+from streams.kafka import stop_client
+from streams.parts import Parts, partition_of
+from streams.store import OutboxEntry
+from streams.store.encoding import arms
+
+
+def overdue(entries: Iterable[OutboxEntry], now_ms: int) -> dict[str, tuple[str, ...]]:
+    """Entry -> its units whose arm began before ``now_ms`` and is not control. Pure."""
+    found = {}
+    for entry in entries:
+        h = entry.header
+        if not h or h.get("urgent") or h.get("release") or int(str(h["effective"])) > now_ms:
+            continue
+        control = arms(h)[0]
+        units = tuple(granted.unit for granted in entry.granted if granted.arm != control)
+        if units:
+            found[entry.id] = units
+    return found
+
+
+def unannounced(
+    entry: OutboxEntry, units: Sequence[str], published: Mapping[str, Sequence[Assignment]]
+) -> tuple[str, ...]:
+    """Those of an entry's units that do not show its arm by what was published: not this grant, nor one that it goes
+    on with. Pure."""
+    effective = int(str(entry.header["effective"]))
+    arm_of = {granted.unit: (granted.arm, (entry.epoch, granted.sequence)) for granted in entry.granted}
+
+    def shows(unit: str) -> bool:
+        arm, version = arm_of[unit]
+        begun = [a for a in published.get(unit, ()) if milliseconds(a.effective_at) <= effective]
+        holds = max(begun, key=lambda a: (a.epoch, a.sequence), default=None)
+        if holds is None:
+            return False
+        lasts = holds.expires_at is not None and milliseconds(holds.expires_at) > effective
+        return (holds.epoch, holds.sequence) >= version or (lasts and holds.arm == arm)
+
+    return tuple(unit for unit in units if not shows(unit))
+
+
+async def published(parts: Parts, units: Iterable[str]) -> dict[str, list[Assignment]]:
+    """Every assignment of these units that is on the topic now. Reads their partitions whole: for rare occasions."""
+    wanted = set(units)
+    topic, shards = parts.topic(ASSIGNMENT), parts.settings.partitions
+    partitions = [TopicPartition(topic, n) for n in sorted({partition_of(unit.encode(), shards) for unit in wanted})]
+    consumer = AIOKafkaConsumer(
+        **parts.connection,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        max_partition_fetch_bytes=MAX_RECORD_BYTES,
+    )
+    found: dict[str, list[Assignment]] = {}
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        await consumer.seek_to_beginning(*partitions)
+        ends = await consumer.end_offsets(partitions)
+        while any([await consumer.position(p) < end for p, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                for record in records:
+                    unit = (record.key or b"").decode(errors="replace")
+                    if unit in wanted and record.value is not None:
+                        found.setdefault(unit, []).extend(_read(record.value))
+    finally:
+        await stop_client(consumer)
+    return found
+
+
+def _read(value: bytes) -> list[Assignment]:
+    try:
+        return [read(Assignment, value)]
+    except UnreadableMessage:  # not ours: no reader takes it either
+        return []
+
+
+async def put_back(parts: Parts, shard: int, entries: Sequence[OutboxEntry]) -> bool:
+    """Put back what of these entries is overdue and not published; whether there was anything."""
+    found = overdue(entries, milliseconds(parts.clock.now()))
+    if not found:
+        return False
+    out = await published(parts, {unit for units in found.values() for unit in units})
+    changed = False
+    for entry in entries:
+        units = unannounced(entry, found.get(entry.id, ()), out)
+        if units:
+            changed = True
+            parts.metrics.flips.labels("late").inc(len(units))
+            parts.log.error("late", shard=shard, entry=entry.id, units=len(units), why="not published before it began")
+            await parts.store.put_back(shard, entry.id, units, "it was not published before it took effect")
+    return changed

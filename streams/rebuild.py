@@ -1,0 +1,262 @@
+"""Shards that the store has lost, or holds older than the log, are folded from the log again before anybody decides.
+
+Each shard notes in the store up to where in the log (and in the panel, for its closings) its state holds everything.
+Whoever takes it over reads on from there: normally nothing, or the last seconds. A store that came back older has an
+older note, an empty one none, and so what is missing is read, and merged. Meanwhile nothing is decided; what was
+published stays valid until its leases end.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from controller.codec import ce_type, read
+from controller.errors import UnreadableMessage
+from controller.events import CE_TYPES, Blackout, Tick
+from controller.experiment import COMMITMENT, Experiment
+from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, MAX_RECORD_BYTES, PANEL, TICK
+from streams.entries_again import restore_enrolments
+from streams.kafka import stop_client
+from streams.parts import Parts
+from streams.remembered import Remembered
+from streams.store.restoring import LogPositions, ShardRest
+
+#: topic -> what its partitions are called in a shard's note
+NOTED = {ASSIGNMENT_LOG: "log", PANEL: "panel"}
+#: for how long what was read of a whole log is kept for the next shard
+KEEP_SECONDS = 30.0
+#: how often a shard's note moves on
+NOTE_SECONDS = 5.0
+OUTBOX_READ = 1000
+
+
+class Rebuild:
+    """Reads the log for the shards of one worker."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._consumer: AIOKafkaConsumer | None = None
+        self._lock = asyncio.Lock()
+        #: a fold of the whole log, how far it went, and when it was used last
+        self._whole: tuple[Remembered, LogPositions, float] | None = None
+
+    async def stop(self) -> None:
+        if self._consumer is not None:
+            await stop_client(self._consumer)
+
+    async def _connected(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            consumer = AIOKafkaConsumer(
+                **self._parts.connection,
+                enable_auto_commit=False,
+                auto_offset_reset="earliest",
+                fetch_max_wait_ms=self._parts.settings.fetch_wait_ms,
+                max_partition_fetch_bytes=MAX_RECORD_BYTES,
+            )
+            await consumer.start()
+            self._consumer = consumer
+        return self._consumer
+
+    def _places(self) -> dict[str, TopicPartition]:
+        topics, partitions = self._parts.topic, range(self._parts.settings.partitions)
+        return {f"{name}:{p}": TopicPartition(topics(topic), p) for topic, name in NOTED.items() for p in partitions}
+
+    async def ends(self) -> LogPositions:
+        """Where the log and the panel end now."""
+        consumer, places = await self._connected(), self._places()
+        found = await consumer.end_offsets(list(places.values()))
+        return {name: found[place] for name, place in places.items()}
+
+    async def mend(self, shard: int, epoch: int) -> None:
+        """Make a claimed shard hold all that the log says of it, and note so; raises Fenced and CannotReach."""
+        async with self._lock:
+            await self._mend(shard, epoch)
+
+    async def _mend(self, shard: int, epoch: int) -> None:
+        parts, restoring = self._parts, self._parts.store.restoring
+        damage = await restoring.shard_damage(shard)
+        if damage is not None:
+            parts.log.error("damaged", shard=shard, error=str(damage))
+            await restoring.forget_shard(shard)
+        noted = await restoring.log_positions(shard)
+        ends = await self.ends()
+        behind = sum(ends[name] - min(noted.get(name, 0), ends[name]) for name in ends)
+        why = "damaged" if damage is not None else "lost" if not noted else "older"
+        if behind or not noted:
+            began = asyncio.get_running_loop().time()
+            found = await self._read(shard, noted, ends)
+            written = await self._write_back(shard, epoch, found, lost=not noted)
+            # A new installation has nothing to lose.
+            if written or (not noted and found.records):
+                seconds = asyncio.get_running_loop().time() - began
+                parts.metrics.rebuilds.labels("shard", why).inc()
+                parts.log.warning(
+                    "rebuilt", shard=shard, why=why, records=found.records, units=written, seconds=round(seconds, 2)
+                )
+        await restoring.stand(shard, epoch, ends)
+
+    async def _read(self, shard: int, noted: LogPositions, ends: LogPositions) -> Remembered:
+        now = asyncio.get_running_loop().time()
+        if noted:
+            found = Remembered()
+            _, known = await self._parts.store.registrations(shard)
+            found.given(known.values())
+            await self._fold(found, noted, ends)
+            return found
+        # What is lost for one shard is mostly lost for all of them: the whole log is read once.
+        found, reached, _ = self._whole or (Remembered(), {}, now)
+        await self._fold(found, reached, ends)
+        self._whole = found, ends, asyncio.get_running_loop().time()
+        return found
+
+    def let_go(self) -> None:
+        """What was kept for the next shard is not needed for ever."""
+        if self._whole is not None and asyncio.get_running_loop().time() - self._whole[2] > KEEP_SECONDS:
+            self._whole = None
+
+    async def _fold(self, found: Remembered, starts: LogPositions, ends: LogPositions) -> None:
+        consumer, places = await self._connected(), self._places()
+        consumer.assign(list(places.values()))
+        beginnings = await consumer.beginning_offsets(list(places.values()))
+        for name, place in places.items():
+            consumer.seek(place, min(max(starts.get(name, 0), beginnings[place]), ends[name]))
+        while behind := [p for n, p in places.items() if await consumer.position(p) < ends[n]]:
+            for records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=5000)).values():
+                for record in records:
+                    found.take(record)
+            self._parts.pulse.beat("owner")
+
+    # --- writing back -------------------------------------------------------------------------------------------------
+
+    async def _write_back(self, shard: int, epoch: int, found: Remembered, *, lost: bool) -> int:
+        """Merge what was read into a shard; returns the number of units that were behind."""
+        store, restoring = self._parts.store, self._parts.store.restoring
+        mine = frozenset(market for market in found.markets() if self._parts.shard_of(market) == shard)
+        await self._reveal(found)
+        await restoring.restore_registrations(shard, list(found.registrations.values()))
+        held = await store.kills(shard)
+        for kill in found.kills.values():
+            if kill.id not in held or held[kill.id].requested_at < kill.requested_at:
+                await store.put_kill(kill)
+        if lost or found.blackouts:
+            await self._blackouts(shard)
+        units = found.held_units(mine)
+        written = await restoring.restore_units(shard, epoch, units)
+        closed = {market: closed for market, closed in found.closed.items() if market in mine}
+        sequence = max((unit.sequence for unit in units), default=0)
+        tick = await self._first_undecided(shard, epoch, found, mine) if lost or written else 0
+        await restoring.restore_rest(shard, epoch, ShardRest(found.plans(mine), closed, sequence, tick))
+        answers = [answer for answer in found.answers.values() if answer.market in mine]
+        await restore_enrolments(self._parts, shard, epoch, answers, found.registrations)
+        if written:
+            await self._drop_said(shard, found)
+        return written
+
+    async def _drop_said(self, shard: int, found: Remembered) -> None:
+        """An older store owes the log what the log has had long since: said again, it would be the last word."""
+        gone = []
+        for entry in await self._parts.store.outbox(shard, OUTBOX_READ):
+            orders = [(entry.epoch, row.sequence, found.units.get(row.unit)) for row in entry.granted]
+            if orders and all(held is not None and (epoch, n) <= held.order for epoch, n, held in orders):
+                gone.append(entry.id)
+        await self._parts.store.published(shard, gone)
+
+    async def _first_undecided(self, shard: int, epoch: int, found: Remembered, mine: frozenset[str]) -> int:
+        """The first tick that is not older than the last decision; that one may be decided by half."""
+        last = found.decided_at(mine)
+        if last is None:
+            return 0
+        consumer, place = await self._connected(), TopicPartition(self._parts.topic(TICK), shard)
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        while await consumer.position(place) < epoch:
+            for record in (await consumer.getmany(place, timeout_ms=1000)).get(place, ()):
+                if ce_type(record.headers) == CE_TYPES[Tick] and read(Tick, record.value or b"").at >= last:
+                    return int(record.offset)
+        return epoch
+
+    async def _reveal(self, found: Remembered) -> None:
+        """Committed seeds are not on the log: their definitions, which only workers read, have them."""
+        wanted = [name for name, held in found.registrations.items() if COMMITMENT.match(held.experiment.seed)]
+        if not wanted:
+            return
+        consumer = await self._connected()
+        topic = self._parts.topic(DEFINITION)
+        places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends, seeds = await consumer.end_offsets(places), dict[str, str]()
+        while behind := [p for p in places if await consumer.position(p) < ends[p]]:
+            for records in (await consumer.getmany(*behind, timeout_ms=1000)).values():
+                for record in records:
+                    if (record.key or b"").decode(errors="replace") in wanted and record.value is not None:
+                        seeds |= _seed(record.value)
+        for name in found.reveal(seeds):
+            self._parts.log.error("seed lost", experiment=name, way_out="submit its definition again")
+
+    async def _blackouts(self, shard: int) -> None:
+        """Windows as their topic has them; read again where somebody has set one meanwhile."""
+        consumer, store = await self._connected(), self._parts.store
+        topic = self._parts.topic(BLACKOUT)
+        places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
+        bodies: dict[str, bytes | None] = {}
+        consumer.assign(places)
+        await consumer.seek_to_beginning(*places)
+        ends: Mapping[TopicPartition, int] = {}
+        while (now := await consumer.end_offsets(places)) != ends:
+            ends = now
+            while behind := [p for p in places if await consumer.position(p) < ends[p]]:
+                for records in (await consumer.getmany(*behind, timeout_ms=1000)).values():
+                    bodies.update({(r.key or b"").decode(errors="replace"): r.value for r in records})
+            for name, body in bodies.items():
+                window = _window(body)
+                if window is not None:
+                    await store.put_blackout(window)
+                elif body is None:
+                    await store.remove_blackout(name)
+            for name in (await store.blackouts(shard)).keys() - bodies.keys():
+                await store.remove_blackout(name)
+
+
+def _seed(value: bytes) -> dict[str, str]:
+    """Name and seed of a definition; requests stand on the same topic."""
+    try:
+        definition = read(Experiment, value)
+    except UnreadableMessage:
+        return {}
+    return {definition.name: definition.seed}
+
+
+def _window(body: bytes | None) -> Blackout | None:
+    """A window that was accepted."""
+    if body is None:
+        return None
+    try:
+        window = read(Blackout, body)
+    except UnreadableMessage:
+        return None
+    return window if window.ends_at > window.starts_at else None
+
+
+class Watch:
+    """Asks once a second whether the store still holds a shard as its owner knows it, and moves its note on."""
+
+    def __init__(self, parts: Parts, rebuild: Rebuild, shard: int, epoch: int) -> None:
+        self._parts = parts
+        self._rebuild = rebuild
+        self._shard = shard
+        self._epoch = epoch
+
+    async def run(self) -> None:
+        """Watch until cancelled; raises Fenced where the store came back older, or belongs to a newer owner."""
+        loop = asyncio.get_running_loop()
+        noted = loop.time()
+        while True:
+            await asyncio.sleep(self._parts.settings.reconcile_seconds)
+            ends: LogPositions | None = None
+            if loop.time() - noted > NOTE_SECONDS:
+                # Read before the store is asked: what the log has now, the store has had before.
+                ends, noted = await self._rebuild.ends(), loop.time()
+                self._rebuild.let_go()
+            await self._parts.store.restoring.stand(self._shard, self._epoch, ends)

@@ -1,0 +1,213 @@
+"""What the log says of shards: state = fold(log), record by record, in any number of turns.
+
+Records may come twice or from before: of a unit's grants the one with the greatest (epoch, sequence) holds, of a
+market's days the last one decided, of an experiment the latest version with all changes of its life.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+
+from controller.codec import ce_type, read
+from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
+from controller.errors import UnreadableMessage
+from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, Withheld
+from controller.experiment import COMMITMENT, with_seed
+from controller.schedule import MarketPlan
+from controller.wire import market_of, milliseconds
+from streams.dead_letters import Incoming
+from streams.store import Registration, plan_key
+from streams.store.restoring import HeldUnit
+
+ASSIGNMENT_TYPE = CE_TYPES[Assignment]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What was decided of a market for one version of an experiment."""
+
+    #: ordinal of the last day that a schedule decided; -1 for none
+    day: int = -1
+    #: greatest instant of a decision, as text of the log
+    decided_at: datetime | None = None
+
+
+@dataclass(slots=True)
+class Remembered:
+    """What was read so far. Which units are on control is known once their experiments' definitions are."""
+
+    units: dict[str, HeldUnit] = field(default_factory=dict)
+    #: (experiment, version, market)
+    planned: dict[tuple[str, int, str], Planned] = field(default_factory=dict)
+    #: by name
+    registrations: dict[str, Registration] = field(default_factory=dict)
+    #: experiment.version -> name of its control arm
+    controls: dict[str, str] = field(default_factory=dict)
+    kills: dict[str, Kill] = field(default_factory=dict)
+    #: what became of triggers, by trigger
+    answers: dict[str, Entered | TriggerIgnored] = field(default_factory=dict)
+    #: market -> (last closed day, greatest revision of a closing)
+    closed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: whether blackouts were set or removed
+    blackouts: bool = False
+    records: int = 0
+
+    def given(self, registrations: Iterable[Registration]) -> None:
+        """What is known already: a life that goes on in the log begins here."""
+        for found in registrations:
+            self.registrations.setdefault(found.experiment.name, found)
+            self._control(found.experiment.name, found.experiment.version, found.experiment.arms[0].name)
+
+    def take(self, record: Incoming) -> None:
+        """Fold one record of the log or of the panel; what is neither of ours nor readable is passed over."""
+        self.records += 1
+        kind = ce_type(record.headers)
+        if kind == ASSIGNMENT_TYPE:
+            # A hundred of these for each of any other kind, and each was checked before it was written.
+            self._assigned(json.loads(record.value or b"{}"))
+            return
+        model = MODELS.get(kind or "")
+        if model is None:
+            return
+        try:
+            message = read(model, record.value or b"")
+        except UnreadableMessage:
+            return
+        if isinstance(message, Registered):
+            self._registered(message)
+        elif isinstance(message, LifecycleChanged):
+            self._changed(message)
+        elif isinstance(message, Kill):
+            held = self.kills.get(message.id)
+            if held is None or held.requested_at <= message.requested_at:
+                self.kills[message.id] = message
+        elif isinstance(message, Entered | TriggerIgnored):
+            self.answers[message.trigger] = message
+        elif isinstance(message, Withheld):
+            place = (message.experiment, message.experiment_version, message.market)
+            self._plan(place, message.day.toordinal(), message.decided_at)
+        elif isinstance(message, PeriodClosed):
+            day, times = self.closed.get(message.market, (0, 0))
+            self.closed[message.market] = max(day, message.day.toordinal()), max(times, message.revision)
+        else:
+            self.blackouts = True
+
+    def _assigned(self, said: Mapping[str, object]) -> None:
+        unit, version, day = (
+            str(said["unit"]),
+            int(str(said["experiment_version"])),
+            date.fromisoformat(str(said["day"])),
+        )
+        owner, decided_at = f"{said['experiment']}.{version}", datetime.fromisoformat(str(said["decided_at"]))
+        # What is urgent comes on top of a day's decision, and bears its instant in its id.
+        scheduled = said["id"] == f"{owner}/{day}/{unit}"
+        place = (str(said["experiment"]), version, market_of(unit))
+        self._plan(place, day.toordinal() if scheduled else -1, decided_at)
+        old, expires = self.units.get(unit), said["expires_at"]
+        price = said["price_minor"]
+        new = HeldUnit(
+            unit=unit,
+            owner=owner,
+            day=day.toordinal(),
+            arm=str(said["arm"]),
+            on_control=self.controls.get(owner, "") == said["arm"] or expires is None,
+            effective_ms=milliseconds(datetime.fromisoformat(str(said["effective_at"]))),
+            expires_ms=0 if expires is None else milliseconds(datetime.fromisoformat(str(expires))),
+            price_minor=None if price is None else int(str(price)),
+            sequence=int(str(said["sequence"])),
+            epoch=int(str(said["epoch"])),
+        )
+        if old is None:
+            self.units[unit] = new
+            return
+        last, first = (new, old) if new.order >= old.order else (old, new)
+        # What was decided for a later day stays decided, though an urgent flip has replaced it.
+        same = first.owner == last.owner and first.day > last.day
+        self.units[unit] = replace(last, day=first.day) if same else last
+
+    def _plan(self, place: tuple[str, int, str], day: int, decided_at: datetime) -> None:
+        old = self.planned.get(place, Planned())
+        latest = decided_at if old.decided_at is None else max(old.decided_at, decided_at)
+        self.planned[place] = Planned(max(old.day, day), latest)
+
+    def _registered(self, message: Registered) -> None:
+        found, name = message.experiment, message.experiment.name
+        self._control(name, found.version, found.arms[0].name)
+        held = self.registrations.get(name)
+        if held is None or held.experiment.version < found.version:
+            listed = dict(message.listed)
+            self.registrations[name] = Registration(found, message.design_hash, listed=listed)
+
+    def _control(self, name: str, version: int, arm: str) -> None:
+        self.controls[f"{name}.{version}"] = arm
+
+    def _changed(self, change: LifecycleChanged) -> None:
+        held = self.registrations.get(change.experiment)
+        if held is None or held.experiment.version != change.experiment_version:
+            return
+        if all(known.id != change.id for known in held.history):
+            self.registrations[change.experiment] = replace(
+                held, state=change.to_state, frozen=change.frozen, history=(*held.history, change)
+            )
+
+    def reveal(self, seeds: Mapping[str, str]) -> list[str]:
+        """Put committed seeds back, by experiment; returned are those whose seed is not among them.
+
+        The log tells only the hash of such a seed. Without the seed every arm would be another one, so an experiment
+        that has lost it is not remembered at all.
+        """
+        lost = []
+        for name, held in list(self.registrations.items()):
+            if not COMMITMENT.match(held.experiment.seed):
+                continue
+            try:
+                self.registrations[name] = replace(held, experiment=with_seed(held.experiment, seeds.get(name, "")))
+            except ValueError:
+                del self.registrations[name]
+                lost.append(name)
+        return lost
+
+    # --- of one shard -------------------------------------------------------------------------------------------------
+
+    def held_units(self, mine: frozenset[str]) -> list[HeldUnit]:
+        """The units of some markets; who is on control is known once all definitions are."""
+        return [
+            replace(held, on_control=self.controls.get(held.owner, held.arm) == held.arm)
+            if held.owner in self.controls
+            else held
+            for held in self.units.values()
+            if market_of(held.unit) in mine
+        ]
+
+    def plans(self, mine: frozenset[str]) -> dict[str, MarketPlan]:
+        """How far some markets have got; one is released where each of its units is on control for good."""
+        held: dict[tuple[str, str], list[HeldUnit]] = {}
+        for unit in self.held_units(mine):
+            held.setdefault((unit.owner, market_of(unit.unit)), []).append(unit)
+        found = {}
+        for (name, version, market), planned in self.planned.items():
+            if market in mine:
+                units = held.get((f"{name}.{version}", market), [])
+                released = bool(units) and all(unit.on_control and not unit.expires_ms for unit in units)
+                through = None if planned.day < 0 else date.fromordinal(planned.day)
+                found[plan_key(name, version, market)] = MarketPlan(through, released)
+        return found
+
+    def decided_at(self, mine: frozenset[str]) -> datetime | None:
+        """The last instant at which something was decided for some markets."""
+        return max(
+            (p.decided_at for (_, _, market), p in self.planned.items() if market in mine and p.decided_at is not None),
+            default=None,
+        )
+
+    def markets(self) -> set[str]:
+        """Every market that something was said of."""
+        return {market for _, _, market in self.planned} | {market_of(unit) for unit in self.units} | set(self.closed)
+
+
+MODELS = {
+    name: model
+    for model, name in (CE_TYPES | CONTROL_TYPES).items()
+    if model in (Registered, LifecycleChanged, Kill, Withheld, PeriodClosed, BlackoutSet, Entered, TriggerIgnored)
+}

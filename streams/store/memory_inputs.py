@@ -1,0 +1,138 @@
+"""What was folded from the sale topic, in this process's memory."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller.wire import from_milliseconds, milliseconds
+from streams.store import Cell, CountedBefore, DirtyCell
+
+
+@dataclass(slots=True)
+class Total:
+    """A unit-day; ``published`` is its ``events`` when it was last published."""
+
+    quantity: int = 0
+    revenue_minor: int = 0
+    cost_minor: int = 0
+    costed: int = 0
+    events: int = 0
+    published: int = -1
+    revision: int = 0
+
+
+class MemoryInputs:
+    """The inputs of `streams.store.memory.MemoryStore`."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+        self.positions: dict[tuple[str, int], int] = {}
+        #: inputs that are written back -> who may
+        self.rebuilding: dict[tuple[str, int], str] = {}
+        self.caught_up_at: dict[int, datetime] = {}
+        #: by market, day, unit and sale partition
+        self.totals: dict[tuple[str, int, str, int], Total] = {}
+        self.owed: set[tuple[str, int, str, int]] = set()
+        #: by sale partition and day
+        self.seen_ids: dict[tuple[int, int], set[bytes]] = {}
+        #: by sale partition: (market, day) -> the offset from which it can be counted anew
+        self.firsts: dict[int, dict[tuple[str, int], int]] = {}
+        self.sealed_days: dict[int, dict[str, int]] = {}
+
+    async def position(self, topic: str, partition: int) -> int:
+        return self.positions.get((topic, partition), 0)
+
+    def _advance(self, topic: str, partition: int, start: int, end: int) -> bool:
+        """Compare and set: whether records [start, end) are the next ones."""
+        if self.positions.get((topic, partition), 0) != start:
+            return False
+        self.positions[topic, partition] = end
+        return True
+
+    async def fold_sales(
+        self, partition: int, start: int, end: int, cells: Sequence[Cell], ids: Sequence[tuple[int, bytes]] = ()
+    ) -> bool:
+        if self.positions.get(("sale", partition), 0) == start:
+            if ("sale", partition) in self.rebuilding:
+                return False
+            sealed = self.sealed_days.get(partition, {})
+            if any(cell.day <= sealed.get(cell.market, -1) for cell in cells):
+                return False
+            known = [place for place, (day, id) in enumerate(ids) if id in self.seen_ids.get((partition, day), ())]
+            if known:
+                raise CountedBefore(known)
+        if self._advance("sale", partition, start, end):
+            for day, id in ids:
+                self.seen_ids.setdefault((partition, day), set()).add(id)
+            for cell in cells:
+                self.firsts.setdefault(partition, {}).setdefault((cell.market, cell.day), start)
+                key = (cell.market, cell.day, cell.unit, partition)
+                total = self.totals.setdefault(key, Total())
+                total.quantity += cell.quantity
+                total.revenue_minor += cell.revenue_minor
+                total.cost_minor += cell.cost_minor
+                total.costed += cell.costed
+                total.events += cell.events
+                self.owed.add(key)
+        return await self.position("sale", partition) == end
+
+    async def seal(self, partition: int, last: Mapping[str, int]) -> None:
+        sealed = self.sealed_days.setdefault(partition, {})
+        sealed.update({market: max(day, sealed.get(market, day)) for market, day in last.items()})
+        firsts = self.firsts.setdefault(partition, {})
+        owed = {(market, day) for market, day, _, p in self.owed if p == partition}
+        gone = [(m, day) for m, day in firsts if day <= last.get(m, -1) and (m, day) not in owed]
+        for place in gone:
+            del firsts[place]
+        for key in [key for key in self.totals if key[3] == partition and key[:2] in gone]:
+            del self.totals[key]
+        for day in {day for _, day in gone} - {day for _, day in firsts}:
+            self.seen_ids.pop((partition, day), None)
+
+    async def sealed(self, partition: int) -> dict[str, int]:
+        return dict(self.sealed_days.get(partition, {}))
+
+    async def recount_from(self) -> list[int]:
+        return [
+            min([self.positions.get(("sale", p), 0), *self.firsts.get(p, {}).values()]) for p in range(self._partitions)
+        ]
+
+    async def mark_caught_up(self, partition: int, position: int, at: datetime) -> bool:
+        if self.positions.get(("sale", partition), 0) != position:
+            return False
+        self.caught_up_at[partition] = from_milliseconds(milliseconds(at))
+        return True
+
+    async def caught_up(self) -> list[tuple[datetime | None, int]]:
+        return [(self.caught_up_at.get(p), self.positions.get(("sale", p), 0)) for p in range(self._partitions)]
+
+    async def dirty(self, markets: Mapping[str, int]) -> list[DirtyCell]:
+        found = []
+        for key in sorted(self.owed):
+            market, day, unit, partition = key
+            if market in markets and day <= markets[market]:
+                t = self.totals[key]
+                found.append(
+                    DirtyCell(
+                        partition, market, day, unit,
+                        t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events, t.revision,
+                        self.positions.get(("sale", partition), 0),
+                    )
+                )  # fmt: skip
+        return found
+
+    async def cleaned(self, cells: Sequence[DirtyCell]) -> None:
+        for cell in cells:
+            key = (cell.market, cell.day, cell.unit, cell.partition)
+            total = self.totals.get(key)
+            if total is None:
+                continue
+            if total.published < cell.events:
+                total.published = cell.events
+                total.revision += 1
+            if total.events == cell.events:
+                self.owed.discard(key)
+
+    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
+        totals = [t for (m, d, _, _), t in self.totals.items() if (m, d) == (market, day)]
+        return len(totals), sum(t.events for t in totals)

@@ -1,0 +1,169 @@
+"""What `streams.store.restoring` asks for, in this process's memory."""
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING
+
+from controller.wire import from_milliseconds, milliseconds
+from streams.store import Fenced, Registration
+from streams.store.memory_inputs import Total
+from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest
+
+if TYPE_CHECKING:
+    from streams.store.memory import Held, MemoryStore
+
+
+class MemoryRestore:
+    """See `streams.store.restoring.RestorableStore`."""
+
+    def __init__(self, store: "MemoryStore") -> None:
+        self._store = store
+
+    # --- shards -------------------------------------------------------------------------------------------------------
+
+    async def log_positions(self, shard: int) -> dict[str, int]:
+        return dict(self._store.shards[shard].log)
+
+    async def stand(self, shard: int, epoch: int, positions: LogPositions | None = None) -> None:
+        held = self._store.shards[shard]
+        held.own(epoch)
+        held.log.update(positions or {})
+        if not held.log:
+            raise Fenced(f"shard {shard} has come back older than its owner", newer=False)
+
+    async def held(self, shard: int) -> dict[str, HeldUnit]:
+        there = self._store.shards[shard]
+        return {unit: _held_unit(unit, held, there.orders[unit]) for unit, held in there.units.items()}
+
+    async def restore_units(self, shard: int, epoch: int, units: Sequence[HeldUnit]) -> int:
+        from streams.store.memory import Held  # the store is built of this module
+
+        there, written = self._store.shards[shard], 0
+        there.own(epoch)
+        for back in units:
+            if there.orders.get(back.unit, (-1, -1)) >= back.order:
+                continue
+            old, day = there.units.get(back.unit), date.fromordinal(back.day)
+            there.units[back.unit] = Held(
+                back.owner,
+                max(day, old.day) if old is not None and old.owner == back.owner else day,
+                back.arm,
+                back.on_control,
+                from_milliseconds(back.effective_ms),
+                from_milliseconds(back.expires_ms) if back.expires_ms else None,
+                back.price_minor,
+            )
+            there.orders[back.unit] = back.order
+            written += 1
+        return written
+
+    async def restore_rest(self, shard: int, epoch: int, rest: ShardRest) -> None:
+        there = self._store.shards[shard]
+        there.own(epoch)
+        for key, plan in rest.plans.items():
+            old = there.plans.get(key)
+            if old is None or (plan.decided_through or date.min, plan.released) > (
+                old.decided_through or date.min, old.released
+            ):  # fmt: skip
+                there.plans[key] = plan
+        for market, (day, times) in rest.closed.items():
+            before = there.closed.get(market, (0, 0))
+            there.closed[market] = max(day, before[0]), max(times, before[1])
+        there.sequence = max(there.sequence, rest.sequence)
+        there.tick = max(there.tick, rest.tick)
+
+    async def restore_registrations(self, shard: int, registrations: Sequence[Registration]) -> None:
+        for back in registrations:
+            there = self._store.registered.get(back.experiment.name)
+            if there is None or (back.experiment.version, len(back.history)) > (
+                there.experiment.version, len(there.history)
+            ):  # fmt: skip
+                await self._store.put_registration(back)
+
+    async def shard_damage(self, shard: int) -> Damaged | None:
+        return None
+
+    async def forget_shard(self, shard: int) -> None:
+        """Definitions stay: this store keeps them once for all shards."""
+        from streams.store.memory import MemoryShard
+
+        self._store.shards[shard] = MemoryShard(epoch=self._store.shards[shard].epoch)
+
+    # --- inputs -------------------------------------------------------------------------------------------------------
+
+    async def has_input(self, topic: str, partition: int) -> bool:
+        return (topic, partition) in self._store.positions
+
+    async def input_damage(self, topic: str, partition: int) -> Damaged | None:
+        return None
+
+    async def begin_input(self, topic: str, partition: int, token: str) -> None:
+        await self.forget_input(topic, partition)
+        self._store.rebuilding[topic, partition] = token
+        if topic == "sale":
+            store = self._store
+            store.totals = {key: total for key, total in store.totals.items() if key[3] != partition}
+            store.owed = {key for key in store.owed if key[3] != partition}
+            store.seen_ids = {key: ids for key, ids in store.seen_ids.items() if key[0] != partition}
+            store.firsts.pop(partition, None)
+            store.sealed_days.pop(partition, None)
+
+    def _check(self, topic: str, partition: int, token: str) -> None:
+        if self._store.rebuilding.get((topic, partition)) != token:
+            raise Fenced(f"{topic} {partition}: somebody else rebuilds this input", newer=True)
+
+    async def put_ids(self, partition: int, token: str, ids: Sequence[tuple[int, bytes]]) -> frozenset[int]:
+        self._check("sale", partition, token)
+        known = {place for place, (day, id) in enumerate(ids) if id in self._store.seen_ids.get((partition, day), ())}
+        for day, id in ids:
+            self._store.seen_ids.setdefault((partition, day), set()).add(id)
+        return frozenset(known)
+
+    async def put_days(self, partition: int, token: str, days: Sequence[CountedDay]) -> None:
+        self._check("sale", partition, token)
+        for d in days:
+            key = (d.market, d.day, d.unit, partition)
+            self._store.totals[key] = Total(
+                d.quantity, d.revenue_minor, d.cost_minor, d.costed, d.events, d.published, d.revision
+            )
+            if d.events != d.published:
+                self._store.owed.add(key)
+
+    async def finish_input(
+        self,
+        topic: str,
+        partition: int,
+        token: str,
+        position: int,
+        firsts: Mapping[tuple[str, int], int] | None = None,
+        sealed: Mapping[str, int] | None = None,
+    ) -> None:
+        self._check(topic, partition, token)
+        if topic == "sale":
+            self._store.firsts[partition] = dict(firsts or {})
+            self._store.sealed_days[partition] = dict(sealed or {})
+        self._store.positions[topic, partition] = position
+        del self._store.rebuilding[topic, partition]
+
+    async def forget_input(self, topic: str, partition: int) -> None:
+        self._store.positions.pop((topic, partition), None)
+        if topic == "sale":
+            self._store.caught_up_at.pop(partition, None)
+
+    async def days(self, partition: int) -> list[CountedDay]:
+        return [
+            CountedDay(
+                market, day, unit, t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events, t.published,
+                t.revision,
+            )
+            for (market, day, unit, p), t in sorted(self._store.totals.items())
+            if p == partition
+        ]  # fmt: skip
+
+
+def _held_unit(unit: str, held: "Held", order: tuple[int, int]) -> HeldUnit:
+    epoch, sequence = order
+    return HeldUnit(
+        unit, held.owner, held.day.toordinal(), held.arm, held.on_control, milliseconds(held.effective_at),
+        0 if held.expires_at is None else milliseconds(held.expires_at), held.price_minor, sequence, epoch,
+    )  # fmt: skip

@@ -1,0 +1,100 @@
+"""What `streams.store.triggers` asks for, in this process's memory."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from streams.store import OutboxEntry, RivalPrice
+from streams.store.triggers import Histories
+
+
+class OwnedShard(Protocol):
+    """What is needed of a shard in memory."""
+
+    outbox: list[OutboxEntry]
+
+    def own(self, epoch: int) -> None: ...
+
+    def next_id(self) -> str: ...
+
+
+class MemoryTriggers:
+    """See `streams.store.triggers.TriggerStore`; shares positions and shards with the store that it belongs to."""
+
+    def __init__(self, shards: Sequence[OwnedShard], positions: dict[tuple[str, int], int]) -> None:
+        self._shards = shards
+        self._positions = positions
+        self._latest: dict[tuple[int, str], dict[str, RivalPrice]] = {}
+        #: by partition and experiment.version
+        self._histories: dict[tuple[int, str], dict[str, str]] = {}
+        self._owed: dict[int, list[OutboxEntry]] = {}
+        self._entries = 0
+        self._answered: dict[int, int] = {}
+        self._clusters: dict[int, dict[str, str]] = {}
+
+    async def fold(
+        self,
+        partition: int,
+        start: int,
+        end: int,
+        prices: Sequence[RivalPrice],
+        histories: Histories | None = None,
+        fired: Sequence[tuple[str, str]] = (),
+    ) -> bool:
+        place = ("competitor-price", partition)
+        if self._positions.get(place, 0) != start:
+            return self._positions.get(place, 0) == end
+        for price in prices:
+            known = self._latest.setdefault((partition, price.unit), {})
+            old = known.get(price.competitor)
+            if old is None or price.observed_ms >= old.observed_ms:
+                known[price.competitor] = price
+        for watch, texts in (histories or {}).items():
+            self._histories.setdefault((partition, watch), {}).update(texts)
+        if fired:
+            self._entries += 1
+            owed = self._owed.setdefault(partition, [])
+            owed.append(OutboxEntry(f"{self._entries}-0", 0, records=tuple(fired)))
+        self._positions[place] = end
+        return True
+
+    async def latest(self, partition: int, unit: str) -> dict[str, RivalPrice]:
+        return dict(self._latest.get((partition, unit), {}))
+
+    async def histories(self, partition: int, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+        known = {watch: self._histories.get((partition, watch), {}) for watch in wanted}
+        return {
+            watch: {name: known[watch][name] for name in names if name in known[watch]}
+            for watch, names in wanted.items()
+        }
+
+    async def owed(self, partition: int, limit: int) -> list[OutboxEntry]:
+        return self._owed.get(partition, [])[:limit]
+
+    async def published(self, partition: int, ids: Sequence[str]) -> None:
+        self._owed[partition] = [entry for entry in self._owed.get(partition, []) if entry.id not in set(ids)]
+
+    async def enrolments(self, shard: int) -> tuple[int, dict[str, str]]:
+        return self._answered.get(shard, 0), dict(self._clusters.get(shard, {}))
+
+    async def enrol(
+        self,
+        shard: int,
+        epoch: int,
+        clusters: Mapping[str, str],
+        records: Sequence[tuple[str, str]],
+        position: int,
+    ) -> None:
+        held = self._shards[shard]
+        held.own(epoch)
+        if self._answered.get(shard, 0) >= position:
+            return
+        self._clusters.setdefault(shard, {}).update(clusters)
+        if records:
+            held.outbox.append(OutboxEntry(held.next_id(), epoch, records=tuple(records)))
+        self._answered[shard] = position
+
+    async def begun(self, shard: int, epoch: int, clusters: Mapping[str, str]) -> None:
+        if not clusters:
+            return
+        self._shards[shard].own(epoch)
+        self._clusters.setdefault(shard, {}).update(clusters)

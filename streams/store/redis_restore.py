@@ -1,0 +1,188 @@
+"""What `streams.store.restoring` asks for, on Redis."""
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from streams.store import DIGEST_BYTES, Registration, encoding
+from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest
+
+if TYPE_CHECKING:
+    from streams.store.redis import RedisStore
+
+#: units, or unit-days, in one call: keeps a script to a few milliseconds
+ROWS_PER_CALL = 500
+#: what a key must be, by its name or by what it begins with
+TYPES = {
+    "epoch": "string", "tick": "string", "sequence": "string", "units": "hash", "plans": "hash", "outbox": "stream",
+    "registrations": "hash", "hashes": "hash", "registrations-version": "string", "kills": "hash", "closed": "hash",
+    "blackouts": "zset", "blackout-bodies": "hash", "prices": "hash", "log": "hash", "position": "string",
+    "caught-up": "string", "firsts": "hash", "sealed": "hash", "cells": "hash", "dirty": "zset", "seen": "set",
+    "latest": "hash", "rebuilding": "string",
+}  # fmt: skip
+NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "position", "caught-up"})
+
+
+class RedisRestore:
+    """See `streams.store.restoring.RestorableStore`."""
+
+    def __init__(self, store: "RedisStore") -> None:
+        self._store = store
+        self._redis, self._ask, self._run, self._sound = store._redis, store._ask, store._run, store._sound
+        self._shard, self._input = store._shard, store._input
+
+    # --- shards -------------------------------------------------------------------------------------------------------
+
+    async def log_positions(self, shard: int) -> dict[str, int]:
+        key = self._shard(shard, "log")
+        async with self._sound(key):
+            stored = await self._ask(self._redis.hgetall(key))
+            return {place: int(offset) for place, offset in stored.items()}
+
+    async def stand(self, shard: int, epoch: int, positions: LogPositions | None = None) -> None:
+        keys = [self._shard(shard, name) for name in ("epoch", "sequence", "tick", "log")]
+        sequence, tick, run = self._store.known(shard)
+        pairs = [part for pair in (positions or {}).items() for part in pair]
+        self._store.learn(shard, run=await self._run("stand", keys, [epoch, sequence, tick, run, *pairs]))
+
+    async def held(self, shard: int) -> dict[str, HeldUnit]:
+        key = self._shard(shard, "units")
+        async with self._sound(key):
+            stored = await self._ask(self._redis.hgetall(key))
+            return {unit: encoding.held_unit(unit, text) for unit, text in stored.items()}
+
+    async def restore_units(self, shard: int, epoch: int, units: Sequence[HeldUnit]) -> int:
+        keys = [self._shard(shard, name) for name in ("epoch", "units")]
+        written = 0
+        for start in range(0, len(units), ROWS_PER_CALL):
+            some = units[start : start + ROWS_PER_CALL]
+            pairs = [part for unit in some for part in (unit.unit, encoding.held_text(unit))]
+            written += int(await self._run("restore_units", keys, [epoch, *pairs]))
+        return written
+
+    async def restore_rest(self, shard: int, epoch: int, rest: ShardRest) -> None:
+        keys = [self._shard(shard, name) for name in ("epoch", "plans", "closed", "sequence", "tick")]
+        plans = {
+            key: [-1 if p.decided_through is None else p.decided_through.toordinal(), int(p.released)]
+            for key, p in rest.plans.items()
+        }
+        args = [epoch, json.dumps(plans), json.dumps(dict(rest.closed)), rest.sequence, rest.tick]
+        await self._run("restore_rest", keys, args)
+
+    async def restore_registrations(self, shard: int, registrations: Sequence[Registration]) -> None:
+        keys = [self._shard(shard, name) for name in ("registrations", "hashes", "registrations-version")]
+        for found in registrations:
+            body = encoding.registration_json(found)
+            await self._run("restore_registration", keys, [found.experiment.name, body, found.design_hash])
+
+    async def shard_damage(self, shard: int) -> Damaged | None:
+        try:
+            await self._look_at(self._shard(shard, ""))
+            store = self._store
+            reads = [store.plans, store.registrations, store.kills, store.blackouts, store.closed_through]
+            for read in [*reads, self.log_positions, *([self.held] if ("t", shard) in store.suspect else [])]:
+                async with self._sound(self._shard(shard, read.__name__)):
+                    await read(shard)
+        except Damaged as damage:
+            return damage
+        self._store.suspect.discard(("t", shard))
+        return None
+
+    async def _look_at(self, prefix: str) -> None:
+        """Raises Damaged for a key that is not what it must be."""
+        async for key in self._keys(prefix):
+            name = key.removeprefix(prefix).partition(":")[0]
+            async with self._sound(key):
+                if (kind := await self._ask(self._redis.type(key))) != TYPES.get(name, kind):
+                    raise ValueError(f"it is a {kind}, and must be a {TYPES[name]}")
+                if name in NUMBERS:
+                    int(await self._ask(self._redis.get(key)))
+
+    async def forget_shard(self, shard: int) -> None:
+        keep = self._shard(shard, "epoch")
+        await self._drop([key async for key in self._keys(self._shard(shard, "")) if key != keep])
+        self._store.unlearn(shard)
+
+    # --- inputs -------------------------------------------------------------------------------------------------------
+
+    async def has_input(self, topic: str, partition: int) -> bool:
+        return bool(await self._ask(self._redis.exists(self._input(topic, partition, "position"))))
+
+    async def input_damage(self, topic: str, partition: int) -> Damaged | None:
+        if (topic, partition) not in self._store.suspect:
+            return None
+        try:
+            await self._look_at(self._input(topic, partition, ""))
+            if topic == "sale":
+                await self.days(partition)
+                async with self._sound(self._input(topic, partition, "sealed")):
+                    await self._store.sealed(partition)
+        except Damaged as damage:
+            return damage
+        self._store.suspect.discard((topic, partition))
+        return None
+
+    async def begin_input(self, topic: str, partition: int, token: str) -> None:
+        # The position first: without it nobody folds, and nobody takes what is left for whole.
+        await self.forget_input(topic, partition)
+        await self._ask(self._redis.set(self._input(topic, partition, "rebuilding"), token))
+        keep = self._input(topic, partition, "rebuilding")
+        await self._drop([key async for key in self._keys(self._input(topic, partition, "")) if key != keep])
+
+    async def put_ids(self, partition: int, token: str, ids: Sequence[tuple[int, bytes]]) -> frozenset[int]:
+        if not ids:
+            return frozenset()
+        order, days, row = encoding.ids_by_day(ids)
+        keys = [self._input("sale", partition, name) for name in ("rebuilding", "seen:")]
+        known = await self._run("restore_ids", keys, [token, json.dumps(days), row, DIGEST_BYTES])
+        return frozenset(order[place] for place in known)
+
+    async def put_days(self, partition: int, token: str, days: Sequence[CountedDay]) -> None:
+        keys = [self._input("sale", partition, name) for name in ("rebuilding", "cells:", "dirty:")]
+        rest = iter(days)
+        while some := list(islice(rest, ROWS_PER_CALL)):
+            rows = [[d.market, d.day, d.unit, encoding.day_text(d), d.events != d.published] for d in some]
+            await self._run("restore_days", keys, [token, json.dumps(rows)])
+
+    async def finish_input(
+        self,
+        topic: str,
+        partition: int,
+        token: str,
+        position: int,
+        firsts: Mapping[tuple[str, int], int] | None = None,
+        sealed: Mapping[str, int] | None = None,
+    ) -> None:
+        keys = [self._input(topic, partition, name) for name in ("rebuilding", "position", "firsts", "sealed")]
+        places = {f"{market}:{day}": offset for (market, day), offset in (firsts or {}).items()}
+        await self._run("restore_end", keys, [token, position, json.dumps(places), json.dumps(dict(sealed or {}))])
+
+    async def forget_input(self, topic: str, partition: int) -> None:
+        names = ("position", "caught-up")
+        await self._ask(self._redis.delete(*(self._input(topic, partition, name) for name in names)))
+
+    async def days(self, partition: int) -> list[CountedDay]:
+        prefix = self._input("sale", partition, "cells:")
+        found = []
+        async for key in self._keys(prefix):
+            market, _, day = key.removeprefix(prefix).rpartition(":")
+            async with self._sound(key):
+                stored = await self._ask(self._redis.hgetall(key))
+                found += [encoding.counted_day(market, int(day), unit, text) for unit, text in stored.items()]
+        return sorted(found, key=lambda d: (d.market, d.day, d.unit))
+
+    async def _keys(self, prefix: str) -> Any:
+        """Every key that begins so."""
+        pattern = "".join(f"[{c}]" if c in "*?[]^\\" else c for c in prefix)
+        cursor = 0
+        while True:
+            cursor, keys = await self._ask(self._redis.scan(cursor, match=f"{pattern}*", count=1000))
+            for key in keys:
+                yield key
+            if not cursor:
+                return
+
+    async def _drop(self, keys: Sequence[str]) -> None:
+        for start in range(0, len(keys), ROWS_PER_CALL):
+            await self._ask(self._redis.unlink(*keys[start : start + ROWS_PER_CALL]))

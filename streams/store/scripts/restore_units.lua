@@ -1,0 +1,18 @@
+-- Write grants back that are newer than what is there. KEYS: epoch, units. ARGV: epoch, [unit, state, ...]
+-- A state is as flip.lua writes it: owner, day, arm, is it control, effective, expires, price, sequence, epoch.
+local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
+if held ~= tonumber(ARGV[1]) then
+  return redis.error_reply('FENCED ' .. held)
+end
+local written = 0
+for i = 2, #ARGV, 2 do
+  local old, new = redis.call('HGET', KEYS[2], ARGV[i]), cjson.decode(ARGV[i + 1])
+  local prev = old and cjson.decode(old)
+  if not prev or prev[9] < new[9] or (prev[9] == new[9] and prev[8] < new[8]) then
+    -- What was decided for a later day stays decided.
+    if prev and prev[1] == new[1] and prev[2] > new[2] then new[2] = prev[2] end
+    redis.call('HSET', KEYS[2], ARGV[i], cjson.encode(new))
+    written = written + 1
+  end
+end
+return written

@@ -1,0 +1,154 @@
+"""What workers decide: every planned day once, ahead of time, at a boundary, by one writer, as the design says."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import date
+from fractions import Fraction
+from math import floor
+from typing import Any
+
+from tests.chaos.evidence import Evidence, instant, of_kind
+from tests.chaos.rules.reading import by_unit, first_said, lease, shard_of, version
+
+
+def planned(evidence: Evidence) -> list[str]:
+    """Every unit of every planned day is decided, or reported as undelivered or withheld; never both."""
+    decided = {(b["unit"], b["day"]) for bodies in by_unit(evidence.log).values() for b in bodies}
+    reported: set[tuple[str, str]] = set()
+    for entry in of_kind(evidence.log, "undelivered"):
+        assert entry.body is not None
+        first, last = (date.fromisoformat(entry.body[name]).toordinal() for name in ("first_day", "last_day"))
+        reported |= {(entry.body["market"], str(date.fromordinal(day))) for day in range(first, last + 1)}
+    withheld = {(u, e.body["day"]) for e in of_kind(evidence.log, "withheld") if e.body for u in e.body["units"]}
+    found = []
+    for market, day, _ in evidence.planned():
+        for unit in evidence.units:
+            if unit.split("/")[0] != market:
+                continue
+            said = [(unit, str(day)) in decided, (market, str(day)) in reported, (unit, str(day)) in withheld]
+            if not any(said):
+                found.append(f"{unit} on {day}: neither decided nor reported")
+            elif said[0] and said[1]:
+                found.append(f"{unit} on {day}: decided, and reported as undelivered")
+    return found
+
+
+def ahead(evidence: Evidence) -> list[str]:
+    """Whatever is not control is on the topic before it takes effect."""
+    found = []
+    for identity, entry in first_said(evidence.assignments).items():
+        assert entry.body is not None
+        late = entry.real - evidence.pace.real(instant(entry.body["effective_at"]))
+        if late > 0 and entry.body["arm"] != evidence.control:
+            found.append(f"{identity}: appended {late:.2f} s after it took effect")
+    return found
+
+
+def boundary(evidence: Evidence) -> list[str]:
+    """An arm begins at the first instant of its local day, and its lease ends with a day."""
+    found = []
+    for identity, entry in first_said(evidence.log).items():
+        assert entry.body is not None
+        market = entry.body["unit"].split("/")[0]
+        begins, ends = lease(entry.body)
+        if begins != evidence.midnight(market, date.fromisoformat(entry.body["day"])):
+            found.append(f"{identity}: begins at {entry.body['effective_at']}, no midnight of {market}")
+        if ends != float("inf") and ends != evidence.midnight(market, evidence.day_of(market, int(ends))):
+            found.append(f"{identity}: ends at {entry.body['expires_at']}, no midnight of {market}")
+    return found
+
+
+def once(evidence: Evidence) -> list[str]:
+    """A decision that is said again is said the same; a unit has one decision a day; a version has one record."""
+    found = []
+    by_id: dict[str, Mapping[str, Any]] = {}
+    by_day: dict[tuple[str, str], str] = {}
+    by_version: dict[tuple[int, int, int], str] = {}
+    for entry in of_kind([*evidence.log, *evidence.assignments], "assignment"):
+        assert entry.body is not None
+        body, identity = entry.body, entry.body["id"]
+        if by_id.setdefault(identity, body) != body:
+            found.append(f"{identity} is said twice, differently: {version(by_id[identity])} and {version(body)}")
+        if by_day.setdefault((body["unit"], body["day"]), identity) != identity:
+            found.append(f"{body['unit']} has two decisions for {body['day']}")
+        place = (shard_of(body["unit"], evidence.partitions), *version(body))
+        if by_version.setdefault(place, identity) != identity:
+            found.append(f"version {place} names both {by_version[place]} and {identity}")
+    return found
+
+
+def one_writer(evidence: Evidence) -> list[str]:
+    """Epochs are offsets of ownership records; nobody writes who has been succeeded."""
+    owned = {
+        (entry.partition, entry.offset) for entry in evidence.ticks if (entry.body or {}).get("kind") == "ownership"
+    }
+    found = []
+    highest: dict[int, int] = {}
+    for write in evidence.writes:
+        if write.epoch < highest.get(write.shard, -1):
+            found.append(f"shard {write.shard}: {write.what} by epoch {write.epoch} after {highest[write.shard]}")
+        highest[write.shard] = max(write.epoch, highest.get(write.shard, -1))
+    reached: dict[int, tuple[int, int]] = {}
+    entries = [e.body for e in first_said(evidence.log).values() if e.body is not None]
+    for body in sorted(entries, key=lambda b: b["sequence"]):
+        shard = shard_of(body["unit"], evidence.partitions)
+        if (shard, body["epoch"]) not in owned:
+            found.append(f"{body['id']}: epoch {body['epoch']} of shard {shard} is no ownership record")
+        before = reached.get(shard, (-1, -1))
+        if body["epoch"] < before[0]:
+            found.append(f"{body['id']}: written by epoch {body['epoch']} after {before}")
+        reached[shard] = version(body)
+    return found
+
+
+def draw(evidence: Evidence) -> list[str]:
+    """Every arm can be recomputed: `planned_arm` is the draw by hand, and another arm than that has its reason."""
+    found, dealt = [], {}
+    names = [arm["name"] for arm in evidence.experiment["arms"]]
+    days = evidence.days()
+    for identity, entry in first_said(evidence.log).items():
+        assert entry.body is not None
+        body, day = entry.body, date.fromisoformat(entry.body["day"])
+        if body["reason"]["code"] == "released" or day not in days:
+            continue
+        block = days.index(day)
+        if block not in dealt:
+            dealt[block] = _deal(evidence, block, len(names))
+        drawn = names[dealt[block][body["unit"]]]
+        if body["planned_arm"] != drawn:
+            found.append(f"{identity}: planned {body['planned_arm']}, the draw says {drawn}")
+        if body["arm"] != body["planned_arm"] and body["reason"]["code"] == "scheduled":
+            found.append(f"{identity}: {body['arm']} instead of {body['planned_arm']} for no reason")
+    return found
+
+
+def _score(*names: str | int) -> int:
+    return int(hashlib.sha256("|".join(map(str, names)).encode()).hexdigest()[:16], 16)
+
+
+def _deal(evidence: Evidence, block: int, arms: int) -> dict[str, int]:
+    """Equal shares, by systematic sampling from a random start; the last arm goes to the lowest scores."""
+    seed, name, units = evidence.experiment["seed"], evidence.experiment["name"], evidence.units
+    start = Fraction(_score(seed, name, block), 2**64)
+    marks = [floor(Fraction(len(units) * k, arms) + start) for k in range(arms + 1)]
+    ordered = sorted(units, key=lambda unit: (_score(seed, name, block, unit), unit))
+    slots = [arm for arm in range(arms) for _ in range(marks[arm + 1] - marks[arm])]
+    return dict(zip(ordered, slots[::-1], strict=True))
+
+
+def same_everywhere(evidence: Evidence) -> list[str]:
+    """Log, topic of assignments and Redis tell the same."""
+    found = []
+    logged, told = first_said(evidence.log), first_said(evidence.assignments)
+    for identity in sorted(logged.keys() ^ told.keys()):
+        found.append(f"{identity} is only in the {'log' if identity in logged else 'topic of assignments'}")
+    found += [
+        f"{i} differs between log and topic" for i in logged.keys() & told.keys() if logged[i].body != told[i].body
+    ]
+    newest = {unit: bodies[-1] for unit, bodies in by_unit(evidence.log).items()}
+    for unit in sorted(newest.keys() | evidence.states.keys()):
+        said = newest.get(unit)
+        expected = None if said is None else (said["arm"], *version(said))
+        if evidence.states.get(unit) != expected:
+            found.append(f"{unit}: Redis holds {evidence.states.get(unit)}, the log ends with {expected}")
+    return found

@@ -1,0 +1,308 @@
+"""The stage: real Kafka and Redis, workers behind doors, clients and tills, on fast time; and how it is struck."""
+
+import asyncio
+import contextlib
+import json
+import re
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from streams.admin import create_topics
+from streams.children import Child, Sandbox
+from streams.settings import Settings, child_environment
+from tests.chaos.evidence import Fault, Window, Write
+from tests.chaos.pace import DAY, Pace
+from tests.chaos.planted import BUGS
+from tests.chaos.proxy import Doors
+from tests.chaos.setting import LATENESS_HOURS, ORIGIN, PRODUCTS, START, Setting, markets
+from tests.chaos.worker import POINTS
+from tests.parts.kafka import Kafka
+from tests.parts.ports import free_port
+from tests.parts.redis_server import RedisServer
+
+FAKETIME = "libfaketime.so.1"
+
+
+def faketime() -> Path | None:
+    """The library that steps a process's clock, where the machine has it."""
+    return next(iter(sorted(Path("/usr/lib").glob(f"*/faketime/{FAKETIME}"))), None)
+
+
+def tell(what: str, started: float = time.monotonic()) -> None:
+    """A line of progress for whoever watches."""
+    print(f"{time.monotonic() - started:6.1f} s  {what}", file=sys.stderr, flush=True)
+
+
+@dataclass
+class Stage:
+    """Everything that runs, and the evidence gathered while it does."""
+
+    setting: Setting
+    kafka: Kafka
+    redis: RedisServer
+    settings: Settings
+    pace: Pace
+    sandbox: Sandbox
+    kafka_doors: dict[str, Doors]
+    redis_doors: dict[str, tuple[Doors, int]]
+    zones: dict[str, str]
+    workers: dict[str, Child] = field(default_factory=dict)
+    others: dict[str, Child] = field(default_factory=dict)
+    #: workers that are down because somebody wanted it
+    struck: set[str] = field(default_factory=set)
+    faults: list[Fault] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        return tuple(sorted(f"{market}/{product}" for market in self.zones for product in PRODUCTS))
+
+    @property
+    def experiment(self) -> dict[str, object]:
+        return {
+            "name": "prices",
+            "version": 1,
+            "currency": "EUR",
+            "units": list(self.units),
+            "clusters": "unit",
+            "arms": [
+                {"name": "control"},
+                {"name": "cheaper", "price": {"percent": "-5"}},
+                {"name": "dearer", "price": {"percent": "5"}},
+            ],
+            "start": START,
+            "days": 3000,
+            "seed": f"chaos-{self.setting.seed}",
+            "lead_minutes": self.setting.lead_hours * 60,
+        }
+
+    # --- processes ----------------------------------------------------------------------------------------------------
+
+    def start_worker(self, name: str) -> None:
+        setting, fronts = self.setting, [front for front, _ in self.kafka.door(name.upper())]
+        environment = child_environment(
+            {
+                "FLIPSIDE_KAFKA": ",".join(f"127.0.0.1:{port}" for port in fronts),
+                "FLIPSIDE_REDIS": f"redis://127.0.0.1:{self.redis_doors[name][1]}/0",
+                "FLIPSIDE_NAMESPACE": self.settings.namespace,
+                "FLIPSIDE_PARTITIONS": str(setting.partitions),
+                "FLIPSIDE_SESSION_TIMEOUT_MS": str(setting.session_ms),
+                "FLIPSIDE_LATENESS_SECONDS": str(LATENESS_HOURS * 3600),
+                "FLIPSIDE_RECONCILE_SECONDS": "0.2",
+                # Two seconds of a worker.
+                "FLIPSIDE_STALE_TICK_SECONDS": str(2 * self.pace.rate),
+                "FLIPSIDE_CLOCK_TOLERANCE_SECONDS": "3600",
+                **self._environment(),
+                "CHAOS_POINTS": str(self.sandbox.folder),
+            }
+        )
+        if setting.bug:
+            environment |= BUGS[setting.bug].environment
+        library = faketime()
+        if name == self.stepped and library is not None:
+            environment |= {
+                "LD_PRELOAD": str(library),
+                "FAKETIME_TIMESTAMP_FILE": str(self._clock_file),
+                "FAKETIME_CACHE_DURATION": "1",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+                "DONT_FAKE_MONOTONIC": "1",
+            }
+        for point in POINTS:
+            (self.sandbox.folder / f"{name}.{point}").unlink(missing_ok=True)
+        self.workers[name] = self.sandbox.start(name, [sys.executable, "-m", "tests.chaos.worker", name], environment)
+
+    @property
+    def stepped(self) -> str:
+        """The worker whose clock can be stepped."""
+        return f"w{self.setting.workers}"
+
+    def step_clock(self, hours: float) -> None:
+        """Set the stepped worker's clock so many hours of the shop off; within a second it sees that."""
+        self._clock_file.write_text(f"{hours * 3600 / self.pace.rate:+.3f}\n")
+
+    @property
+    def _clock_file(self) -> Path:
+        return self.sandbox.folder / "clock"
+
+    def _environment(self) -> dict[str, str]:
+        return {**self.pace.environment(), "CHAOS_BUG": self.setting.bug, "PYTHONPATH": str(Path.cwd())}
+
+    def start_clients(self) -> None:
+        for fleet in (str(self.setting.clients), "cold"):
+            arguments = [self.settings.kafka, self.settings.namespace, str(self.file(f"looks-{fleet}")), fleet]
+            self._start_other(f"clients-{fleet}", "tests.chaos.clients", [*arguments, *self.units])
+
+    def start_tills(self) -> None:
+        s = self.setting
+        numbers = [str(s.seed), str(s.sales_a_second), str(s.twice)]
+        arguments = [self.settings.kafka, self.settings.namespace, str(self.file("sent")), *numbers, *self.units]
+        self._start_other("tills", "tests.chaos.tills", arguments)
+
+    def _start_other(self, name: str, module: str, arguments: list[str]) -> None:
+        command = [sys.executable, "-m", module, *arguments]
+        self.others[name] = self.sandbox.start(name, command, child_environment(self._environment()))
+
+    def file(self, name: str) -> Path:
+        return self.sandbox.folder / f"{name}.jsonl"
+
+    async def supervise(self) -> None:
+        """Start anew what ended by itself, as a supervisor in production does."""
+        while True:
+            for name, child in list(self.workers.items()):
+                if name not in self.struck and not child.running():
+                    now = time.time()
+                    self.faults.append(Fault("ended by itself", name, now, now))
+                    tell(f"{name} ended by itself: {child.tail(1)[-200:]}")
+                    self.start_worker(name)
+            for child in self.others.values():
+                if not child.running():
+                    raise AssertionError(f"{child.name} ended:\n{child.tail()}")
+            await asyncio.sleep(0.1)
+
+    async def ask_point(self, worker: str, point: str, what: str, timeout: float) -> bool:
+        """Have a worker strike itself at a point; whether it came by in time."""
+        file = self.sandbox.folder / f"{worker}.{point}"
+        file.write_text(what)
+        deadline = time.monotonic() + timeout
+        try:
+            while file.exists():
+                if time.monotonic() > deadline or not self.workers[worker].running():
+                    return False
+                await asyncio.sleep(0.01)
+            return True
+        finally:
+            file.unlink(missing_ok=True)
+
+    # --- what the owner says ------------------------------------------------------------------------------------------
+
+    async def say(self, topic: str, key: str, body: dict[str, object] | None) -> None:
+        value = None if body is None else json.dumps(body).encode()
+        await self._producer.send_and_wait(f"{self.settings.namespace}.{topic}", key=key.encode(), value=value)
+
+    async def open_shop(self) -> None:
+        """Catalog and experiment."""
+        self._producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka, acks="all")
+        await self._producer.start()
+        for unit in self.units:
+            zone = self.zones[unit.partition("/")[0]]
+            entry = {"unit": unit, "time_zone": zone, "currency": "EUR", "list_price_minor": 1000}
+            await self.say("pricing.catalog.v1", unit, entry)
+        await self.say("pricing.experiment.definition.v1", "prices", self.experiment)
+
+    async def black_out(self, name: str, kind: str, scope: str, starts: int, ends: int) -> None:
+        spelled = [datetime.fromtimestamp(t / 1000, UTC).isoformat() for t in (starts, ends)]
+        body: dict[str, object] = {
+            "id": name,
+            "scope": {"kind": kind, "name": scope},
+            "starts_at": spelled[0],
+            "ends_at": spelled[1],
+            "reason": "chaos",
+        }
+        self.windows.append(Window(name, kind, scope, starts, ends, float("inf")))
+        await self.say("pricing.experiment.blackout.v1", name, body)
+
+    async def close_shop(self) -> None:
+        await self._producer.stop()
+
+    # --- what Redis carries out ---------------------------------------------------------------------------------------
+
+    async def witness(self) -> None:
+        """Follow Redis itself: claims and decisions in the very order in which it made them."""
+        port = int(self.redis.url.rpartition(":")[2].partition("/")[0])
+        while True:
+            try:
+                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**26)
+                try:
+                    writer.write(b"MONITOR\r\n")
+                    while line := await reader.readline():
+                        self._note(line.decode(errors="replace"))
+                finally:
+                    writer.close()
+            except OSError:
+                pass
+            await asyncio.sleep(0.02)
+
+    def _note(self, line: str) -> None:
+        claim = re.search(r'"SET" "\{[^}]*:t(\d+)\}:epoch" "(\d+)"', line)
+        write = re.search(r'"XADD" "\{[^}]*:t(\d+)\}:outbox" "\*" "e" "(\d+)"', line)
+        for what, found in (("claim", claim), ("outbox", write)):
+            # What is put back by a successor keeps the epoch of whoever decided it.
+            if found is not None and '\\"late\\"' not in line:
+                self.writes.append(Write(int(found[1]), what, int(found[2])))
+
+
+@asynccontextmanager
+async def staged(setting: Setting) -> AsyncIterator[Stage]:
+    """Everything started, the experiment submitted; gone at the end, files and all."""
+    names = [f"w{number}" for number in range(1, setting.workers + 1)]
+    kafka = Kafka(
+        setting.nodes,
+        # The brokers' clock, not the producers': what the rules go by.
+        {"log.message.timestamp.type": "LogAppendTime"},
+        doors=[name.upper() for name in names],
+        heap="256m",
+    )
+    redis = RedisServer("--auto-aof-rewrite-percentage", "0")
+    async with contextlib.AsyncExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox("flipside-chaos-"))
+        await asyncio.to_thread(kafka.__enter__)
+        stack.push_async_callback(asyncio.to_thread, kafka.__exit__)
+        await asyncio.to_thread(redis.__enter__)
+        stack.push_async_callback(asyncio.to_thread, redis.__exit__)
+        settings = Settings(
+            kafka=kafka.address,
+            redis=redis.url,  # type: ignore[arg-type]
+            namespace=f"chaos-{uuid.uuid4().hex[:8]}",
+            partitions=setting.partitions,
+            replication_factor=setting.nodes,
+            min_insync_replicas=max(1, setting.nodes - 1),
+        )
+        tell(f"{setting.nodes} brokers and Redis are up")
+        await create_topics(settings)
+        redis_port = int(redis.url.rpartition(":")[2].partition("/")[0])
+        kafka_doors = {name: Doors(kafka.door(name.upper())) for name in names}
+        ports = {name: free_port() for name in names}
+        redis_doors = {name: (Doors([(ports[name], redis_port)]), ports[name]) for name in names}
+        for doors in [*kafka_doors.values(), *(d for d, _ in redis_doors.values())]:
+            await doors.start()
+            stack.push_async_callback(doors.stop)
+        pace = Pace(time.time() + setting.settle_seconds, ORIGIN, DAY / setting.day_seconds)
+        stage = Stage(
+            setting, kafka, redis, settings, pace, sandbox, kafka_doors, redis_doors, markets(setting.partitions)
+        )
+        stage.step_clock(0)
+        for name in names:
+            stage.start_worker(name)
+        watching = [asyncio.create_task(run()) for run in (stage.supervise, stage.witness)]
+        stack.push_async_callback(_end, watching)
+        await stage.open_shop()
+        stack.push_async_callback(stage.close_shop)
+        stage.start_clients()
+        stage.start_tills()
+        tell("topics, workers, clients and tills are started")
+        yield stage
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    for result in results:
+        if isinstance(result, Exception):
+            raise result
+
+
+async def stop(child: Child) -> None:
+    """SIGTERM, and wait."""
+    began = time.monotonic()
+    await asyncio.to_thread(child.stop)
+    tell(f"{child.name} has stopped, {time.monotonic() - began:.1f} s after it was asked to")

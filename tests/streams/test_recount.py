@@ -1,0 +1,89 @@
+"""Counting again: a row of the panel and the sales after it add up, whatever became of the rest."""
+
+from datetime import date, timedelta
+
+from controller.codec import encode
+from controller.events import PeriodClosed, UnitDay
+from streams.folding import Counted, Rules, judge
+from streams.recount import Published, Recounted
+from tests.streams.arrivals import CATALOG, MONDAY, NOON, PARTITIONS, Arrived, sale
+
+HERE = ("de/a", MONDAY)
+
+
+def row(events: int, offset: int | None, revision: int = 0, cost: int | None = None) -> UnitDay:
+    return UnitDay(
+        unit="de/a", day=NOON.date(), starts_at=NOON, ends_at=NOON + timedelta(days=1), quantity=2 * events,
+        revenue_minor=180 * events, cost_minor=cost, currency="EUR", events=events, revision=revision, offset=offset,
+    )  # fmt: skip
+
+
+def counted(id: str) -> Counted:
+    judged = judge(sale(id), Rules(CATALOG, PARTITIONS))
+    assert isinstance(judged, Counted)
+    return judged
+
+
+def record(message: UnitDay | PeriodClosed) -> Arrived:
+    written = encode(message, "id", NOON)
+    return Arrived(written.value, 0, 0, headers=tuple(written.headers))
+
+
+def closing(day: date, revision: int, recount: dict[str, int]) -> PeriodClosed:
+    return PeriodClosed(
+        market="de", day=day, watermark=NOON, offsets={}, unit_days=1, events=1, revised=0, revision=revision,
+        recount=recount,
+    )  # fmt: skip
+
+
+def test_what_a_row_counts_is_not_added_to_it_and_what_came_after_is() -> None:
+    found = Recounted({HERE: row(3, offset=10)})
+    for offset in (4, 9, 10, 17):
+        found.take(counted(str(offset)), offset)
+    (day,) = found.days()
+    assert (day.events, day.quantity, day.revenue_minor) == (5, 10, 900)
+    assert (day.published, day.revision) == (3, 1), "it is to be published again, as a revision"
+    assert found.firsts == {("de", MONDAY): 4}
+
+
+def test_a_day_without_a_row_is_counted_whole_and_was_never_published() -> None:
+    found = Recounted({})
+    found.take(counted("a"), 4)
+    (day,) = found.days()
+    assert (day.events, day.published, day.revision) == (1, -1, 0)
+
+
+def test_a_row_alone_comes_back_as_it_was_published() -> None:
+    (day,) = Recounted({HERE: row(3, offset=10, revision=2, cost=120)}).days()
+    assert (day.events, day.published, day.revision, day.costed, day.cost_minor) == (3, 3, 3, 3, 120)
+
+
+def test_of_several_rows_the_last_revision_counts_and_of_closings_the_latest_word() -> None:
+    published = Published()
+    for message in (
+        row(4, 12, revision=1),
+        row(3, 10, revision=0),
+        closing(NOON.date(), 0, {"0": 5, "1": 8}),
+        closing(NOON.date() - timedelta(days=1), 3, {"0": 4, "1": 9}),
+    ):
+        published.take_panel(record(message))
+    assert published.rows[HERE].events == 4
+    assert (published.starts, published.closed) == ({0: 5, 1: 9}, {"de": MONDAY})
+
+
+def test_what_was_dealt_with_is_told_by_the_closings() -> None:
+    """A sale of a day that is sealed by now is no correction if it was read before the day was."""
+    published = Published()
+    for reached in (7, 9, 8):
+        message = closing(NOON.date(), 0, {}).model_copy(update={"offsets": {"2": reached}})
+        published.take_panel(record(message))
+    assert published.reached == {2: 9}
+
+
+def test_rejected_sales_are_known_by_where_they_lay() -> None:
+    published = Published()
+    headers = {"ce_origintopic": "pricing.sale.v1", "ce_originpartition": "2", "ce_originoffset": "41"}
+    told = tuple((name, value.encode()) for name, value in headers.items())
+    published.take_dead_letter(Arrived(b"", 0, 0, headers=told), "pricing.sale.v1")
+    published.take_dead_letter(Arrived(b"", 0, 0, headers=told), "another.topic")
+    assert published.rejected == {(2, 41)}
