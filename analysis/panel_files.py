@@ -117,6 +117,7 @@ def panel_from_table(
     shape = (len(units), len(periods))
     arm = np.full(shape, -1, dtype=np.int64)
     arm.flat[cell] = treated
+    _refuse_uncontrolled(arm, unit_of, period_of, units, periods)
     return Panel(
         units=units,
         periods=periods,
@@ -260,6 +261,20 @@ def _refuse_whole_unit(wrong: BoolArray, rule: str, unit_of: IntArray, units: tu
         unit = int(np.flatnonzero(whole)[0])
         row = int(np.flatnonzero(unit_of == unit)[0])
         raise InvalidPanel(f"row {row + 1}: {units[unit]} {rule.format(counts[unit])}")
+
+
+def _refuse_uncontrolled(
+    arm: IntArray, unit_of: IntArray, period_of: IntArray, units: tuple[str, ...], periods: tuple[str, ...]
+) -> None:
+    """Refuse a panel whose units are only ever treated all at once: no method tells that from the time itself."""
+    treated = arm == 1
+    together = treated.all(axis=0)
+    if together.any() and not together.all() and not treated[:, ~together].any():
+        row = int(np.argmax(arm[unit_of, period_of] == 1))
+        raise InvalidPanel(
+            f"row {row + 1}: {units[unit_of[row]]} is treated in {periods[period_of[row]]}, and whenever a unit is, all "
+            f"{len(units)} are: without controls an effect cannot be told from the time; add units that are not treated"
+        )
 
 
 def _spread(values: FloatArray, cell: IntArray, shape: tuple[int, int]) -> FloatArray:

@@ -124,7 +124,10 @@ BAD_INPUT = {
         rows_of(treatment=lambda p, w, v: 1 if p == "c" else v),
         "row 13: c is treated in each of its 6 row(s), from its first period on",
     ),
-    "no controls": (rows_of(treatment=lambda p, w, v: int(w > 3)), "no unit is never treated"),
+    "no controls": (
+        rows_of(treatment=lambda p, w, v: int(w > 3)),
+        "row 4: a is treated in 4, and whenever a unit is, all 6 are: without controls",
+    ),
     "one pre-period": (
         rows_of(treatment=lambda p, w, v: int(p in "cd" and w > 1)),
         "the cohort of c, d has 1 pre-period(s) before 2: the weighted estimators need two at least",
