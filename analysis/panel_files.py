@@ -272,8 +272,9 @@ def _refuse_uncontrolled(
     if together.any() and not together.all() and not treated[:, ~together].any():
         row = int(np.argmax(arm[unit_of, period_of] == 1))
         raise InvalidPanel(
-            f"row {row + 1}: {units[unit_of[row]]} is treated in {periods[period_of[row]]}, and whenever a unit is, all "
-            f"{len(units)} are: without controls an effect cannot be told from the time; add units that are not treated"
+            f"row {row + 1}: {units[unit_of[row]]} is treated in {periods[period_of[row]]}, and whenever a unit is, "
+            f"all {len(units)} are: without controls an effect cannot be told from the time; add units that are not "
+            "treated"
         )
 
 
