@@ -1,4 +1,4 @@
-"""`flipside experiment stop`, `pause`, `resume`, `freeze`, `unfreeze`, `kill`, `archive`, `history`: its life."""
+"""`flipside experiment withdraw`, `stop`, `pause`, `resume`, `freeze`, `unfreeze`, `kill`, `archive`, `history`: its life."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -52,6 +52,7 @@ def _user() -> str:
 
 #: what may be asked of a registered experiment -> what its help teaches
 ASKED: dict["Action", str] = {
+    "withdraw": "Take back an experiment before it begins: nothing is drawn, and its next version may be submitted.",
     "stop": "End an experiment: its units go back to control at the next day boundary that is not yet decided.",
     "pause": "Control prices from the next day boundary that is not yet decided, until it is resumed.",
     "resume": "Go on with a paused experiment at the next day boundary; days in between are reported as undelivered.",

@@ -245,6 +245,17 @@ async def test_what_is_archived_too_soon_still_lets_its_units_go_at_the_boundary
         await it.shows(dict.fromkeys(UNITS), at(1, 1))
 
 
+async def test_what_is_withdrawn_never_begins_and_its_next_version_does(servers: Servers, namespace: str) -> None:
+    async with house(servers.settings(namespace), definition()) as it:
+        done = await it.command("experiment", "withdraw", "juice", "--reason", "wrong arms")
+        assert (done.code, done.err) == (0, "")
+        assert "juice was scheduled and is draft: wrong arms" in done.out
+        await it.send(DEFINITION, plain(definition(version=2)))
+        await it.logged("the next version", lambda m: isinstance(m, Registered) and m.experiment.version == 2)
+        assert {record.experiment_version for record in (await it.decided(0)).values()} == {2}
+        assert {m.experiment_version for m in it.log.messages if isinstance(m, Assignment)} == {2}
+
+
 @pytest.mark.slow
 async def test_a_pause_waits_for_the_boundary_and_a_killed_market_does_not(servers: Servers, namespace: str) -> None:
     async with house(servers.settings(namespace), definition()) as it:
