@@ -23,6 +23,8 @@ class Watermark:
 
     at: datetime
     offsets: Mapping[int, int]
+    #: by sale partition: which count of it this was read from
+    counts: Mapping[int, str]
 
 
 class Closing:
@@ -60,11 +62,15 @@ class Closing:
 
     async def _watermark(self) -> Watermark | None:
         inputs = await self._parts.store.caught_up()
-        at = [instant for instant, _ in inputs if instant is not None]
+        at = [found.at for found in inputs if found.at is not None]
         if len(at) < len(inputs):
             return None
         lateness = timedelta(seconds=self._parts.settings.lateness_seconds)
-        return Watermark(min(at) - lateness, {p: offset for p, (_, offset) in enumerate(inputs)})
+        return Watermark(
+            min(at) - lateness,
+            {p: found.position for p, found in enumerate(inputs)},
+            {p: found.counting for p, found in enumerate(inputs)},
+        )
 
     async def close(self, watermark: Watermark) -> None:
         """Publish what the watermark has passed: rows, the closings that vouch for them, revisions of late sales."""
@@ -77,12 +83,13 @@ class Closing:
         }
         # Before the rows: what is folded in between is then counted again, which their own offsets put right.
         recount = {str(p): offset for p, offset in enumerate(await parts.store.recount_from())}
+        await self._shut(last)
         cells = await parts.store.dirty(last)
+        closings, closed = await self._closings(last, cells, watermark, recount)
         await self._still_there(watermark)
         # 1. the rows, 2. the closings that vouch for them, 3. the marks, 4. what is closed: a crash in between repeats
         # rows and closings of the same revision, and never takes what is published already for a late sale.
         await parts.publish(PANEL, [self._row(cell, watermark) for cell in cells])
-        closings, closed = await self._closings(last, cells, watermark, recount)
         await parts.publish(PANEL, closings)
         await parts.store.cleaned(cells)
         await parts.store.set_closed(self._shard, self._epoch, closed)
@@ -91,13 +98,27 @@ class Closing:
         for cell in cells:
             parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
 
+    async def _shut(self, last: Mapping[str, int]) -> None:
+        """Before a closing is published, the day that it seals takes no more sales.
+
+        Whoever reads the closing, a count that begins anew above all, may then rely on it: what such a day has sold is
+        in the rows that come before the closing, or was set aside.
+        """
+        new = {market: day for market, day in last.items() if day > self._closed.get(market, (-1, 0))[0]}
+        if new:
+            await self._parts.store.shut({m: day - self._parts.settings.revision_days for m, day in new.items()})
+
     async def _still_there(self, watermark: Watermark) -> None:
-        """What was read after the watermark must be no older: a store may come back with less in between."""
-        for partition, (_, position) in enumerate(await self._parts.store.caught_up()):
-            if position < watermark.offsets[partition]:
+        """What was read after the watermark must be of the same count, and no older.
+
+        A store may come back with less in between; and while an input is counted again its days are there by half.
+        """
+        for partition, found in enumerate(await self._parts.store.caught_up()):
+            if found.position < watermark.offsets[partition] or found.counting != watermark.counts[partition]:
                 raise CannotReach(
                     f"the store has come back older: sale partition {partition} was folded up to "
-                    f"{watermark.offsets[partition]}, and is up to {position}; no day is closed until that is mended"
+                    f"{watermark.offsets[partition]}, and is up to {found.position} or counted anew; no day is closed "
+                    "until that is mended"
                 )
 
     def _row(self, cell: DirtyCell, watermark: Watermark) -> Record:

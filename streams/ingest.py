@@ -13,6 +13,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
+from controller.errors import CannotReach
 from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE, SALE_CORRECTION
 from streams.backoff import Backoff
 from streams.catalog import Catalog
@@ -56,6 +57,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         self._sealed: dict[int, dict[str, int]] = {}
         #: market -> its last closed day (ordinal)
         self._closed: dict[str, int] = {}
+        #: whether a store that has lost a shard may not know what that has closed
+        self._unsure = True
         #: what was found out about units
         self._homes: dict[str, Home] = {}
         #: partition -> (position, offset of the next record), a gap that was read again
@@ -109,6 +112,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._parts.metrics.events.labels(self._short, "gone").inc(beginning - position)
         if self._short == "sale":
             self._sealed[partition.partition] = await self._parts.store.sealed(partition.partition)
+            self._unsure = True
         self._consumer.seek(partition, max(position, beginning))
         if self._short == "competitor-price":
             # Whoever read here before may have ended between the store and the topic.
@@ -128,16 +132,27 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with backoff:
                     await self._seek_assigned()
                     polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
-                    await self._look()
-                    if self._short == "sale":
-                        await self._seal()
-                    for partition, records in polled.items():
-                        await self._apply_whole(partition, records)
+                    await self._take_whole(polled)
                     await self._report(polled)
                     if self._short == "sale":
                         await self._follow_clock()
         finally:
             await stop_client(self._consumer)
+
+    async def _take_whole(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+        try:
+            await self._look()
+            if self._short == "sale":
+                await self._seal()
+            for partition, records in polled.items():
+                if partition.partition in self._positions:
+                    await self._apply(partition, records)
+        except BaseException:
+            # What was fetched but not applied is fetched again from the store's position: passed over twice, it would
+            # look like a gap of the log's own.
+            for partition in polled:
+                self._positions.pop(partition.partition, None)
+            raise
 
     async def _report(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         now = self._parts.clock.now()
@@ -157,15 +172,6 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         if folded < 0 or partition not in self._consumer.assignment():
             return folded
         return max(folded, int(await self._consumer.position(partition)))
-
-    async def _apply_whole(self, partition: TopicPartition, records: Sequence[Arrived]) -> None:
-        try:
-            if partition.partition in self._positions:
-                await self._apply(partition, records)
-        except BaseException:
-            # What was fetched but not applied is fetched again from the store's position.
-            self._positions.pop(partition.partition, None)
-            raise
 
     async def _follows(self, partition: TopicPartition, records: Sequence[Incoming]) -> bool:
         """Whether these records go on where the store stands; if not, the consumer is sent back there.
@@ -255,11 +261,26 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _seal(self) -> None:
         """Learn what is closed; a day that closed long enough before its market's last takes no more sales."""
         self._closed = await self._parts.store.closed_days()
+        if self._unsure:
+            await self._wait_for_closings()
         last = {market: day - self._parts.settings.revision_days for market, day in self._closed.items()}
         for partition, sealed in list(self._sealed.items()):
             if any(day > sealed.get(market, -1) for market, day in last.items()):
                 await self._parts.store.seal(partition, last)
                 sealed.update({market: max(day, sealed.get(market, day)) for market, day in last.items()})
+
+    async def _wait_for_closings(self) -> None:
+        """Count nothing while a shard is lost whose markets have sealed days.
+
+        Somebody may have published more of its closings, on the way to the log while the store was emptied: a sale of a
+        day that they seal would be counted. Whoever rebuilds the shard reads them.
+        """
+        known = {market for sealed in self._sealed.values() for market in sealed}
+        for market in sorted(known - self._closed.keys()):
+            shard = self._parts.shard_of(market)
+            if not await self._parts.store.restoring.log_positions(shard):
+                raise CannotReach(f"what {market} has closed is not known: shard {shard} is lost, and not yet rebuilt")
+        self._unsure = False
 
     def _advance(self, partition: TopicPartition, end: int) -> None:
         """What was applied is applied; whether the partition is still ours is for the rebalance to say."""

@@ -1,8 +1,8 @@
 """Inputs that the store has lost, or holds older than they were, are counted again from their topic.
 
 Closed unit-days come from the panel, where each row says up to which offset it counts; everything else, and the ids of
-all days that may still change, from the sale topic. Where to begin stands in the closings. What was rejected once stays
-rejected, because somebody may have sent it again since.
+all days that may still change, from the sale topic. Where to begin stands in the closings. What was set aside once
+stays so: a letter may have been sent again since, and a correction been added up by hand.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ SLACK = timedelta(days=7)
 
 @dataclass(slots=True)
 class Published:
-    """What panel and dead letters say of the sale topic."""
+    """What panel, dead letters and corrections say of the sale topic."""
 
     #: (unit, day ordinal) -> the row with the highest revision
     rows: dict[tuple[str, int], UnitDay] = field(default_factory=dict)
@@ -41,25 +41,26 @@ class Published:
     closed: dict[str, int] = field(default_factory=dict)
     #: sale partition -> from where days that may still change can be counted again
     starts: dict[int, int] = field(default_factory=dict)
-    #: sale partition -> before this offset every record was dealt with: counted, set aside, or a repetition
-    reached: dict[int, int] = field(default_factory=dict)
-    #: partition and offset of sales that were rejected
-    rejected: set[tuple[int, int]] = field(default_factory=set)
+    #: (market, sale partition) -> what the market's closed days sold before this offset is in rows, or was set aside
+    vouched: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: partition and offset of sales that were rejected, or kept as corrections
+    set_aside: set[tuple[int, int]] = field(default_factory=set)
 
     def take_panel(self, record: Arrived) -> None:
         kind = ce_type(record.headers)
         if kind == CE_TYPES[UnitDay]:
             row = read(UnitDay, record.value or b"")
-            place = (row.unit, row.day.toordinal())
-            held = self.rows.get(place)
+            unit_day = (row.unit, row.day.toordinal())
+            held = self.rows.get(unit_day)
             if held is None or (row.revision, row.offset or 0) >= (held.revision, held.offset or 0):
-                self.rows[place] = row
+                self.rows[unit_day] = row
         elif kind == CE_TYPES[PeriodClosed]:
             closing = read(PeriodClosed, record.value or b"")
             day = closing.day.toordinal()
             self.closed[closing.market] = max(day, self.closed.get(closing.market, day))
             for partition, offset in closing.offsets.items():
-                self.reached[int(partition)] = max(offset, self.reached.get(int(partition), 0))
+                place = (closing.market, int(partition))
+                self.vouched[place] = max(offset, self.vouched.get(place, 0))
             for partition, offset in closing.recount.items():
                 # Days only ever stop changing: the latest word is the highest.
                 self.starts[int(partition)] = max(offset, self.starts.get(int(partition), 0))
@@ -67,7 +68,20 @@ class Published:
     def take_dead_letter(self, record: Arrived, topic: str) -> None:
         told = dict(record.headers)
         if told.get("ce_origintopic") == topic.encode() and "ce_originoffset" in told:
-            self.rejected.add((int(told["ce_originpartition"]), int(told["ce_originoffset"])))
+            self.set_aside.add((int(told["ce_originpartition"]), int(told["ce_originoffset"])))
+
+    def take_correction(self, record: Arrived) -> None:
+        kept = read(SaleCorrection, record.value or b"")
+        self.set_aside.add((kept.partition, kept.offset))
+
+    def dealt_with(self, sale: SaleCorrection) -> bool:
+        """Whether a sale of a day that is sealed by now is in what was published.
+
+        If not, a store that is lost counted it after the last row of its day, or never: it comes too late now.
+        """
+        row = self.rows.get((sale.sale.unit, sale.day.toordinal()))
+        counted = row is not None and (row.offset is None or sale.offset < row.offset)
+        return counted or sale.offset < self.vouched.get((market_of(sale.sale.unit), sale.partition), 0)
 
 
 @dataclass(slots=True)
@@ -142,7 +156,7 @@ class Recount:
         records = 0
         try:
             if topic == "sale":
-                records = await self._sales(partition, token, committed or 0)
+                records = await self._sales(partition, token)
             else:
                 await restoring.finish_input(topic, partition, token, 0)
         except Fenced as error:
@@ -155,7 +169,7 @@ class Recount:
                 "recounted", topic=topic, partition=partition, why=why, records=records, seconds=round(seconds, 2)
             )
 
-    async def _sales(self, partition: int, token: str, committed: int) -> int:
+    async def _sales(self, partition: int, token: str) -> int:
         """Count a partition of the sale topic again; returns how many records that took."""
         parts, restoring = self._parts, self._parts.store.restoring
         consumer = AIOKafkaConsumer(
@@ -172,14 +186,11 @@ class Recount:
                 # Nothing is published yet: everything is counted as if for the first time.
                 await restoring.finish_input("sale", partition, token, 0)
                 return 0
-            reached = max(committed, published.reached.get(partition, 0))
-            return await self._count(consumer, published, partition, token, reached)
+            return await self._count(consumer, published, partition, token)
         finally:
             await stop_client(consumer)
 
-    async def _count(
-        self, consumer: AIOKafkaConsumer, published: Published, partition: int, token: str, reached: int
-    ) -> int:
+    async def _count(self, consumer: AIOKafkaConsumer, published: Published, partition: int, token: str) -> int:
         parts, restoring, settings = self._parts, self._parts.store.restoring, self._parts.settings
         sealed = {market: day - settings.revision_days for market, day in published.closed.items()}
         rules = Rules(
@@ -211,8 +222,8 @@ class Recount:
             polled: Sequence[Arrived] = (await consumer.getmany(place, timeout_ms=1000, max_records=IDS_PER_CALL)).get(
                 place, ()
             )
-            fresh = [r for r in polled if r.offset < end and (partition, r.offset) not in published.rejected]
-            await self._take(found, fresh, rules, reached, partition, token)
+            fresh = [r for r in polled if r.offset < end and (partition, r.offset) not in published.set_aside]
+            await self._take(found, fresh, rules, published, partition, token)
             records += len(polled)
             parts.pulse.beat("sale")
         for unit, day in base:
@@ -226,16 +237,14 @@ class Recount:
         found: Recounted,
         records: Sequence[Arrived],
         rules: Rules,
-        reached: int,
+        published: Published,
         partition: int,
         token: str,
     ) -> None:
         judged = [(record, judge(record, rules)) for record in records]
         now = self._parts.clock.now()
         await self._parts.reject([j for _, j in judged if isinstance(j, Rejected)], now)
-        # A sale of a day that is sealed by now was counted in time, is a repetition, or is kept already: all of
-        # that was written before the position had passed it.
-        corrections = [j for record, j in judged if isinstance(j, SaleCorrection) and record.offset >= reached]
+        corrections = [j for _, j in judged if isinstance(j, SaleCorrection) and not published.dealt_with(j)]
         await self._parts.publish(SALE_CORRECTION, correction_records(corrections))
         counted = [(record.offset, j) for record, j in judged if isinstance(j, Counted)]
         if rules.deduplicate:
@@ -250,27 +259,33 @@ class Recount:
 
     async def _read_published(self, consumer: AIOKafkaConsumer) -> Published:
         partitions = range(self._parts.settings.partitions)
-        places = [TopicPartition(self._parts.topic(t), p) for t in (PANEL, DEAD_LETTER) for p in partitions]
+        places = [
+            TopicPartition(self._parts.topic(t), p) for t in (PANEL, DEAD_LETTER, SALE_CORRECTION) for p in partitions
+        ]
         ends = await consumer.end_offsets(places)
         if self._published is None or self._published[1] != ends:
-            found = Published()
-            await self._read_panel(consumer, found, whole=self._parts.settings.clock != "wall")
+            found = await self._read_since(consumer, self._recently())
             if any(market not in found.closed for market in self._catalog.time_zones):
                 # Away for longer than a day may change, or a market that has never closed: from the beginning.
-                found = Published()
-                await self._read_panel(consumer, found, whole=True)
-            await self._read_dead_letters(consumer, found)
+                found = await self._read_since(consumer, None)
+            for record in await self._read(consumer, DEAD_LETTER, None):
+                found.take_dead_letter(record, self._parts.topic(SALE))
             self._published = found, ends
         return self._published[0]
 
-    async def _read_panel(self, consumer: AIOKafkaConsumer, found: Published, *, whole: bool) -> None:
-        since = self._parts.clock.now() - timedelta(days=self._parts.settings.revision_days) - SLACK
-        for record in await self._read(consumer, PANEL, None if whole else milliseconds(since)):
-            found.take_panel(record)
+    def _recently(self) -> int | None:
+        """Before this instant (ms) nothing was published of days that may still change; None: who knows."""
+        if self._parts.settings.clock != "wall":
+            return None
+        return milliseconds(self._parts.clock.now() - timedelta(days=self._parts.settings.revision_days) - SLACK)
 
-    async def _read_dead_letters(self, consumer: AIOKafkaConsumer, found: Published) -> None:
-        for record in await self._read(consumer, DEAD_LETTER, None):
-            found.take_dead_letter(record, self._parts.topic(SALE))
+    async def _read_since(self, consumer: AIOKafkaConsumer, since_ms: int | None) -> Published:
+        found = Published()
+        for record in await self._read(consumer, PANEL, since_ms):
+            found.take_panel(record)
+        for record in await self._read(consumer, SALE_CORRECTION, since_ms):
+            found.take_correction(record)
+        return found
 
     async def _read(self, consumer: AIOKafkaConsumer, topic: str, since_ms: int | None) -> list[Arrived]:
         places = [TopicPartition(self._parts.topic(topic), p) for p in range(self._parts.settings.partitions)]

@@ -9,7 +9,7 @@ Two kinds of keys never meet in one call, so that each call stays on one node of
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from controller.control import Kill, LifecycleChanged, State
 from controller.decide import Flip
@@ -168,6 +168,16 @@ class DirtyCell:
     offset: int
 
 
+class CaughtUp(NamedTuple):
+    """How far a sale partition is folded."""
+
+    #: everything published before this instant is
+    at: datetime | None
+    position: int
+    #: which count of the input this is: it has another name each time that the input was counted again
+    counting: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class RivalPrice:
     """The latest price of a rival for a unit."""
@@ -299,6 +309,10 @@ class Store(Protocol):
         """
         ...
 
+    async def shut(self, last: Mapping[str, int]) -> None:
+        """Days of each market up to this one take no more sales in any partition; what is kept of them stays."""
+        ...
+
     async def sealed(self, partition: int) -> dict[str, int]:
         """Market -> its last sealed day (ordinal), as this partition was told."""
         ...
@@ -314,8 +328,8 @@ class Store(Protocol):
         """
         ...
 
-    async def caught_up(self) -> list[tuple[datetime | None, int]]:
-        """For each sale partition: the instant up to which it is caught up, and its position."""
+    async def caught_up(self) -> list[CaughtUp]:
+        """How far each sale partition is folded."""
         ...
 
     async def dirty(self, markets: Mapping[str, int]) -> list[DirtyCell]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.wire import from_milliseconds, milliseconds
-from streams.store import Cell, CountedBefore, DirtyCell
+from streams.store import CaughtUp, Cell, CountedBefore, DirtyCell
 
 
 @dataclass(slots=True)
@@ -30,6 +30,7 @@ class MemoryInputs:
         #: inputs that are written back -> who may
         self.rebuilding: dict[tuple[str, int], str] = {}
         self.caught_up_at: dict[int, datetime] = {}
+        self.counts: dict[int, str] = {}
         #: by market, day, unit and sale partition
         self.totals: dict[tuple[str, int, str, int], Total] = {}
         self.owed: set[tuple[str, int, str, int]] = set()
@@ -76,9 +77,16 @@ class MemoryInputs:
                 self.owed.add(key)
         return await self.position("sale", partition) == end
 
-    async def seal(self, partition: int, last: Mapping[str, int]) -> None:
+    def _seal(self, partition: int, last: Mapping[str, int]) -> None:
         sealed = self.sealed_days.setdefault(partition, {})
         sealed.update({market: max(day, sealed.get(market, day)) for market, day in last.items()})
+
+    async def shut(self, last: Mapping[str, int]) -> None:
+        for partition in range(self._partitions):
+            self._seal(partition, last)
+
+    async def seal(self, partition: int, last: Mapping[str, int]) -> None:
+        self._seal(partition, last)
         firsts = self.firsts.setdefault(partition, {})
         owed = {(market, day) for market, day, _, p in self.owed if p == partition}
         gone = [(m, day) for m, day in firsts if day <= last.get(m, -1) and (m, day) not in owed]
@@ -103,8 +111,11 @@ class MemoryInputs:
         self.caught_up_at[partition] = from_milliseconds(milliseconds(at))
         return True
 
-    async def caught_up(self) -> list[tuple[datetime | None, int]]:
-        return [(self.caught_up_at.get(p), self.positions.get(("sale", p), 0)) for p in range(self._partitions)]
+    async def caught_up(self) -> list[CaughtUp]:
+        return [
+            CaughtUp(self.caught_up_at.get(p), self.positions.get(("sale", p), 0), self.counts.get(p, ""))
+            for p in range(self._partitions)
+        ]
 
     async def dirty(self, markets: Mapping[str, int]) -> list[DirtyCell]:
         found = []

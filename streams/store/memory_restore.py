@@ -141,7 +141,9 @@ class MemoryRestore:
         self._check(topic, partition, token)
         if topic == "sale":
             self._store.firsts[partition] = dict(firsts or {})
-            self._store.sealed_days[partition] = dict(sealed or {})
+            # What was shut meanwhile stays so.
+            self._store._seal(partition, sealed or {})
+            self._store.counts[partition] = token
         self._store.positions[topic, partition] = position
         del self._store.rebuilding[topic, partition]
 
@@ -149,6 +151,7 @@ class MemoryRestore:
         self._store.positions.pop((topic, partition), None)
         if topic == "sale":
             self._store.caught_up_at.pop(partition, None)
+            self._store.counts.pop(partition, None)
 
     async def days(self, partition: int) -> list[CountedDay]:
         return [

@@ -12,6 +12,7 @@ from controller.wire import from_milliseconds, milliseconds
 from streams.store import (
     DIGEST_BYTES,
     NOTHING,
+    CaughtUp,
     Cell,
     CountedBefore,
     DirtyCell,
@@ -204,6 +205,10 @@ class RedisStore(Link):
         names = ("sealed", "firsts", "cells:", "dirty:", "seen:")
         await self._run("seal", [self._input("sale", partition, name) for name in names], [json.dumps(dict(last))])
 
+    async def shut(self, last: Mapping[str, int]) -> None:
+        for partition in range(self._shards):
+            await self._run("shut", [self._input("sale", partition, "sealed")], [json.dumps(dict(last))])
+
     async def sealed(self, partition: int) -> dict[str, int]:
         stored = await self._ask(self._redis.hgetall(self._input("sale", partition, "sealed")))
         return {market: int(day) for market, day in stored.items()}
@@ -224,13 +229,13 @@ class RedisStore(Link):
         keys = [self._input("sale", partition, name) for name in ("position", "caught-up")]
         return bool(await self._run("caught_up", keys, [position, milliseconds(at)]))
 
-    async def caught_up(self) -> list[tuple[datetime | None, int]]:
+    async def caught_up(self) -> list[CaughtUp]:
         pipe = self._redis.pipeline(transaction=False)
         for partition in range(self._shards):
-            pipe.mget(self._input("sale", partition, "caught-up"), self._input("sale", partition, "position"))
+            pipe.mget(*(self._input("sale", partition, name) for name in ("caught-up", "position", "count")))
         return [
-            (None if at is None else from_milliseconds(int(at)), int(position or 0))
-            for at, position in await self._ask(pipe.execute())
+            CaughtUp(None if at is None else from_milliseconds(int(at)), int(position or 0), count or "")
+            for at, position, count in await self._ask(pipe.execute())
         ]
 
     async def dirty(self, markets: Mapping[str, int]) -> list[DirtyCell]:

@@ -19,7 +19,7 @@ TYPES = {
     "registrations": "hash", "hashes": "hash", "registrations-version": "string", "kills": "hash", "closed": "hash",
     "blackouts": "zset", "blackout-bodies": "hash", "prices": "hash", "log": "hash", "position": "string",
     "caught-up": "string", "firsts": "hash", "sealed": "hash", "cells": "hash", "dirty": "zset", "seen": "set",
-    "latest": "hash", "rebuilding": "string",
+    "latest": "hash", "rebuilding": "string", "count": "string",
 }  # fmt: skip
 NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "position", "caught-up"})
 
@@ -154,12 +154,12 @@ class RedisRestore:
         firsts: Mapping[tuple[str, int], int] | None = None,
         sealed: Mapping[str, int] | None = None,
     ) -> None:
-        keys = [self._input(topic, partition, name) for name in ("rebuilding", "position", "firsts", "sealed")]
+        keys = [self._input(topic, partition, name) for name in ("rebuilding", "position", "firsts", "sealed", "count")]
         places = {f"{market}:{day}": offset for (market, day), offset in (firsts or {}).items()}
         await self._run("restore_end", keys, [token, position, json.dumps(places), json.dumps(dict(sealed or {}))])
 
     async def forget_input(self, topic: str, partition: int) -> None:
-        names = ("position", "caught-up")
+        names = ("position", "caught-up", "count")
         await self._ask(self._redis.delete(*(self._input(topic, partition, name) for name in names)))
 
     async def days(self, partition: int) -> list[CountedDay]:

@@ -71,7 +71,7 @@ async def test_partitions_taken_away_while_the_store_is_told_how_far_they_are_en
         async def all_told() -> bool:
             if duty.done():
                 await duty
-            return all(at is not None for at, _ in await second.store.caught_up())
+            return all(found.at is not None for found in await second.store.caught_up())
 
         await eventually("all partitions to be caught up", all_told)
         stop.set()

@@ -8,6 +8,7 @@ import pytest
 import structlog
 from aiokafka import TopicPartition
 
+from controller.errors import CannotReach
 from controller.events import CatalogEntry
 from controller.topics import SALE
 from streams.catalog import Catalog
@@ -39,12 +40,13 @@ class Known(Catalog):
 class Group:
     """A consumer whose polls, and what happens beside them, a test has written down."""
 
-    def __init__(self, polls: Sequence[Callable[["Group"], Awaitable[Sequence[Arrived]]]], stop: asyncio.Event) -> None:
+    def __init__(self, polls: Sequence["Poll"]) -> None:
         self._polls = list(polls)
-        self._stop = stop
+        self.stop_asked = asyncio.Event()
         self.listener: Any = None
         self.sought: list[int] = []
-        self._next = 0
+        #: where the next poll goes on
+        self.next = 0
 
     def __call__(self, **_: object) -> "Group":
         return self
@@ -71,20 +73,20 @@ class Group:
 
     def seek(self, _: TopicPartition, offset: int) -> None:
         self.sought.append(offset)
-        self._next = offset
+        self.next = offset
 
     async def position(self, _: TopicPartition) -> int:
-        return self._next
+        return self.next
 
     def highwater(self, _: TopicPartition) -> int:
         return 10
 
     async def getmany(self, **_: object) -> dict[TopicPartition, list[Arrived]]:
         if not self._polls:
-            self._stop.set()
+            self.stop_asked.set()
             return {}
         records = await self._polls.pop(0)(self)
-        self._next = records[-1].offset + 1
+        self.next = records[-1].offset + 1
         return {HERE: list(records)} if records else {}
 
     async def rebalance(self) -> None:
@@ -99,6 +101,14 @@ class Watched(MemoryStore):
     def __init__(self) -> None:
         super().__init__(PARTITIONS)
         self.beside: Callable[[], Awaitable[None]] | None = None
+        #: how many more questions find no answer
+        self.away = 0
+
+    async def closed_days(self) -> dict[str, int]:
+        if self.away:
+            self.away -= 1
+            raise CannotReach("the store is away")
+        return await super().closed_days()
 
     async def fold_sales(self, *batch: Any, **named: Any) -> bool:
         applied = await super().fold_sales(*batch, **named)
@@ -112,6 +122,10 @@ class Watched(MemoryStore):
         MemoryStore.__init__(self, PARTITIONS)
 
 
+Poll = Callable[[Group], Awaitable[Sequence[Arrived]]]
+Mend = Callable[[str, int, int | None], Awaitable[None]]
+
+
 async def another_worker(store: MemoryStore, records: Sequence[Arrived]) -> None:
     """Folds these records for the partition's new owner."""
     start = await store.position("sale", HOME)
@@ -119,7 +133,7 @@ async def another_worker(store: MemoryStore, records: Sequence[Arrived]) -> None
     assert await store.fold_sales(HOME, batch.start, batch.end, batch.cells())
 
 
-def begin_at_zero(store: MemoryStore) -> Callable[[str, int, int | None], Awaitable[None]]:
+def begin_at_zero(store: MemoryStore) -> Mend:
     """A new installation."""
 
     async def mend(topic: str, partition: int, _: int | None) -> None:
@@ -135,21 +149,29 @@ def store() -> Watched:
     return Watched()
 
 
-async def events_after(
-    store: MemoryStore, *polls: Callable[[Group], Awaitable[Sequence[Arrived]]]
-) -> tuple[int, int, list[int]]:
-    """Sales counted, the position, and where the consumer was sent."""
-    stop = asyncio.Event()
+class Producer:
+    """Whose brokers acknowledge everything at once."""
+
+    async def send(self, *_: object, **__: object) -> Awaitable[None]:
+        return asyncio.sleep(0)
+
+
+def parts(store: MemoryStore) -> Parts:
     # Ids are not compared: they would hide what this is about.
     settings = Settings(clock="ticks", partitions=PARTITIONS, deduplicate=False)
-    parts = Parts(settings, TickClock(), store, cast("Any", None), Metrics(), structlog.get_logger(), "w", {})
-    group = Group(polls, stop)
-    await Ingest(parts, Known(parts), SALE, group, begin_at_zero(store)).run(stop)
+    return Parts(settings, TickClock(), store, cast("Any", Producer()), Metrics(), structlog.get_logger(), "w", {})
+
+
+async def events_after(store: MemoryStore, *polls: Poll) -> tuple[int, int, list[int]]:
+    """Sales counted, the position, and where the consumer was sent."""
+    group = Group(polls)
+    shared = parts(store)
+    await Ingest(shared, Known(shared), SALE, group, begin_at_zero(store)).run(group.stop_asked)
     _, events = await store.day_totals("de", MONDAY)
     return events, await store.position("sale", HOME), group.sought
 
 
-def polled(records: Sequence[Arrived]) -> Callable[[Group], Awaitable[Sequence[Arrived]]]:
+def polled(records: Sequence[Arrived]) -> Poll:
     async def poll(_: Group) -> Sequence[Arrived]:
         return records
 
@@ -194,6 +216,53 @@ async def test_a_gap_is_read_again_and_then_believed(store: Watched) -> None:
     """Ahead of the position: perhaps another poll took the records. Not there when read again, they never were."""
     events, position, sought = await events_after(store, polled(TEN[:3]), polled(TEN[5:]), polled(TEN[5:]))
     assert (events, position, sought) == (8, 10, [0, 3])
+
+
+async def test_what_was_polled_while_the_store_was_away_is_never_taken_for_a_gap_of_the_log(store: Watched) -> None:
+    """Twice the same records are fetched and not applied, and twice the next ones begin at the same offset."""
+
+    async def three(group: Group) -> Sequence[Arrived]:
+        return TEN[group.next : group.next + 3]
+
+    async def but_away(group: Group) -> Sequence[Arrived]:
+        store.away = 1
+        return await three(group)
+
+    events, position, _ = await events_after(store, three, but_away, three, but_away, three, three)
+    assert (events, position) == (10, 10)
+
+
+async def test_nothing_is_counted_while_it_is_not_known_what_a_lost_shard_has_closed(store: Watched) -> None:
+    """The store was emptied, and the input counted again from a panel to which a closing was still on its way."""
+
+    async def mend(topic: str, partition: int, _: int | None) -> None:
+        if not await store.restoring.has_input(topic, partition):
+            await store.restoring.begin_input(topic, partition, "token")
+            await store.restoring.finish_input(topic, partition, "token", 0, {}, {"de": MONDAY - 1})
+
+    seen: list[int] = []
+
+    async def poll(group: Group) -> Sequence[Arrived]:
+        seen.append(await store.position("sale", HOME))
+        return TEN[group.next :]
+
+    async def rebuilt(group: Group) -> Sequence[Arrived]:
+        shard = shared.shard_of("de")
+        await store.set_closed(shard, 0, {"de": (MONDAY + 7, 0)})
+        await store.restoring.stand(shard, 0, {"log:0": 1})
+        return await poll(group)
+
+    for shard in range(PARTITIONS):
+        await store.claim(shard, 0)
+    group, shared = Group([poll, poll, rebuilt]), parts(store)
+    await Ingest(shared, Known(shared), SALE, group, mend).run(group.stop_asked)
+    assert seen == [0, 0, 0]
+    assert await store.position("sale", HOME) == 10
+    assert await store.day_totals("de", MONDAY) == (0, 0), "Monday was sealed by a closing of the Monday after"
+    corrected = shared.metrics.registry.get_sample_value(
+        "flipside_events_total", {"topic": "sale", "outcome": "corrected"}
+    )
+    assert corrected == 10
 
 
 async def test_a_store_that_came_back_older_is_followed(store: Watched) -> None:

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 from controller.codec import encode
-from controller.events import PeriodClosed, UnitDay
+from controller.events import PeriodClosed, SaleCorrection, UnitDay
 from streams.folding import Counted, Rules, judge
 from streams.recount import Published, Recounted
 from tests.streams.arrivals import CATALOG, MONDAY, NOON, PARTITIONS, Arrived, sale
@@ -24,7 +24,7 @@ def counted(id: str) -> Counted:
     return judged
 
 
-def record(message: UnitDay | PeriodClosed) -> Arrived:
+def record(message: UnitDay | PeriodClosed | SaleCorrection) -> Arrived:
     written = encode(message, "id", NOON)
     return Arrived(written.value, 0, 0, headers=tuple(written.headers))
 
@@ -71,13 +71,31 @@ def test_of_several_rows_the_last_revision_counts_and_of_closings_the_latest_wor
     assert (published.starts, published.closed) == ({0: 5, 1: 9}, {"de": MONDAY})
 
 
-def test_what_was_dealt_with_is_told_by_the_closings() -> None:
-    """A sale of a day that is sealed by now is no correction if it was read before the day was."""
-    published = Published()
+def too_late(offset: int, unit: str = "de/a") -> SaleCorrection:
+    """What becomes of a sale of Monday once Monday is sealed."""
+    judged = judge(sale("s1", unit, offset), Rules(CATALOG, PARTITIONS, sealed={"de": MONDAY}))
+    assert isinstance(judged, SaleCorrection)
+    return judged
+
+
+def test_a_sale_of_a_sealed_day_was_dealt_with_if_it_came_before_a_closing_of_its_market() -> None:
+    published, home = Published(), str(sale().partition)
     for reached in (7, 9, 8):
-        message = closing(NOON.date(), 0, {}).model_copy(update={"offsets": {"2": reached}})
+        message = closing(NOON.date(), 0, {}).model_copy(update={"offsets": {home: reached}})
         published.take_panel(record(message))
-    assert published.reached == {2: 9}
+    of_another = closing(NOON.date(), 0, {}).model_copy(update={"offsets": {home: 50}, "market": "fr"})
+    published.take_panel(record(of_another))
+    assert published.dealt_with(too_late(8))
+    assert not published.dealt_with(too_late(9)), "counted perhaps, but in a store that is lost: it must be kept now"
+
+
+def test_a_sale_that_the_last_row_of_its_day_counts_is_not_set_aside() -> None:
+    published = Published()
+    published.take_panel(record(row(3, offset=10)))
+    assert published.dealt_with(too_late(9))
+    assert not published.dealt_with(too_late(10))
+    published.take_panel(record(row(4, offset=None, revision=1)))
+    assert published.dealt_with(too_late(10)), "a row that does not say how far it counts is taken for the whole day"
 
 
 def test_rejected_sales_are_known_by_where_they_lay() -> None:
@@ -86,4 +104,11 @@ def test_rejected_sales_are_known_by_where_they_lay() -> None:
     told = tuple((name, value.encode()) for name, value in headers.items())
     published.take_dead_letter(Arrived(b"", 0, 0, headers=told), "pricing.sale.v1")
     published.take_dead_letter(Arrived(b"", 0, 0, headers=told), "another.topic")
-    assert published.rejected == {(2, 41)}
+    assert published.set_aside == {(2, 41)}
+
+
+def test_a_sale_that_was_kept_as_a_correction_is_not_counted_again() -> None:
+    """Its day was shut before the closing that says so was out, and the store was lost in between."""
+    published, kept = Published(), too_late(5)
+    published.take_correction(record(kept))
+    assert published.set_aside == {(kept.partition, 5)}

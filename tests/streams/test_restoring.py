@@ -156,6 +156,26 @@ async def test_an_input_is_missing_until_it_is_written_back_whole(store: Store) 
     assert await store.fold_sales(0, 9, 10, [cell()], [(ordinal(0), b"a" * DIGEST_BYTES)]), "what it knew is gone"
 
 
+async def test_each_count_of_an_input_has_a_name_of_its_own(store: Store) -> None:
+    """What was read of one is not taken for the other, though both stand at the same position."""
+    restoring, names = store.restoring, []
+    for token in ("first", "second"):
+        await restoring.begin_input("sale", 0, token)
+        names.append((await store.caught_up())[0].counting)
+        await restoring.finish_input("sale", 0, token, 9)
+        names.append((await store.caught_up())[0].counting)
+        await store.fold_sales(0, 9, 10, [cell()])
+        names.append((await store.caught_up())[0].counting)
+    assert names == ["", "first", "first", "", "second", "second"]
+
+
+async def test_a_day_that_is_shut_while_its_input_is_counted_again_stays_shut(store: Store) -> None:
+    await store.restoring.begin_input("sale", 0, "t")
+    await store.shut({"de": ordinal(2), "fr": ordinal(0)})
+    await store.restoring.finish_input("sale", 0, "t", 9, {}, {"de": ordinal(1), "fr": ordinal(1)})
+    assert await store.sealed(0) == {"de": ordinal(2), "fr": ordinal(1)}
+
+
 async def test_of_two_who_rebuild_an_input_the_later_one_does(store: Store) -> None:
     restoring = store.restoring
     await restoring.begin_input("sale", 0, "first")
@@ -186,4 +206,4 @@ async def test_forgetting_an_input_leaves_no_watermark(store: Store) -> None:
     await store.mark_caught_up(0, 5, at(1))
     await store.restoring.forget_input("sale", 0)
     assert not await store.restoring.has_input("sale", 0)
-    assert (await store.caught_up())[0] == (None, 0)
+    assert (await store.caught_up())[0] == (None, 0, "")

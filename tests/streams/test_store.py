@@ -224,14 +224,14 @@ async def test_a_price_observed_before_1970_is_a_price(store: Store) -> None:
 async def test_each_partition_says_how_far_it_has_caught_up(store: Store) -> None:
     assert await store.mark_caught_up(1, 0, at(0.5))
     await store.fold_sales(0, 0, 7, [])
-    assert await store.caught_up() == [(None, 7), (at(0.5), 0)]
+    assert await store.caught_up() == [(None, 7, ""), (at(0.5), 0, "")]
 
 
 async def test_a_store_that_has_come_back_older_is_not_told_that_it_is_caught_up(store: Store) -> None:
     """Whoever has folded up to 9 in a store that was put back to 7 would close days without two of their sales."""
     await store.fold_sales(0, 0, 7, [])
     assert not await store.mark_caught_up(0, 9, at(1))
-    assert (await store.caught_up())[0] == (None, 7)
+    assert (await store.caught_up())[0] == (None, 7, "")
     assert await store.mark_caught_up(0, 7, at(1))
 
 

@@ -51,6 +51,19 @@ async def test_as_many_ids_as_a_batch_may_have(store: Store) -> None:
     assert known.value.which == set(range(2000))
 
 
+async def test_a_shut_day_takes_no_more_sales_in_any_partition_and_what_is_kept_of_it_stays(store: Store) -> None:
+    for partition in (0, 1):
+        assert await store.fold_sales(partition, 0, 1, [cell(day=1)], ids("a", day=1))
+    await store.cleaned(await store.dirty(LAST))
+    await store.shut({"de": ordinal(1)})
+    await store.shut({"de": ordinal(0)})
+    for partition in (0, 1):
+        assert not await store.fold_sales(partition, 1, 2, [cell(day=1)])
+        assert await store.sealed(partition) == {"de": ordinal(1)}
+    assert await store.day_totals("de", ordinal(1)) == (2, 2)
+    assert await store.recount_from() == [0, 0]
+
+
 async def test_a_sealed_day_takes_no_more_sales_and_the_next_one_does(store: Store) -> None:
     await store.seal(0, {"de": ordinal(1)})
     assert not await store.fold_sales(0, 0, 1, [cell(day=2), cell(day=1)])

@@ -135,6 +135,7 @@ CALLS = st.one_of(
     st.tuples(st.just("fold_sales"), st.integers(-1, 1), st.integers(0, 2), st.lists(cells(), max_size=4), ids),
     st.tuples(st.just("fold_sales"), st.just(0), st.just(1), st.lists(cells(), max_size=4), ids),
     st.tuples(st.just("seal"), days),
+    st.tuples(st.just("shut"), days),
     st.tuples(
         st.just("fold_rivals"),
         st.integers(-1, 1),
@@ -213,6 +214,9 @@ class Drive:
 
     async def _seal(self, day: int) -> object:
         return await self.store.seal(0, {"de": ordinal(day), "fr": ordinal(9)})
+
+    async def _shut(self, day: int) -> object:
+        return await self.store.shut({"de": ordinal(day)})
 
     async def _fold_rivals(self, step: int, size: int, prices: list[RivalPrice], moves: Any, fired: Any) -> object:
         start = await self.store.position("competitor-price", 0) + step

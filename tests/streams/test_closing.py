@@ -1,0 +1,144 @@
+"""What a closing vouches for holds from the instant that it is out, whatever becomes of the store beside it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
+
+import pytest
+import structlog
+
+from controller.codec import ce_type, read
+from controller.errors import CannotReach
+from controller.events import CE_TYPES, CatalogEntry, PeriodClosed, UnitDay
+from streams.catalog import Catalog
+from streams.clock import TickClock
+from streams.closing import Closing, Watermark
+from streams.metrics import Metrics
+from streams.parts import Parts
+from streams.settings import Settings
+from streams.store import DIGEST_BYTES, Store
+from streams.store.restoring import CountedDay
+from tests.streams.builders import at, cell, ordinal
+from tests.streams.conftest import SHARDS
+
+REVISION_DAYS = 3
+DAYS = 5
+MARKET = "de"
+Beside = Callable[[], Awaitable[None]]
+
+
+class Known(Catalog):
+    """A catalog of one unit."""
+
+    @property
+    def known(self) -> dict[str, CatalogEntry]:
+        return {"de/a": CatalogEntry(unit="de/a", time_zone="UTC", currency="EUR", list_price_minor=100)}
+
+    @property
+    def time_zones(self) -> dict[str, str]:
+        return {MARKET: "UTC"}
+
+
+class Panel:
+    """A producer; ``beside`` happens while a closing is on its way."""
+
+    def __init__(self, beside: Beside | None = None) -> None:
+        self._beside = beside
+        self.rows: list[UnitDay] = []
+        self.closings: list[PeriodClosed] = []
+
+    async def send(self, _: str, *, value: bytes, headers: Any, **__: object) -> Awaitable[None]:
+        async def acknowledged() -> None: ...
+
+        if ce_type(headers) == CE_TYPES[UnitDay]:
+            self.rows.append(read(UnitDay, value))
+        else:
+            self.closings.append(read(PeriodClosed, value))
+            if self._beside is not None:
+                await self._beside()
+        return acknowledged()
+
+
+class Emptied:
+    """A store that is emptied, and counted again, right after its changed days were read."""
+
+    def __init__(self, store: Any, beside: Beside) -> None:
+        self._store = store
+        self._beside = beside
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def dirty(self, *args: Any) -> Any:
+        await self._beside()
+        return await self._store.dirty(*args)
+
+
+def closing(store: object, panel: Panel) -> Closing:
+    settings = Settings(clock="ticks", partitions=SHARDS, revision_days=REVISION_DAYS, lateness_seconds=0)
+    parts = Parts(
+        settings, TickClock(), cast(Store, store), cast(Any, panel), Metrics(), structlog.get_logger(), "w", {}
+    )
+    return Closing(parts, Known(parts), parts.shard_of(MARKET), 1)
+
+
+async def sold(store: Store) -> Watermark:
+    """A sale on each of some days, all of which are over."""
+    for partition in range(SHARDS):
+        await store.restoring.begin_input("sale", partition, "first")
+        await store.restoring.finish_input("sale", partition, "first", 0)
+    for day in range(DAYS):
+        assert await store.fold_sales(0, day, day + 1, [cell(day=day)], [(ordinal(day), bytes(DIGEST_BYTES))])
+    for partition, position in enumerate((DAYS, 0)):
+        assert await store.mark_caught_up(partition, position, at(DAYS))
+    found = await store.caught_up()
+    return Watermark(
+        at(DAYS), {p: f.position for p, f in enumerate(found)}, {p: f.counting for p, f in enumerate(found)}
+    )
+
+
+async def test_a_day_that_a_closing_seals_takes_no_more_sales_once_the_closing_is_out(store: Store) -> None:
+    """Nor does a store that is emptied then need to know more than the closing: all that was counted is in rows."""
+    last_sealed, taken = DAYS - 1 - REVISION_DAYS, dict[int, bool]()
+
+    async def late_sales() -> None:
+        position = await store.position("sale", 0)
+        for day in (last_sealed, last_sealed + 1):
+            taken.setdefault(day, await store.fold_sales(0, position, position + 1, [cell(day=day)]))
+
+    panel = Panel(late_sales)
+    watermark = await sold(store)
+    await closing(store, panel).close(watermark)
+    assert taken == {last_sealed: False, last_sealed + 1: True}
+    assert [row.day for row in panel.rows] == [at(day).date() for day in range(DAYS)]
+    assert [found.events for found in panel.closings] == [1] * DAYS, "shutting a day drops nothing of it"
+    assert panel.closings[-1].recount == {"0": 0, "1": 0}, "the days that it seals can be counted again, too"
+
+
+@pytest.mark.parametrize("position", [DAYS, DAYS + 3])
+async def test_days_of_a_store_that_was_emptied_and_counted_again_meanwhile_are_not_closed(
+    store: Store, position: int
+) -> None:
+    """They were there by half when they were read; where the store stands again tells nothing."""
+
+    async def counted_again() -> None:
+        await store.restoring.begin_input("sale", 0, "second")
+        half = CountedDay(MARKET, ordinal(0), "de/a", 1, 100, 0, 0, 1, published=-1, revision=0)
+        await store.restoring.put_days(0, "second", [half])
+        await store.restoring.finish_input("sale", 0, "second", position)
+
+    panel = Panel()
+    watermark = await sold(store)
+    with pytest.raises(CannotReach, match="counted anew"):
+        await closing(Emptied(store, counted_again), panel).close(watermark)
+    assert (panel.rows, panel.closings) == ([], [])
+
+
+async def test_days_of_a_store_that_is_being_counted_again_are_not_closed(store: Store) -> None:
+    async def counts_again() -> None:
+        await store.restoring.begin_input("sale", 1, "second")
+
+    panel = Panel()
+    watermark = await sold(store)
+    with pytest.raises(CannotReach, match="counted anew"):
+        await closing(Emptied(store, counts_again), panel).close(watermark)
+    assert (panel.rows, panel.closings) == ([], [])
