@@ -203,7 +203,10 @@ BUGS: dict[str, Bug] = {
     ),
     "no-dedupe": Bug("a sale that is sent twice is counted twice", frozenset({"sales doubled"}), "calm", NoIds),
     "blackout-early": Bug(
-        "blackouts are looked up for the instant of the decision", frozenset({"blackout"}), "calm", BlackoutWhenDeciding
+        "blackouts are looked up for the instant of the decision",
+        frozenset({"blackout"}),
+        "blacked out",
+        BlackoutWhenDeciding,
     ),
     "early-drop": Bug(
         "the outbox is advanced before the brokers acknowledge",

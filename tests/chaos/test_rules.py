@@ -297,6 +297,7 @@ CORRUPTIONS: tuple[tuple[str, Callable[[Evidence], Evidence]], ...] = (
     ("ahead", published_late),
     ("boundary", begins_at_noon),
     ("once", decided_twice),
+    ("at rest", lambda e: replace(e, unrest="3 entries in the outbox of shard 0")),
     ("one writer", written_by_a_zombie),
     ("one writer", epoch_from_nowhere),
     ("draw", drawn_by_somebody_else),

@@ -33,6 +33,11 @@ def planned(evidence: Evidence) -> list[str]:
     return found
 
 
+def at_rest(evidence: Evidence) -> list[str]:
+    """Once nothing more is done to it, the system catches up with everything."""
+    return [evidence.unrest] if evidence.unrest else []
+
+
 def ahead(evidence: Evidence) -> list[str]:
     """Whatever is not control is on the topic before it takes effect."""
     found = []
