@@ -269,9 +269,9 @@ class Stage:
     def _note(self, line: str) -> None:
         claim = re.search(r'"SET" "\{[^}]*:t(\d+)\}:epoch" "(\d+)"', line)
         write = re.search(r'"XADD" "\{[^}]*:t(\d+)\}:outbox" "\*" "e" "(\d+)"', line)
+        # The rest of an entry that is put back keeps the epoch of whoever decided it, and is marked ("again").
         for what, found in (("claim", claim), ("outbox", write)):
-            # What is put back by a successor keeps the epoch of whoever decided it.
-            if found is not None and '\\"late\\"' not in line:
+            if found is not None:
                 self.writes.append(Write(int(found[1]), what, int(found[2])))
 
 

@@ -341,6 +341,37 @@ def test_a_day_that_is_reported_undelivered_is_no_fault() -> None:
     assert not RULES["planned"](replace(evidence, log=[*kept, told]))
 
 
+def replaced_when_late(sequence: int, appended_after: int) -> Evidence:
+    """The first decision of a unit: control took its place, and whoever had held it published it all the same."""
+    evidence = calm()
+    k = next(k for k, e in enumerate(evidence.log) if e.body is not None and e.body["arm"] != "control")
+    old = evidence.log[k]
+    assert old.body is not None
+    begins = midnight(old.body["unit"], _number(old.body))
+    zombie = replace(old, real=PACE.real(begins + appended_after * HOUR))
+    late = {"id": old.body["id"] + "/late", "arm": "control", "sequence": sequence}
+    body = old.body | late | {"reason": {"code": "late", "detail": ""}}
+    log = [*evidence.log[:k], zombie, *evidence.log[k + 1 :], entry("assignment", body, begins + HOUR, offset=99)]
+    return replace(evidence, log=log, assignments=log)
+
+
+def test_what_was_replaced_before_it_came_late_is_no_fault() -> None:
+    evidence = replaced_when_late(sequence=99, appended_after=2)
+    assert [RULES[rule](evidence) for rule in ("ahead", "once")] == [[], []]
+
+
+def test_what_came_late_before_it_was_replaced_is_one() -> None:
+    assert RULES["ahead"](replaced_when_late(sequence=99, appended_after=0)) == []
+    evidence = replaced_when_late(sequence=99, appended_after=2)
+    *log, last = evidence.log
+    unreplaced = replace(evidence, log=[*log, replace(last, real=last.real + 1.0)])
+    assert RULES["ahead"](replace(unreplaced, assignments=unreplaced.log))
+
+
+def test_what_replaces_a_late_decision_must_be_newer() -> None:
+    assert RULES["once"](replaced_when_late(sequence=0, appended_after=2))
+
+
 def test_a_window_told_after_the_decision_forbids_nothing() -> None:
     t = midnight("berlin/tea", 1)
     late = PACE.real(t - LEAD * HOUR)
