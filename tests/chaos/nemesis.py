@@ -65,7 +65,7 @@ class Nemesis:
         try:
             yield
         finally:
-            self._stage.faults.append(Fault(what, target, began, time.time(), round(leases, 2)))
+            self._stage.note(Fault(what, target, began, time.time(), round(leases, 2)))
 
     def worker(self, own: random.Random) -> str:
         return own.choice(sorted(self._stage.workers))

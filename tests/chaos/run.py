@@ -64,11 +64,8 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
 
 
 def keep_logs(stage: Stage) -> Path:
-    """Copy what the processes said to a folder that stays."""
-    target = Path(".chaos") / f"seed-{stage.setting.seed}{'-' + stage.setting.bug if stage.setting.bug else ''}"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    """Copy what the processes said to the folder that stays."""
     for file in stage.sandbox.folder.iterdir():
         if file.suffix in (".log", ".jsonl"):
-            shutil.copy(file, target)
-    return target
+            shutil.copy(file, stage.kept)
+    return stage.kept

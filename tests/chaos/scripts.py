@@ -75,7 +75,7 @@ async def killed(stage: Stage, point: str) -> None:
     tell(f"worker SIGKILL at {point!r}: {worker}")
     stage.start_worker(worker)
     stage.struck.discard(worker)
-    stage.faults.append(Fault(f"worker SIGKILL at {point}", worker, began, time.time()))
+    stage.note(Fault(f"worker SIGKILL at {point}", worker, began, time.time()))
 
 
 async def frozen(stage: Stage, point: str, until: Callable[[Stage], Awaitable[None]]) -> None:
@@ -86,7 +86,7 @@ async def frozen(stage: Stage, point: str, until: Callable[[Stage], Awaitable[No
     await until(stage)
     stage.workers[worker].resume()
     stage.struck.discard(worker)
-    stage.faults.append(Fault(f"worker SIGSTOP at {point}", worker, began, time.time()))
+    stage.note(Fault(f"worker SIGSTOP at {point}", worker, began, time.time()))
 
 
 async def frozen_before_decision(stage: Stage) -> None:
@@ -102,7 +102,7 @@ async def frozen_before_decision(stage: Stage) -> None:
     stage.workers[second].resume()
     tell(f"{first} woke up after {second} had claimed its shard; Redis carried out {len(stage.writes) - before} writes")
     stage.struck.clear()
-    stage.faults.append(Fault("two owners frozen before they decide", f"{first}, {second}", began, time.time()))
+    stage.note(Fault("two owners frozen before they decide", f"{first}, {second}", began, time.time()))
 
 
 async def all_away(stage: Stage) -> None:
@@ -118,7 +118,7 @@ async def all_away(stage: Stage) -> None:
     await over(stage, t + (stage.setting.lead_hours + 30) * HOUR_MS)
     for name in names:
         stage.start_worker(name)
-    stage.faults.append(Fault("all workers SIGKILL", "all", began, time.time()))
+    stage.note(Fault("all workers SIGKILL", "all", began, time.time()))
     stage.struck.clear()
     await treated(stage)
 
@@ -135,7 +135,7 @@ async def away_over_midnight(stage: Stage) -> None:
     for name in sorted(stage.workers):
         stage.start_worker(name)
     stage.struck.clear()
-    stage.faults.append(Fault("all workers SIGKILL before they publish", "all", began, time.time()))
+    stage.note(Fault("all workers SIGKILL before they publish", "all", began, time.time()))
 
 
 def at_random(seed: int, minutes: float, kinds: Sequence[str] | None = None, every_seconds: float = 2.5) -> Script:
@@ -171,7 +171,7 @@ async def rolling_restart(stage: Stage) -> None:
         stage.struck.discard(name)
         child = stage.workers[name]
         await asyncio.to_thread(child.wait_until, partial(child.said, "shard taken over"), 60.0, "owner of a shard")
-        stage.faults.append(Fault("worker SIGTERM and start", name, began, time.time()))
+        stage.note(Fault("worker SIGTERM and start", name, began, time.time()))
 
 
 @dataclass(frozen=True, slots=True)

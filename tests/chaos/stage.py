@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
+import shutil
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -100,6 +101,19 @@ class Stage:
             "lead_minutes": self.setting.lead_hours * 60,
         }
 
+    def note(self, fault: Fault) -> None:
+        """Keep a fault as evidence, and at once in a file: of a run that is cut off, that is what remains."""
+        self.faults.append(fault)
+        with (self.kept / "faults.jsonl").open("a") as file:
+            at = {name: round(getattr(fault, name) - self.pace.started, 2) for name in ("began", "ended")}
+            file.write(json.dumps(asdict(fault) | at) + "\n")
+
+    @property
+    def kept(self) -> Path:
+        """The folder of what stays when everything is gone."""
+        name = f"seed-{self.setting.seed}{'-' + self.setting.bug if self.setting.bug else ''}"
+        return Path(".chaos") / name
+
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def start_worker(self, name: str) -> None:
@@ -175,7 +189,7 @@ class Stage:
             for name, child in list(self.workers.items()):
                 if name not in self.struck and not child.running():
                     now = time.time()
-                    self.faults.append(Fault("ended by itself", name, now, now))
+                    self.note(Fault("ended by itself", name, now, now))
                     tell(f"{name} ended by itself: {child.tail(1)[-200:]}")
                     self.start_worker(name)
             for child in self.others.values():
@@ -314,6 +328,8 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         stage = Stage(
             setting, kafka, redis, settings, opening, sandbox, kafka_doors, redis_doors, markets(setting.partitions)
         )
+        shutil.rmtree(stage.kept, ignore_errors=True)
+        stage.kept.mkdir(parents=True)
         stage.step_clock(0)
         for name in names:
             stage.start_worker(name)

@@ -1,5 +1,6 @@
 """Each rule finds the fault that it is there for: a small history without any, and one corruption a rule."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +14,7 @@ from aiokafka.partitioner import murmur2
 from controller.assignment import deal
 from tests.chaos.evidence import Entry, Evidence, Fault, Look, Window, Write, first_instant, load, save
 from tests.chaos.pace import DAY, Pace
-from tests.chaos.report import announced, summary, table, takeovers
+from tests.chaos.report import announced, summary, table, takeovers, write
 from tests.chaos.rules import RULES, judge
 from tests.chaos.rules.reading import shard_of
 
@@ -412,3 +413,6 @@ def test_evidence_comes_back_from_its_file_and_the_table_names_every_rule(tmp_pa
     text = table(summary(back, judge(back), 2.0, 7))
     assert all(f"{rule} " in text for rule in RULES)
     assert "seed 7" in text
+    write(summary(back, judge(back), 2.0, 7), {"once": ["twice"]}, tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["cases"] == {"once": ["twice"]}
+    assert (tmp_path / "report.txt").read_text().startswith("seed 7, 16 s of faults, 1970-01-01")
