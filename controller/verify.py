@@ -112,13 +112,23 @@ def _doubled(unit: str, day: date, same: Sequence[Assignment], entered: Sequence
     by_instant: dict[datetime, list[Assignment]] = {}
     for record in same:
         by_instant.setdefault(record.effective_at, []).append(record)
-    for records in by_instant.values():
+    for records in (group for found in by_instant.values() for group in _replaced(found)):
         first, last = (choose(r.decided_at for r in records) for choose in (min, max))
         again = any(first <= e.decided_at + SKEW and e.decided_at - SKEW <= last for e in entered)
         if len(records) > 1 and not (again and len(records) == 2 and first < last):
             identical = all(record == records[0] for record in records)
             what = "the very same record" if identical else "another decision for the same instant"
             yield Difference("doubled", unit, day, f"{len(records)} records: {what}", harmless=identical)
+
+
+def _replaced(records: Sequence[Assignment]) -> Iterable[Sequence[Assignment]]:
+    """The decision of an instant, and the newer one that has put control in its place because it was late, if any."""
+    late = [record for record in records if record.reason.code == "late"]
+    others = [record for record in records if record.reason.code != "late"]
+    newest = max(((r.epoch, r.sequence) for r in others), default=None)
+    if newest is not None and any((r.epoch, r.sequence) <= newest for r in late):
+        return [records]
+    return [group for group in (others, late) if group]
 
 
 class _Expected:

@@ -91,7 +91,8 @@ def check(
         before = previous.arm if previous is not None and unbroken else control
         # A lease over a block of days is renewed on each of them; what must not overlap is another arm. What is urgent
         # takes the place of what was decided for its day and for later ones.
-        if not urgent and previous is not None and previous.arm != record.arm and _runs_into(previous, record):
+        replaces = urgent or record.reason.code == "late"
+        if not replaces and previous is not None and previous.arm != record.arm and _runs_into(previous, record):
             violations.append(Violation("one price", f"{where} overlaps {previous.id}"))
         if record.arm != before:
             flips += 1

@@ -3,7 +3,8 @@
 A relay that was away over a midnight finds in its outbox what should have been announced before it. Part of it may have
 been published by whoever died before it could drop it: the topic knows. The rest would change prices in the middle of a
 day, for each pricing system when it happens to hear of it; it becomes control, which all of them show by then, with the
-reason `late`.
+reason `late`. That is a decision with a version of its own: whoever was away may come back and publish what it held,
+and no reader may take that for newer, or for the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -90,7 +91,7 @@ def _read(value: bytes) -> list[Assignment]:
         return []
 
 
-async def put_back(parts: Parts, shard: int, entries: Sequence[OutboxEntry]) -> bool:
+async def put_back(parts: Parts, shard: int, epoch: int, entries: Sequence[OutboxEntry]) -> bool:
     """Put back what of these entries is overdue and not published; whether there was anything."""
     found = overdue(entries, milliseconds(parts.clock.now()))
     if not found:
@@ -103,5 +104,5 @@ async def put_back(parts: Parts, shard: int, entries: Sequence[OutboxEntry]) -> 
             changed = True
             parts.metrics.flips.labels("late").inc(len(units))
             parts.log.error("late", shard=shard, entry=entry.id, units=len(units), why="not published before it began")
-            await parts.store.put_back(shard, entry.id, units, "it was not published before it took effect")
+            await parts.store.put_back(shard, epoch, entry.id, units, "it was not published before it took effect")
     return changed

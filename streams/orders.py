@@ -1,8 +1,8 @@
 """What people, time and the catalog ask of an experiment in a market: read from the store, judged by the controller."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from controller import lifecycle
 from controller.catalog import Reaction, react
@@ -15,8 +15,10 @@ from controller.lifecycle import AT_ONCE, Lifecycle, due_by_clock
 from controller.limits import WEEK, Kept, keep_within
 from controller.parameters import Limits
 from controller.price_rules import PriceChange
+from controller.roster import Roster
 from controller.schedule import MarketPlan
 from streams.store import NOTHING, Outcome, PastPrices, Registration
+from streams.store.restoring import HeldUnit
 
 DETAIL = 500
 WITHHELD_NAMED = 1000
@@ -92,9 +94,23 @@ def because(flip: Flip, detail: str) -> Flip:
 # --- what is told of a decision ---------------------------------------------------------------------------------------
 
 
-def told(decision: Decision, outcome: Outcome) -> list[tuple[str, str]]:
-    """(type, JSON) of what the log says of a decision besides its assignments."""
-    return [(CE_TYPES[type(m)], m.model_dump_json()) for m in decision.messages] + withheld(decision.flip, outcome)
+def told(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
+    """(type, JSON) of what the log says besides their assignments: which days were missed.
+
+    It says so ahead of them. A log that has a decision without the gap before it would be taken, by whoever rebuilds a
+    store from it, for one of a market that has missed nothing.
+    """
+    return [(CE_TYPES[type(message)], message.model_dump_json()) for d in decisions for message in d.messages]
+
+
+def granted_through(laid_out: Roster, market: str, plan: MarketPlan, held: Mapping[str, HeldUnit]) -> MarketPlan:
+    """A plan that knows of what was decided by an owner that ended before it had settled it. Pure."""
+    owner = f"{laid_out.experiment.name}.{laid_out.experiment.version}"
+    found = [held[unit].day for unit in laid_out.units[market] if unit in held and held[unit].owner == owner]
+    through = date.fromordinal(min(found)) if found else None
+    if through is None or (plan.decided_through is not None and through <= plan.decided_through):
+        return plan
+    return replace(plan, decided_through=through)
 
 
 def withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:

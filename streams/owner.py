@@ -31,7 +31,18 @@ from streams.dead_letters import Incoming, Rejected
 from streams.enrolling import Triggers, answer, beginning, enrolments, mark_begun
 from streams.in_step import keep_in_step
 from streams.kafka import stop_client
-from streams.orders import AtOnce, at_once, because, holds_back, looks_back, resumed, told, unfinished, withheld
+from streams.orders import (
+    AtOnce,
+    at_once,
+    because,
+    granted_through,
+    holds_back,
+    looks_back,
+    resumed,
+    told,
+    unfinished,
+    withheld,
+)
 from streams.oversight import Waiting, count, oversee, unseen
 from streams.parts import Parts
 from streams.rebuild import Rebuild, Watch
@@ -97,7 +108,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             parts.log.warning("shard belongs to a newer owner", shard=number, epoch=epoch)
             self._lost.add(number)
             return
-        relay, closing = Relay(parts, number), Closing(parts, self._catalog, number, epoch)
+        relay, closing = Relay(parts, number, epoch), Closing(parts, self._catalog, number, epoch)
         watch = Watch(parts, self._rebuild, number, epoch)
         shard = Shard(number, epoch, tick, relay, closing, [])
         shard.plans = await parts.store.plans(number)
@@ -301,6 +312,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             if not stale:
                 await self._carry_out(shard, at, plans, records)
             drawn = [] if stale else await self._drawn(shard, at)
+            if told(drawn) and await self._know_what_was_granted(shard):
+                drawn = await self._drawn(shard, at)
+            await self._parts.store.tell(shard.number, shard.epoch, told(drawn))
             flips = [await self._safe(shard, d.flip, records) for d in drawn]
             decisions = [replace(d, flip=flip) for d, flip in zip(drawn, flips, strict=True)]
             outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, flips, shard.remember)
@@ -309,7 +323,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
                 # What a release could not write is as little let go as what it kept.
                 plans[key] = settled(decision, outcome.kept + len(outcome.withheld))
-                records += told(decision, outcome)
+                records += withheld(decision.flip, outcome)
                 count(self._parts, decision, outcome)
             shard.plans |= plans
             begun = [] if stale else await self._begin(shard, at, records)
@@ -321,6 +335,18 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         shard.tick = next_tick
         if records:
             shard.relay.wake()
+
+    async def _know_what_was_granted(self, shard: Shard) -> bool:
+        """Whether days that look missed were decided after all, by an owner that ended before it had settled them."""
+        held = await self._parts.store.restoring.held(shard.number)
+        known = {
+            key_of_plan(laid_out, market): granted_through(laid_out, market, shard.plan(laid_out, market), held)
+            for laid_out in shard.rosters.values()
+            for market in self._markets(shard, laid_out)
+        }
+        changed = {key: plan for key, plan in known.items() if plan != shard.plans.get(key, MarketPlan())}
+        shard.plans |= changed
+        return bool(changed)
 
     async def _drawn(self, shard: Shard, at: datetime) -> list[Decision]:
         """What the designs ask for, priced by the catalog of this moment."""

@@ -22,8 +22,9 @@ def assignments(entry: OutboxEntry) -> Iterator[Assignment]:
     h = entry.header
     for granted in entry.granted:
         day = date.fromordinal(int(str(h["day"])))
-        # A day has one decision; what is urgent comes on top of it, and is another one at each instant.
-        instant = f"/{h['effective']}" if h.get("urgent") else ""
+        # A day has one decision; what is urgent comes on top of it, and is another one at each instant. What was late
+        # is another one as well.
+        instant = f"/{h['effective']}" if h.get("urgent") else "/late" if granted.code == "late" else ""
         yield Assignment(
             id=event_id(f"{h['owner']}/{day}/{granted.unit}{instant}"),
             unit=granted.unit,
@@ -66,9 +67,10 @@ def other_records(entries: Iterable[OutboxEntry]) -> list[Record]:
 class Relay:
     """Publishes the outbox of one shard while its worker owns it."""
 
-    def __init__(self, parts: Parts, shard: int) -> None:
+    def __init__(self, parts: Parts, shard: int, epoch: int) -> None:
         self._parts = parts
         self._shard = shard
+        self._epoch = epoch
         self._wake = asyncio.Event()
         self._newest: Newest = (0, 0)
 
@@ -92,18 +94,17 @@ class Relay:
     async def _round(self) -> bool:
         # 1. read; what should have been out before it began does not go out as it is
         entries = await self._parts.store.outbox(self._shard, ENTRIES_PER_ROUND)
-        if await put_back(self._parts, self._shard, entries):
+        if await put_back(self._parts, self._shard, self._epoch, entries):
             return True
         self._look(entries)
         if not entries:
             return False
         with self._parts.metrics.publish_seconds.time():
-            # 2. publish, 3. wait for the acks of all replicas in sync
+            # 2. publish, 3. wait for the acks of all replicas in sync. Nobody may find a decision in the log without
+            # the gap before it, and they lie on partitions of their own: what is not an arm is safe first.
+            await self._parts.publish(ASSIGNMENT_LOG, other_records(entries))
             arms = assignment_records(entries)
-            await asyncio.gather(
-                self._parts.publish(ASSIGNMENT_LOG, [*arms, *other_records(entries)]),
-                self._parts.publish(ASSIGNMENT, arms),
-            )
+            await asyncio.gather(self._parts.publish(ASSIGNMENT_LOG, arms), self._parts.publish(ASSIGNMENT, arms))
         # 4. drop
         await self._parts.store.published(self._shard, [entry.id for entry in entries])
         self._newest = max(self._newest, *map(newest, entries))

@@ -15,7 +15,7 @@ from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, Withheld
 from controller.experiment import COMMITMENT, with_seed
 from controller.schedule import MarketPlan
-from controller.wire import market_of, milliseconds
+from controller.wire import event_id, market_of, milliseconds
 from streams.dead_letters import Incoming
 from streams.store import Registration, plan_key
 from streams.store.restoring import HeldUnit
@@ -100,8 +100,9 @@ class Remembered:
             date.fromisoformat(str(said["day"])),
         )
         owner, decided_at = f"{said['experiment']}.{version}", datetime.fromisoformat(str(said["decided_at"]))
-        # What is urgent comes on top of a day's decision, and bears its instant in its id.
-        scheduled = said["id"] == f"{owner}/{day}/{unit}"
+        # What is urgent comes on top of a day's decision, and bears its instant in its id; what was late is the day's.
+        name = f"{owner}/{day}/{unit}"
+        scheduled = said["id"] == event_id(name) or said["id"] == event_id(f"{name}/late")
         place = (str(said["experiment"]), version, market_of(unit))
         self._plan(place, day.toordinal() if scheduled else -1, decided_at)
         old, expires = self.units.get(unit), said["expires_at"]

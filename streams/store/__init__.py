@@ -245,6 +245,10 @@ class Store(Protocol):
         """
         ...
 
+    async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
+        """Put log records in the outbox, ahead of whatever is decided next; each call does. Raises Fenced."""
+        ...
+
     async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
         """The oldest entries that are not yet published."""
         ...
@@ -253,11 +257,12 @@ class Store(Protocol):
         """Drop outbox entries whose records the brokers have acknowledged."""
         ...
 
-    async def put_back(self, shard: int, id: str, units: Sequence[str], detail: str) -> None:
+    async def put_back(self, shard: int, epoch: int, id: str, units: Sequence[str], detail: str) -> None:
         """Make control of what an outbox entry grants these units, with the reason `late`: it did not go out in time.
 
-        The entry comes back at the end of the outbox with another id; nothing where it is not there any more. What was
-        decided for a unit since then stays.
+        That is a decision of this owner, newer than the one it replaces, in an entry of its own; the rest of the entry
+        comes back at the end of the outbox with another id. Nothing where it is not there any more. What was decided
+        for a unit since then stays. Raises Fenced.
         """
         ...
 

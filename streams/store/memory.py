@@ -168,6 +168,12 @@ class MemoryStore(MemoryInputs):
             held.outbox.append(OutboxEntry(held.next_id(), epoch, records=tuple(records)))
         held.tick = tick
 
+    async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
+        held = self.shards[shard]
+        held.own(epoch)
+        if records:
+            held.outbox.append(OutboxEntry(held.next_id(), epoch, records=tuple(records)))
+
     async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
         return self.shards[shard].outbox[:limit]
 
@@ -175,21 +181,30 @@ class MemoryStore(MemoryInputs):
         gone = set(ids)
         self.shards[shard].outbox = [entry for entry in self.shards[shard].outbox if entry.id not in gone]
 
-    async def put_back(self, shard: int, id: str, units: Sequence[str], detail: str) -> None:
+    async def put_back(self, shard: int, epoch: int, id: str, units: Sequence[str], detail: str) -> None:
         held = self.shards[shard]
+        held.own(epoch)
         entry = next((entry for entry in held.outbox if entry.id == id), None)
         if entry is None:
             return
-        control, effective = encoding.arms(entry.header)[0], int(str(entry.header["effective"]))
-        granted = []
+        control, late, rest = encoding.arms(entry.header)[0], [], []
         for row in entry.granted:
-            if row.unit in units:
-                row = replace(row, arm=control, price_minor=None, code="late", detail=detail)
-                state = held.units[row.unit]
-                if milliseconds(state.effective_at) == effective:
-                    held.units[row.unit] = replace(state, arm=control, on_control=True, price_minor=None)
-            granted.append(row)
-        held.outbox.append(replace(entry, id=held.next_id(), granted=tuple(granted)))
+            if row.unit not in units:
+                rest.append(row)
+                continue
+            back = replace(row, arm=control, price_minor=None, code="late", detail=detail)
+            # Nothing of what was decided later changes, nor may this be newer than that.
+            if held.orders[row.unit] != (entry.epoch, row.sequence):
+                rest.append(back)
+                continue
+            held.sequence += 1
+            held.orders[row.unit] = (epoch, held.sequence)
+            held.units[row.unit] = replace(held.units[row.unit], arm=control, on_control=True, price_minor=None)
+            late.append(replace(back, sequence=held.sequence))
+        if rest:
+            held.outbox.append(replace(entry, id=held.next_id(), granted=tuple(rest)))
+        if late:
+            held.outbox.append(replace(entry, id=held.next_id(), epoch=epoch, granted=tuple(late)))
         await self.published(shard, [id])
 
     # --- definitions and blackouts ------------------------------------------------------------------------------------

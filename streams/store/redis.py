@@ -126,6 +126,11 @@ class RedisStore(Link):
         await self._run("settle", keys, [epoch, tick, json.dumps(list(records)) if records else "", known, *pairs])
         self.learn(shard, tick=tick)
 
+    async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
+        if records:
+            keys = [self._shard(shard, name) for name in ("epoch", "outbox")]
+            await self._run("tell", keys, [epoch, json.dumps(list(records))])
+
     async def outbox(self, shard: int, limit: int) -> list[OutboxEntry]:
         entries = await self._ask(self._redis.xrange(self._shard(shard, "outbox"), count=limit))
         return [encoding.outbox_entry(entry_id, fields) for entry_id, fields in entries]
@@ -134,9 +139,10 @@ class RedisStore(Link):
         if ids:
             await self._ask(self._redis.xdel(self._shard(shard, "outbox"), *ids))
 
-    async def put_back(self, shard: int, id: str, units: Sequence[str], detail: str) -> None:
-        keys = [self._shard(shard, "units"), self._shard(shard, "outbox")]
-        await self._run("put_back", keys, [id, json.dumps(list(units)), detail])
+    async def put_back(self, shard: int, epoch: int, id: str, units: Sequence[str], detail: str) -> None:
+        keys = [self._shard(shard, name) for name in ("epoch", "units", "outbox", "sequence")]
+        sequence = await self._run("put_back", keys, [epoch, id, json.dumps(list(units)), detail])
+        self.learn(shard, sequence=int(sequence))
 
     # --- definitions and blackouts ------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.chaos.evidence import load
 from tests.chaos.nemesis import KINDS
-from tests.chaos.report import summary, table
+from tests.chaos.report import summary, table, write
 from tests.chaos.rules import judge
 from tests.chaos.run import run
 from tests.chaos.scripts import at_random
@@ -33,12 +33,14 @@ def main() -> None:
     if unknown := set(kinds or ()) - {*KINDS, "none"}:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(KINDS)}")
     if given.judge:
-        evidence = load(given.judge)
+        evidence, folder = load(given.judge), given.judge.parent
     else:
         print(f"seed {seed}: {given.minutes:g} minutes of faults, then some 30 s to come to rest", file=sys.stderr)
         evidence, folder = asyncio.run(run(setting, at_random(seed, given.minutes, kinds)))
-        print(f"evidence and logs: {folder}", file=sys.stderr)
-    found = summary(evidence, judge(evidence), setting.lease, seed)
+    verdict = judge(evidence)
+    found = summary(evidence, verdict, setting.lease, seed)
+    write(found, verdict, folder)
+    print(f"evidence, logs, report.json and report.txt: {folder}", file=sys.stderr)
     print(json.dumps(found) if given.json else table(found))
     sys.exit(1 if any(found["broken"].values()) else 0)
 

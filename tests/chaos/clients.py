@@ -15,7 +15,7 @@ from typing import TextIO
 
 from flipside_client import Assignments
 from flipside_client.errors import FlipsideClientError
-from tests.chaos.pace import Pace
+from tests.chaos.pace import Opening, Pace
 from tests.chaos.planted import BUGS
 
 GRID_MS = 1_800_000
@@ -70,7 +70,7 @@ async def begin_anew(name: str, bootstrap: str, namespace: str, units: list[str]
 
 async def main() -> None:
     bootstrap, namespace, path, fleet, *units = sys.argv[1:]
-    pace = Pace.from_environment()
+    pace = Opening.from_environment().pace()
     with open(path, "w", buffering=1) as file:
         if fleet == "cold":
             await begin_anew("cold", bootstrap, namespace, units, pace, file)

@@ -3,51 +3,92 @@
 import asyncio
 import json
 import time
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 from redis.asyncio import Redis
 
+from streams.kafka import connection
 from tests.chaos.evidence import Entry, Evidence, Look
-from tests.chaos.stage import Stage, stop
+from tests.chaos.seen import decided_through, positions, redis_of, undecided
+from tests.chaos.setting import ORIGIN
+from tests.chaos.stage import LOG, Stage, stop, tell
 from tests.e2e.running import records
 
-REST_SECONDS = 90.0
-#: a day that was missed is reported when the next one is announced
-REPORTED_HOURS = 15
-SALE, LOG = "pricing.sale.v1", "pricing.experiment.assignment-log.v1"
+#: a horizon, not a duration: the last faults may have left much to catch up with
+REST_SECONDS = 240.0
+SALE = "pricing.sale.v1"
 
 
-async def rest(stage: Stage) -> None:
-    """Let what is under way come to its end: sales folded, the outbox empty, every day until now decided."""
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """How a run came to rest."""
+
+    #: everything that began before this instant of the shop must be decided, or reported, by now
+    judged_until: int
+    #: what was still under way when patience was at its end; empty where all is done
+    unrest: str
+
+
+async def rest(stage: Stage) -> Rest:
+    """Wait until what is under way has come to its end: every sale is folded, every market has decided the day after
+    this one (only then is a day that was missed reported), and the outboxes are empty."""
+    until = stage.pace.now_ms()
     await stop(stage.others.pop("tills"))
-    beginning = stage.pace.now_ms()
+    ends = await _ends(stage, SALE)
     deadline = time.monotonic() + REST_SECONDS
-    async with Redis.from_url(stage.redis.url, decode_responses=True) as client:
-        while left := await _under_way(stage, client, beginning):
-            assert time.monotonic() < deadline, f"not at rest after {REST_SECONDS:.0f} s: {left}"
+    async with redis_of(stage) as client:
+        while left := await _under_way(stage, client, ends, until):
+            if time.monotonic() > deadline:
+                tell(f"not at rest after {REST_SECONDS:.0f} s: {left}")
+                return Rest(until, left)
             await asyncio.sleep(0.2)
+    return Rest(until, "")
 
 
-async def _under_way(stage: Stage, client: Any, beginning: int) -> str:
-    ends = {(r.partition): r.offset + 1 for r in await records(stage.settings, SALE)}
+async def _ends(stage: Stage, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends."""
+    partitions = [TopicPartition(stage.settings.prefixed(topic), n) for n in range(stage.setting.partitions)]
+    consumer = AIOKafkaConsumer(**connection(stage.settings))
+    await consumer.start()
+    try:
+        return {place.partition: end for place, end in (await consumer.end_offsets(partitions)).items()}
+    finally:
+        await consumer.stop()
+
+
+async def _under_way(stage: Stage, client: Redis, sales: Mapping[int, int], until: int) -> str:
+    """What is still to come, in the order in which it comes: what is decided is in the outbox before it is settled."""
     namespace = stage.settings.namespace
-    for partition, end in ends.items():
-        position = int(await client.get(f"{{{namespace}:sale:{partition}}}:position") or 0)
-        if position < end:
+    for partition, position in enumerate(await positions(stage, client)):
+        if position < (end := sales[partition]):
             return f"sales of partition {partition} are folded up to {position} of {end}"
+    if left := await _unpublished(stage, client):
+        return left
+    if left := undecided(stage, await decided_through(stage, client), until, 1):
+        return left
     for shard in range(stage.setting.partitions):
         if length := await client.xlen(f"{{{namespace}:t{shard}}}:outbox"):
             return f"{length} entries in the outbox of shard {shard}"
-    if stage.pace.now_ms() < beginning + REPORTED_HOURS * 3_600_000:
-        return "what was missed is not due to be reported yet"
     return ""
 
 
-async def collect(stage: Stage, judged_from: int) -> Evidence:
+async def _unpublished(stage: Stage, client: Redis) -> str:
+    """Unit-days of closed days whose last total the panel does not have yet."""
+    namespace, partitions = stage.settings.namespace, range(stage.setting.partitions)
+    for shard in partitions:
+        for market, text in (await client.hgetall(f"{{{namespace}:t{shard}}}:closed")).items():
+            for partition in partitions:
+                changed = f"{{{namespace}:sale:{partition}}}:dirty:{market}"
+                if count := await client.zcount(changed, "-inf", int(text.split()[0])):
+                    return f"{count} unit-days of {market} are to be published again"
+    return ""
+
+
+async def collect(stage: Stage, resting: Rest) -> Evidence:
     """Everything as evidence; call it once the system is at rest. Ends clients and workers."""
-    until = stage.pace.now_ms() - REPORTED_HOURS * 3_600_000
     # Nobody is started anew, or missed, from here on.
     stage.struck |= set(stage.workers)
     clients = list(stage.others.values())
@@ -75,7 +116,8 @@ async def collect(stage: Stage, judged_from: int) -> Evidence:
         experiment=stage.experiment,
         zones=stage.zones,
         units=stage.units,
-        judged=(judged_from, until),
+        judged=(round(ORIGIN * 1000), resting.judged_until),
+        unrest=resting.unrest,
         looks=[look for fleet in (str(stage.setting.clients), "cold") for look in looks(stage, fleet)],
         windows=[replace(window, told=told.get(window.id, float("inf"))) for window in stage.windows],
         faults=sorted(stage.faults, key=lambda fault: fault.began),
@@ -139,7 +181,7 @@ async def held(stage: Stage) -> tuple[Cells, dict[str, int], dict[str, tuple[str
     sealed: dict[str, int] = {}
     states: dict[str, tuple[str, int, int]] = {}
     namespace = stage.settings.namespace
-    async with Redis.from_url(stage.redis.url, decode_responses=True) as client:
+    async with redis_of(stage) as client:
         async for key in client.scan_iter(match=f"{{{namespace}:sale:*}}:cells:*"):
             day = int(key.rpartition(":")[2])
             for unit, text in (await client.hgetall(key)).items():

@@ -96,6 +96,8 @@ class Evidence:
     units: tuple[str, ...]
     #: [from, until) in milliseconds of the shop: boundaries in it are judged
     judged: tuple[int, int]
+    #: what was still under way long after the last fault; empty where the system came to rest
+    unrest: str = ""
     looks: Sequence[Look] = ()
     log: Sequence[Entry] = ()
     assignments: Sequence[Entry] = ()
@@ -129,7 +131,7 @@ class Evidence:
         return first_instant(day, self.zones[market])
 
     def day_of(self, market: str, t: int) -> date:
-        return (EPOCH + timedelta(milliseconds=t)).astimezone(ZoneInfo(self.zones[market])).date()
+        return local_day(t, self.zones[market])
 
     def planned(self) -> list[tuple[str, date, int]]:
         """(market, day, midnight) of every day that began while we looked."""
@@ -142,6 +144,11 @@ class Evidence:
 def first_instant(day: date, zone: str) -> int:
     local = datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(zone))
     return round(local.timestamp() * 1000)
+
+
+def local_day(t: int, zone: str) -> date:
+    """The date in a zone at an instant."""
+    return (EPOCH + timedelta(milliseconds=t)).astimezone(ZoneInfo(zone)).date()
 
 
 def instant(text: str) -> int:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from tests.chaos.evidence import Fault
 from tests.chaos.proxy import CUTS, Doors
-from tests.chaos.stage import Stage, faketime, tell
+from tests.chaos.stage import Stage, faketime, lasting, tell
 
 #: (point, what) at which a worker may strike itself
 STRIKES = (
@@ -34,7 +34,7 @@ class Nemesis:
         """Strike until a real instant; returns when everything is mended."""
         while (left := until - time.time()) > 0:
             self._strike()
-            await asyncio.sleep(min(self._chance.expovariate(1 / self._every), left))
+            await lasting(min(self._chance.expovariate(1 / self._every), left))
         while self._under_way:
             done, _ = await asyncio.wait(self._under_way)
             for task in done:
@@ -65,7 +65,7 @@ class Nemesis:
         try:
             yield
         finally:
-            self._stage.faults.append(Fault(what, target, began, time.time(), round(leases, 2)))
+            self._stage.note(Fault(what, target, began, time.time(), round(leases, 2)))
 
     def worker(self, own: random.Random) -> str:
         return own.choice(sorted(self._stage.workers))
@@ -79,7 +79,7 @@ class Nemesis:
             async with self.noted("worker SIGKILL", name, leases):
                 stage.struck.add(name)
                 await asyncio.to_thread(stage.workers[name].kill)
-                await asyncio.sleep(leases * stage.setting.lease)
+                await lasting(leases * stage.setting.lease)
                 stage.start_worker(name)
                 stage.struck.discard(name)
 
@@ -92,7 +92,7 @@ class Nemesis:
             child = stage.workers[name]
             async with self.noted("worker SIGSTOP", name, leases):
                 child.pause()
-                await asyncio.sleep(leases * stage.setting.lease)
+                await lasting(leases * stage.setting.lease)
                 child.resume()
 
         return name, fault
@@ -112,7 +112,7 @@ class Nemesis:
                 if not await stage.ask_point(name, point, what, 8.0):
                     return
                 async with self.noted(f"worker SIG{what.upper()} before it {SAID[point]}", name, leases):
-                    await asyncio.sleep(leases * stage.setting.lease)
+                    await lasting(leases * stage.setting.lease)
                     if what == "stop":
                         child.resume()
             finally:
@@ -130,7 +130,7 @@ class Nemesis:
                 return
             async with self.noted(f"clock {hours:+.0f} h", stage.stepped):
                 stage.step_clock(hours)
-                await asyncio.sleep(seconds)
+                await lasting(seconds)
                 stage.step_clock(0)
 
         return "clock", fault
@@ -154,7 +154,7 @@ class Nemesis:
             async with self.noted(f"{weather} to {server}", name, leases):
                 doors.set(weather)
                 try:
-                    await asyncio.sleep(leases * self._stage.setting.lease)
+                    await lasting(leases * self._stage.setting.lease)
                 finally:
                     doors.set("open")
 
@@ -168,10 +168,10 @@ class Nemesis:
         async def fault() -> None:
             async with self.noted("broker SIGKILL", f"node {node}"):
                 await asyncio.to_thread(stage.kafka.kill, node)
-                await asyncio.sleep(seconds)
+                await lasting(seconds)
                 await asyncio.to_thread(stage.kafka.restart, node)
-                # The next one only when this one is in sync again: two of three are the promise.
-                await asyncio.sleep(2.0)
+            # The next one only when this one is in sync again: two of three are the promise.
+            await asyncio.to_thread(stage.kafka.wait_in_sync)
 
         return "kafka", fault
 
@@ -193,7 +193,7 @@ class Nemesis:
 
         async def aged() -> None:
             await asyncio.to_thread(self._stage.redis.back_up)
-            await asyncio.sleep(age)
+            await lasting(age)
             await fault()
 
         return target, aged
@@ -214,7 +214,7 @@ class Nemesis:
             async with self.noted(what.split(" from ")[0], "redis"):
                 await asyncio.to_thread(stage.redis.kill)
                 between()
-                await asyncio.sleep(seconds)
+                await lasting(seconds)
                 await asyncio.to_thread(stage.redis.restart)
 
         return "redis", fault

@@ -6,8 +6,9 @@ The product runs on its wall-clock paths with a clock of this kind; libfaketime 
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 DAY = 86_400.0
 
@@ -34,19 +35,51 @@ class Pace:
         """What the shop's clock shows by this process's clock."""
         return self.shop_ms(time.time())
 
+
+class Opening:
+    """The shop's clock for processes that are there before it opens: it stands at the origin until a file, written
+    once, names the real instant from which on it runs. How long they take to start is the machine's business."""
+
+    def __init__(self, file: Path, origin: float, rate: float) -> None:
+        self.file = file
+        self.origin = origin
+        self.rate = rate
+        self._pace: Pace | None = None
+
+    def open(self, started: float) -> Pace:
+        """Let the clock run, for every process that looks at the file."""
+        draft = self.file.with_suffix(".draft")
+        draft.write_text(repr(started))
+        draft.rename(self.file)
+        return self.pace()
+
+    def pace(self) -> Pace:
+        """Raises FileNotFoundError before the opening."""
+        if self._pace is None:
+            self._pace = Pace(float(self.file.read_text()), self.origin, self.rate)
+        return self._pace
+
+    def shop_ms(self, real: float) -> int:
+        try:
+            return self.pace().shop_ms(real)
+        except FileNotFoundError:
+            return round(self.origin * 1000)
+
     def environment(self) -> dict[str, str]:
-        return {f"CHAOS_{name.upper()}": repr(value) for name, value in asdict(self).items()}
+        return {"CHAOS_OPENING": str(self.file), "CHAOS_ORIGIN": repr(self.origin), "CHAOS_RATE": repr(self.rate)}
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Pace":
-        return cls(*(float(environment[f"CHAOS_{name}"]) for name in ("STARTED", "ORIGIN", "RATE")))
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Opening":
+        return cls(
+            Path(environment["CHAOS_OPENING"]), float(environment["CHAOS_ORIGIN"]), float(environment["CHAOS_RATE"])
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class FastClock:
     """The product's clock port, at a pace."""
 
-    pace: Pace
+    opening: Opening
 
     def now(self) -> datetime:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.pace.now_ms())
+        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.opening.shop_ms(time.time()))

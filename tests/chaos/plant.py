@@ -8,6 +8,7 @@ import asyncio
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tests.chaos.planted import BUGS
 from tests.chaos.rules import judge
@@ -15,21 +16,15 @@ from tests.chaos.run import run
 from tests.chaos.scripts import SCRIPTS
 from tests.chaos.setting import Setting
 
+SMALL = Setting(nodes=1, workers=2, clients=2, partitions=2, day_seconds=12.0, session_ms=1500)
+
 
 def caught(name: str, script: str = "", seed: int = 1) -> list[str]:
     """The rules that a run with this bug breaks, under its own script or another; a run without any bug for ''."""
-    setting = Setting(
-        nodes=1,
-        workers=2,
-        clients=2,
-        partitions=2,
-        day_seconds=12.0,
-        session_ms=1500,
-        twice=0.0 if name and BUGS[name].environment else 0.1,
-        seed=seed,
-        bug=name,
-    )
-    evidence, _ = asyncio.run(run(setting, SCRIPTS[script or BUGS[name].script]))
+    scripted = SCRIPTS[script or BUGS[name].script]
+    twice = 0.0 if name and BUGS[name].environment else 0.1
+    setting = replace(SMALL, twice=twice, seed=seed, bug=name, **scripted.setting)
+    evidence, _ = asyncio.run(run(setting, scripted.script))
     return [rule for rule, cases in judge(evidence).items() if cases]
 
 

@@ -113,9 +113,8 @@ class DecidedAgain(Around):
 
 
 class NothingReported(Around):
-    async def settle(self, shard: int, epoch: int, plans: Any, records: Sequence[tuple[str, str]], tick: int) -> None:
-        told = [(kind, body) for kind, body in records if "undelivered" not in kind]
-        await self._store.settle(shard, epoch, plans, told, tick)
+    async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
+        await self._store.tell(shard, epoch, [(kind, body) for kind, body in records if "undelivered" not in kind])
 
 
 class OwnDice(Around):
@@ -203,7 +202,10 @@ BUGS: dict[str, Bug] = {
     ),
     "no-dedupe": Bug("a sale that is sent twice is counted twice", frozenset({"sales doubled"}), "calm", NoIds),
     "blackout-early": Bug(
-        "blackouts are looked up for the instant of the decision", frozenset({"blackout"}), "calm", BlackoutWhenDeciding
+        "blackouts are looked up for the instant of the decision",
+        frozenset({"blackout"}),
+        "blacked out",
+        BlackoutWhenDeciding,
     ),
     "early-drop": Bug(
         "the outbox is advanced before the brokers acknowledge",

@@ -1,14 +1,26 @@
 """What a run was, in numbers: faults, takeovers, how late anything was, and the verdict of every rule."""
 
+import json
+import os
+import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from tests.chaos.evidence import Evidence, instant, of_kind
 from tests.chaos.rules import RULES
 from tests.chaos.rules.reading import first_said, shard_of
 
-SHOWN = 5
+SHOWN = 10
+
+
+def machine() -> str:
+    """The processor, how many of it, and how much else they had to do in the last quarter of an hour."""
+    text = Path("/proc/cpuinfo").read_text()
+    model = next((line.partition(": ")[2] for line in text.splitlines() if line.startswith("model name")), "unknown")
+    return f"{os.cpu_count()} x {model}, Python {platform.python_version()}, load {os.getloadavg()[2]:.1f}"
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
@@ -50,13 +62,16 @@ def announced(evidence: Evidence) -> list[float]:
 
 def summary(evidence: Evidence, verdict: Mapping[str, Sequence[str]], lease: float, seed: int) -> dict[str, Any]:
     """The run as one JSON object."""
-    taken, delays = takeovers(evidence, lease), announced(evidence)
+    taken, delays, began = takeovers(evidence, lease), announced(evidence), evidence.pace.started
     assignments = first_said(evidence.log)
     bodies = [entry.body for entry in assignments.values() if entry.body is not None]
     undelivered = of_kind(evidence.log, "undelivered")
     looks = [look for look in evidence.looks if look.client != "cold"]
     return {
         "seed": seed,
+        "date": datetime.fromtimestamp(began, UTC).date().isoformat(),
+        "machine": machine(),
+        "seconds_of_faults": round(max((f.ended - began for f in evidence.faults), default=0.0), 1),
         "faults": dict(sorted(Counter(fault.what for fault in evidence.faults).items())),
         "leases_of_stops": sorted(fault.leases for fault in evidence.faults if "SIGSTOP" in fault.what),
         "takeovers": {"count": len(taken), "p50": quantile(taken, 0.5), "p99": quantile(taken, 0.99)},
@@ -78,6 +93,12 @@ def summary(evidence: Evidence, verdict: Mapping[str, Sequence[str]], lease: flo
     }  # fmt: skip
 
 
+def write(found: Mapping[str, Any], verdict: Mapping[str, Sequence[str]], folder: Path) -> None:
+    """`report.json` with every case that breaks a rule, and `report.txt` with the first ones."""
+    (folder / "report.json").write_text(json.dumps({**found, "cases": {n: list(c) for n, c in verdict.items() if c}}))
+    (folder / "report.txt").write_text(table(found) + "\n")
+
+
 def spelled(number: float | None) -> str:
     return "-" if number is None else f"{number:.2f}"
 
@@ -86,7 +107,8 @@ def table(found: Mapping[str, Any]) -> str:
     """The same for people."""
     faults, taken, delay = found["faults"], found["takeovers"], found["announcement_delay"]
     width = max([len(what) for what in faults] + [len(name) for name in RULES] + [24])
-    lines = [f"seed {found['seed']}", "", f"{'fault':<{width}}  times"]
+    title = f"seed {found['seed']}, {found['seconds_of_faults']:.0f} s of faults, {found['date']}"
+    lines = [title, found["machine"], "", f"{'fault':<{width}}  times"]
     lines += [f"{what:<{width}}  {times:>5}" for what, times in faults.items()]
     lines += ["", f"{'measured':<{width}}"]
     for what, value in (

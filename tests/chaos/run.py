@@ -1,22 +1,20 @@
 """One run: a stage, a script of faults, rest, evidence."""
 
 import asyncio
+import contextlib
 import random
 import shutil
 import sys
-import time
 from pathlib import Path
 
-from tests.chaos.collect import LOG, collect, entry, rest
+from tests.chaos.collect import collect, rest
 from tests.chaos.evidence import Evidence, save
 from tests.chaos.pace import DAY
 from tests.chaos.scripts import Script
-from tests.chaos.setting import ORIGIN, Setting
+from tests.chaos.setting import Setting
 from tests.chaos.stage import Stage, staged, tell
-from tests.e2e.running import records
 
 DAY_MS = int(DAY * 1000)
-FIRST_DAYS = 2
 
 
 async def black_out_now_and_then(stage: Stage, seed: int) -> None:
@@ -36,33 +34,20 @@ async def black_out_now_and_then(stage: Stage, seed: int) -> None:
         await asyncio.sleep(chance.uniform(0.5, 1.5) * stage.setting.day_seconds)
 
 
-async def opened(stage: Stage) -> int:
-    """Wait until the first days are announced, and every shard decided; the instant from which on we judge."""
-    judged_from = round((ORIGIN + DAY) * 1000)
-    await asyncio.sleep(max(stage.pace.real(judged_from) - time.time(), 0.0))
-    log = [entry(record) for record in await records(stage.settings, LOG)]
-    refused = [said.body for said in log if said.kind == "flipside.refused.v1"]
-    registered = any(said.kind == "flipside.registered.v1" for said in log)
-    assert registered, f"the experiment is not registered: too slow a start for its first day? {refused}"
-    return judged_from
-
-
 async def run(setting: Setting, script: Script) -> tuple[Evidence, Path]:
     """A run on a stage of its own; returns the evidence, and the folder in which it and the processes' logs are kept.
 
-    Raises AssertionError where the system does not come to rest, or a part of the stage itself fails.
+    Raises AssertionError where a part of the stage itself fails.
     """
     async with staged(setting) as stage:
         try:
-            judged_from = await opened(stage)
-            tell("the first days are announced")
             windows = asyncio.create_task(black_out_now_and_then(stage, setting.seed))
             await script(stage)
-            windows.cancel()
+            await _cancelled(windows)
             tell("no more faults")
-            await rest(stage)
+            resting = await rest(stage)
             tell("at rest")
-            evidence = await collect(stage, judged_from)
+            evidence = await collect(stage, resting)
         except BaseException:
             print(f"the logs of its processes: {keep_logs(stage)}", file=sys.stderr)
             raise
@@ -71,12 +56,16 @@ async def run(setting: Setting, script: Script) -> tuple[Evidence, Path]:
     return evidence, folder
 
 
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """End a task that never ends; raises what it has failed with."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
 def keep_logs(stage: Stage) -> Path:
-    """Copy what the processes said to a folder that stays."""
-    target = Path(".chaos") / f"seed-{stage.setting.seed}{'-' + stage.setting.bug if stage.setting.bug else ''}"
-    shutil.rmtree(target, ignore_errors=True)
-    target.mkdir(parents=True)
+    """Copy what the processes said to the folder that stays."""
     for file in stage.sandbox.folder.iterdir():
         if file.suffix in (".log", ".jsonl"):
-            shutil.copy(file, target)
-    return target
+            shutil.copy(file, stage.kept)
+    return stage.kept

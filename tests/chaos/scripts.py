@@ -5,14 +5,17 @@ A script is given a stage on which the experiment has begun, and returns when ev
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
+from typing import Any
 
 from tests.chaos.evidence import Fault, first_instant
 from tests.chaos.nemesis import KINDS, Nemesis
+from tests.chaos.seen import every_input_moves_on, every_market_decides, treated
 from tests.chaos.setting import START
-from tests.chaos.stage import Stage, stop, tell
+from tests.chaos.stage import Stage, lasting, stop, tell
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
@@ -24,18 +27,28 @@ Script = Callable[[Stage], Awaitable[None]]
 COMES_BY = 30.0
 
 
-async def days(stage: Stage, number: float) -> None:
-    """Let so many days of the shop pass."""
-    await asyncio.sleep(number * stage.setting.day_seconds)
+async def over(stage: Stage, t: int) -> None:
+    """Wait until the shop's clock shows an instant."""
+    await lasting(stage.pace.real(t) - time.time())
 
 
 async def calm(stage: Stage) -> None:
-    """Nothing is done to anybody for some days; around a midnight of each market there is a blackout."""
-    for number, (market, zone) in enumerate(sorted(stage.zones.items())):
-        soon = stage.pace.now_ms() + 1.2 * DAY_MS
-        midnight = next(m for m in (first_instant(day, zone) for day in DATES) if m > soon)
+    """Nothing is done to anybody until each market has decided and begun a day."""
+    await every_market_decides(stage, 2)
+
+
+async def blacked_out(stage: Stage) -> None:
+    """Blackouts around a midnight of three markets, announced half a day before those are decided."""
+    soon = stage.pace.now_ms() + DAY_MS
+    midnights = {
+        market: next(m for m in (first_instant(day, zone) for day in DATES) if m > soon)
+        for market, zone in stage.zones.items()
+    }
+    nearest = sorted(midnights, key=lambda market: midnights[market])[:3]
+    for number, market in enumerate(nearest):
+        midnight = midnights[market]
         await stage.black_out(f"midnight-{number}", "market", market, midnight - HOUR_MS, midnight + HOUR_MS)
-    await days(stage, 2.7)
+    await over(stage, midnights[nearest[-1]] + HOUR_MS)
 
 
 async def whoever_comes_by(stage: Stage, point: str, what: str, workers: Sequence[str] = ()) -> str:
@@ -55,66 +68,74 @@ async def whoever_comes_by(stage: Stage, point: str, what: str, workers: Sequenc
     return found[0]
 
 
-async def struck(stage: Stage, point: str, what: str, seconds: float, times: int = 2) -> None:
-    """Whoever comes by a point is struck there, and comes back after so many seconds; so many times."""
-    for _ in range(times):
-        worker = await whoever_comes_by(stage, point, what)
-        began = time.time()
-        tell(f"worker SIG{what.upper()} at {point!r}: {worker}")
-        await asyncio.sleep(seconds)
-        if what == "stop":
-            stage.workers[worker].resume()
-        else:
-            stage.start_worker(worker)
-        stage.struck.discard(worker)
-        stage.faults.append(Fault(f"worker SIG{what.upper()} at {point}", worker, began, time.time()))
-        await days(stage, 0.3)
-    await days(stage, 0.7)
+async def killed(stage: Stage, point: str) -> None:
+    """Whoever comes by a point is killed there, and started again at once."""
+    worker = await whoever_comes_by(stage, point, "kill")
+    began = time.time()
+    tell(f"worker SIGKILL at {point!r}: {worker}")
+    stage.start_worker(worker)
+    stage.struck.discard(worker)
+    stage.note(Fault(f"worker SIGKILL at {point}", worker, began, time.time()))
+
+
+async def frozen(stage: Stage, point: str, until: Callable[[Stage], Awaitable[None]]) -> None:
+    """Whoever comes by a point sleeps there until something has happened without it."""
+    worker = await whoever_comes_by(stage, point, "stop")
+    began = time.time()
+    tell(f"worker SIGSTOP at {point!r}: {worker}")
+    await until(stage)
+    stage.workers[worker].resume()
+    stage.struck.discard(worker)
+    stage.note(Fault(f"worker SIGSTOP at {point}", worker, began, time.time()))
 
 
 async def frozen_before_decision(stage: Stage) -> None:
-    """An owner sleeps between a tick and its decisions; another claims its shard, and sleeps in turn; the first wakes
-    up and decides, though it has been succeeded. With one shard for each of two workers."""
+    """The owner sleeps between a tick and its decisions; the other worker claims its shard, and sleeps in turn; the
+    first wakes up and decides, though it has been succeeded. There is one shard, so that both mean the same."""
     first = await whoever_comes_by(stage, "flip", "stop")
     began = time.time()
     second = await whoever_comes_by(stage, "claim", "stop", sorted(set(stage.workers) - {first}))
+    before = len(stage.writes)
     stage.workers[first].resume()
-    await asyncio.sleep(0.5 * stage.setting.lease)
+    # The fault's own duration: for so long the second one leaves the field to the first.
+    await lasting(0.5 * stage.setting.lease)
     stage.workers[second].resume()
+    tell(f"{first} woke up after {second} had claimed its shard; Redis carried out {len(stage.writes) - before} writes")
     stage.struck.clear()
-    stage.faults.append(Fault("two owners frozen before they decide", f"{first}, {second}", began, time.time()))
-    await days(stage, 1.0)
+    stage.note(Fault("two owners frozen before they decide", f"{first}, {second}", began, time.time()))
 
 
-async def all_away(stage: Stage, for_days: float = 1.8) -> None:
-    """SIGKILL of every worker for longer than any lease."""
+async def all_away(stage: Stage) -> None:
+    """SIGKILL of every worker, while clients show arms, until each lease has ended; back when clients follow again."""
+    await treated(stage)
     names = sorted(stage.workers)
-    began = time.time()
+    began, t = time.time(), stage.pace.now_ms()
     stage.struck |= set(names)
+    tell("all workers SIGKILL")
     for name in names:
         stage.workers[name].kill()
-    await days(stage, for_days)
+    # The last day that can have been announced ends a lead and a day later; a quarter more, to be looked at.
+    await over(stage, t + (stage.setting.lead_hours + 30) * HOUR_MS)
     for name in names:
         stage.start_worker(name)
-    stage.faults.append(Fault("all workers SIGKILL", "all", began, time.time()))
+    stage.note(Fault("all workers SIGKILL", "all", began, time.time()))
     stage.struck.clear()
-    await days(stage, 1.1)
+    await treated(stage)
 
 
 async def away_over_midnight(stage: Stage) -> None:
     """Killed between the decision and its announcement, and nobody there until after the midnight."""
     worker = await whoever_comes_by(stage, "publish", "kill")
-    began = time.time()
+    began, t = time.time(), stage.pace.now_ms()
     tell(f"all workers SIGKILL before they publish: {worker} first")
     stage.struck |= set(stage.workers)
     for name in set(stage.workers) - {worker}:
         stage.workers[name].kill()
-    await days(stage, stage.setting.lead_hours / 24 + 0.1)
+    await over(stage, t + stage.setting.lead_hours * HOUR_MS + HOUR_MS)
     for name in sorted(stage.workers):
         stage.start_worker(name)
     stage.struck.clear()
-    stage.faults.append(Fault("all workers SIGKILL before they publish", "all", began, time.time()))
-    await days(stage, 1.2)
+    stage.note(Fault("all workers SIGKILL before they publish", "all", began, time.time()))
 
 
 def at_random(seed: int, minutes: float, kinds: Sequence[str] | None = None, every_seconds: float = 2.5) -> Script:
@@ -125,7 +146,7 @@ def at_random(seed: int, minutes: float, kinds: Sequence[str] | None = None, eve
         if chosen:
             await Nemesis(stage, seed, chosen, every_seconds).run(time.time() + 60 * minutes)
         else:
-            await asyncio.sleep(60 * minutes)
+            await lasting(60 * minutes)
 
     return script
 
@@ -150,18 +171,30 @@ async def rolling_restart(stage: Stage) -> None:
         stage.struck.discard(name)
         child = stage.workers[name]
         await asyncio.to_thread(child.wait_until, partial(child.said, "shard taken over"), 60.0, "owner of a shard")
-        stage.faults.append(Fault("worker SIGTERM and start", name, began, time.time()))
-        await days(stage, 0.5)
+        stage.note(Fault("worker SIGTERM and start", name, began, time.time()))
 
 
-SCRIPTS: dict[str, Script] = {
-    "calm": calm,
-    "frozen before its decision": frozen_before_decision,
-    "frozen before its fold": lambda stage: struck(stage, "fold", "stop", 3 * stage.setting.lease),
-    "killed between": lambda stage: struck(stage, "between", "kill", 0.2),
-    "killed before it publishes": lambda stage: struck(stage, "publish", "kill", 0.2),
-    "killed before it settles": lambda stage: struck(stage, "settle", "kill", 0.2),
-    "frozen before it publishes": lambda stage: struck(stage, "publish", "stop", 1.3 * stage.setting.day_seconds),
-    "all away for days": all_away,
-    "away over a midnight": away_over_midnight,
+@dataclass(frozen=True, slots=True)
+class Scripted:
+    """A script, and the stage that it needs."""
+
+    script: Script
+    #: what differs from `tests.chaos.plant.SMALL`
+    setting: Mapping[str, Any] = field(default_factory=dict)
+
+
+SCRIPTS: dict[str, Scripted] = {
+    "calm": Scripted(calm, {"day_seconds": 8.0}),
+    "blacked out": Scripted(blacked_out),
+    "frozen before its decision": Scripted(frozen_before_decision, {"partitions": 1}),
+    "frozen before its fold": Scripted(lambda stage: frozen(stage, "fold", every_input_moves_on)),
+    "killed between": Scripted(lambda stage: killed(stage, "between")),
+    "killed before it publishes": Scripted(lambda stage: killed(stage, "publish")),
+    # Decided again before that day begins: half a day must be longer than it takes to be replaced.
+    "killed before it settles": Scripted(lambda stage: killed(stage, "settle"), {"day_seconds": 30.0}),
+    "frozen before it publishes": Scripted(
+        lambda stage: frozen(stage, "publish", partial(every_market_decides, further=2)), {"day_seconds": 8.0}
+    ),
+    "all away for days": Scripted(all_away),
+    "away over a midnight": Scripted(away_over_midnight),
 }

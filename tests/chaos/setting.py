@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 
 from tests.chaos.rules.reading import shard_of
 
-#: a night on which clocks change in some of the zones comes two days after it
-ORIGIN = datetime(2025, 3, 28, 6, tzinfo=UTC).timestamp()
+#: half an hour before the first day of the first market is announced, at the default lead; clocks change in some of the
+#: zones a night later
+ORIGIN = datetime(2025, 3, 28, 22, 30, tzinfo=UTC).timestamp()
 START = "2025-03-30"
 ZONES = (
     "Europe/Berlin",
@@ -40,8 +41,6 @@ class Setting:
     seed: int = 1
     #: of `tests.chaos.planted`; empty for none
     bug: str = ""
-    #: real seconds from the start of the processes to the shop's first instant
-    settle_seconds: float = 20.0
 
     @property
     def lease(self) -> float:

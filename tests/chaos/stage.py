@@ -4,12 +4,13 @@ import asyncio
 import contextlib
 import json
 import re
+import shutil
 import sys
 import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,16 +20,20 @@ from streams.admin import create_topics
 from streams.children import Child, Sandbox
 from streams.settings import Settings, child_environment
 from tests.chaos.evidence import Fault, Window, Write
-from tests.chaos.pace import DAY, Pace
+from tests.chaos.pace import DAY, Opening, Pace
 from tests.chaos.planted import BUGS
 from tests.chaos.proxy import Doors
 from tests.chaos.setting import LATENESS_HOURS, ORIGIN, PRODUCTS, START, Setting, markets
 from tests.chaos.worker import POINTS
+from tests.e2e.running import records
 from tests.parts.kafka import Kafka
 from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
 
 FAKETIME = "libfaketime.so.1"
+LOG = "pricing.experiment.assignment-log.v1"
+#: a horizon, not a duration: a machine with much else to do may take as long
+START_SECONDS = 180.0
 
 
 def faketime() -> Path | None:
@@ -41,6 +46,12 @@ def tell(what: str, started: float = time.monotonic()) -> None:
     print(f"{time.monotonic() - started:6.1f} s  {what}", file=sys.stderr, flush=True)
 
 
+async def lasting(seconds: float) -> None:
+    """Let a fault last, or the shop's clock go on. Nothing is waited for here: the time that passes is itself what is
+    done to the system. Whatever must have come about is waited for as a condition (`tests.chaos.seen`)."""
+    await asyncio.sleep(max(seconds, 0.0))
+
+
 @dataclass
 class Stage:
     """Everything that runs, and the evidence gathered while it does."""
@@ -49,7 +60,7 @@ class Stage:
     kafka: Kafka
     redis: RedisServer
     settings: Settings
-    pace: Pace
+    opening: Opening
     sandbox: Sandbox
     kafka_doors: dict[str, Doors]
     redis_doors: dict[str, tuple[Doors, int]]
@@ -61,6 +72,11 @@ class Stage:
     faults: list[Fault] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+
+    @property
+    def pace(self) -> Pace:
+        """The shop's clock, once it has been opened."""
+        return self.opening.pace()
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -85,6 +101,19 @@ class Stage:
             "lead_minutes": self.setting.lead_hours * 60,
         }
 
+    def note(self, fault: Fault) -> None:
+        """Keep a fault as evidence, and at once in a file: of a run that is cut off, that is what remains."""
+        self.faults.append(fault)
+        with (self.kept / "faults.jsonl").open("a") as file:
+            at = {name: round(getattr(fault, name) - self.pace.started, 2) for name in ("began", "ended")}
+            file.write(json.dumps(asdict(fault) | at) + "\n")
+
+    @property
+    def kept(self) -> Path:
+        """The folder of what stays when everything is gone."""
+        name = f"seed-{self.setting.seed}{'-' + self.setting.bug if self.setting.bug else ''}"
+        return Path(".chaos") / name
+
     # --- processes ----------------------------------------------------------------------------------------------------
 
     def start_worker(self, name: str) -> None:
@@ -99,7 +128,7 @@ class Stage:
                 "FLIPSIDE_LATENESS_SECONDS": str(LATENESS_HOURS * 3600),
                 "FLIPSIDE_RECONCILE_SECONDS": "0.2",
                 # Two seconds of a worker.
-                "FLIPSIDE_STALE_TICK_SECONDS": str(2 * self.pace.rate),
+                "FLIPSIDE_STALE_TICK_SECONDS": str(2 * self.opening.rate),
                 "FLIPSIDE_CLOCK_TOLERANCE_SECONDS": "3600",
                 **self._environment(),
                 "CHAOS_POINTS": str(self.sandbox.folder),
@@ -127,14 +156,14 @@ class Stage:
 
     def step_clock(self, hours: float) -> None:
         """Set the stepped worker's clock so many hours of the shop off; within a second it sees that."""
-        self._clock_file.write_text(f"{hours * 3600 / self.pace.rate:+.3f}\n")
+        self._clock_file.write_text(f"{hours * 3600 / self.opening.rate:+.3f}\n")
 
     @property
     def _clock_file(self) -> Path:
         return self.sandbox.folder / "clock"
 
     def _environment(self) -> dict[str, str]:
-        return {**self.pace.environment(), "CHAOS_BUG": self.setting.bug, "PYTHONPATH": str(Path.cwd())}
+        return {**self.opening.environment(), "CHAOS_BUG": self.setting.bug, "PYTHONPATH": str(Path.cwd())}
 
     def start_clients(self) -> None:
         for fleet in (str(self.setting.clients), "cold"):
@@ -160,7 +189,7 @@ class Stage:
             for name, child in list(self.workers.items()):
                 if name not in self.struck and not child.running():
                     now = time.time()
-                    self.faults.append(Fault("ended by itself", name, now, now))
+                    self.note(Fault("ended by itself", name, now, now))
                     tell(f"{name} ended by itself: {child.tail(1)[-200:]}")
                     self.start_worker(name)
             for child in self.others.values():
@@ -181,6 +210,26 @@ class Stage:
             return True
         finally:
             file.unlink(missing_ok=True)
+
+    async def everybody_at_work(self) -> None:
+        """Wait until every worker runs, every shard is owned, and the experiment is registered."""
+        deadline = time.monotonic() + START_SECONDS
+        while lacking := await self._lacking():
+            assert time.monotonic() < deadline, f"not ready after {START_SECONDS:.0f} s: {lacking}"
+            await asyncio.sleep(0.1)
+
+    async def _lacking(self) -> str:
+        starting = [name for name, child in self.workers.items() if not child.said('"event": "worker started"')]
+        if starting:
+            return f"{', '.join(starting)} did not start"
+        taken = "".join(child.log.read_text(errors="replace") for child in self.workers.values())
+        nobodys = [n for n in range(self.setting.partitions) if f'"shard": {n}, "epoch"' not in taken]
+        if nobodys:
+            return f"shards {nobodys} have no owner"
+        said = await records(self.settings, LOG)
+        if any(("ce_type", b"flipside.registered.v1") in record.headers for record in said):
+            return ""
+        return f"the experiment is not registered; the log says {[record.value for record in said]}"
 
     # --- what the owner says ------------------------------------------------------------------------------------------
 
@@ -234,9 +283,9 @@ class Stage:
     def _note(self, line: str) -> None:
         claim = re.search(r'"SET" "\{[^}]*:t(\d+)\}:epoch" "(\d+)"', line)
         write = re.search(r'"XADD" "\{[^}]*:t(\d+)\}:outbox" "\*" "e" "(\d+)"', line)
+        # The rest of an entry that is put back keeps the epoch of whoever decided it, and is marked ("again").
         for what, found in (("claim", claim), ("outbox", write)):
-            # What is put back by a successor keeps the epoch of whoever decided it.
-            if found is not None and '\\"late\\"' not in line:
+            if found is not None:
                 self.writes.append(Write(int(found[1]), what, int(found[2])))
 
 
@@ -275,10 +324,12 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         for doors in [*kafka_doors.values(), *(d for d, _ in redis_doors.values())]:
             await doors.start()
             stack.push_async_callback(doors.stop)
-        pace = Pace(time.time() + setting.settle_seconds, ORIGIN, DAY / setting.day_seconds)
+        opening = Opening(sandbox.folder / "opening", ORIGIN, DAY / setting.day_seconds)
         stage = Stage(
-            setting, kafka, redis, settings, pace, sandbox, kafka_doors, redis_doors, markets(setting.partitions)
+            setting, kafka, redis, settings, opening, sandbox, kafka_doors, redis_doors, markets(setting.partitions)
         )
+        shutil.rmtree(stage.kept, ignore_errors=True)
+        stage.kept.mkdir(parents=True)
         stage.step_clock(0)
         for name in names:
             stage.start_worker(name)
@@ -286,9 +337,11 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         stack.push_async_callback(_end, watching)
         await stage.open_shop()
         stack.push_async_callback(stage.close_shop)
+        await stage.everybody_at_work()
+        opening.open(time.time())
         stage.start_clients()
         stage.start_tills()
-        tell("topics, workers, clients and tills are started")
+        tell("the shop opens: every shard has its owner, the experiment is registered")
         yield stage
 
 

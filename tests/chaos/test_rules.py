@@ -1,5 +1,6 @@
 """Each rule finds the fault that it is there for: a small history without any, and one corruption a rule."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -13,7 +14,7 @@ from aiokafka.partitioner import murmur2
 from controller.assignment import deal
 from tests.chaos.evidence import Entry, Evidence, Fault, Look, Window, Write, first_instant, load, save
 from tests.chaos.pace import DAY, Pace
-from tests.chaos.report import announced, summary, table, takeovers
+from tests.chaos.report import announced, summary, table, takeovers, write
 from tests.chaos.rules import RULES, judge
 from tests.chaos.rules.reading import shard_of
 
@@ -297,6 +298,7 @@ CORRUPTIONS: tuple[tuple[str, Callable[[Evidence], Evidence]], ...] = (
     ("ahead", published_late),
     ("boundary", begins_at_noon),
     ("once", decided_twice),
+    ("at rest", lambda e: replace(e, unrest="3 entries in the outbox of shard 0")),
     ("one writer", written_by_a_zombie),
     ("one writer", epoch_from_nowhere),
     ("draw", drawn_by_somebody_else),
@@ -340,6 +342,37 @@ def test_a_day_that_is_reported_undelivered_is_no_fault() -> None:
     assert not RULES["planned"](replace(evidence, log=[*kept, told]))
 
 
+def replaced_when_late(sequence: int, appended_after: int) -> Evidence:
+    """The first decision of a unit: control took its place, and whoever had held it published it all the same."""
+    evidence = calm()
+    k = next(k for k, e in enumerate(evidence.log) if e.body is not None and e.body["arm"] != "control")
+    old = evidence.log[k]
+    assert old.body is not None
+    begins = midnight(old.body["unit"], _number(old.body))
+    zombie = replace(old, real=PACE.real(begins + appended_after * HOUR))
+    late = {"id": old.body["id"] + "/late", "arm": "control", "sequence": sequence}
+    body = old.body | late | {"reason": {"code": "late", "detail": ""}}
+    log = [*evidence.log[:k], zombie, *evidence.log[k + 1 :], entry("assignment", body, begins + HOUR, offset=99)]
+    return replace(evidence, log=log, assignments=log)
+
+
+def test_what_was_replaced_before_it_came_late_is_no_fault() -> None:
+    evidence = replaced_when_late(sequence=99, appended_after=2)
+    assert [RULES[rule](evidence) for rule in ("ahead", "once")] == [[], []]
+
+
+def test_what_came_late_before_it_was_replaced_is_one() -> None:
+    assert RULES["ahead"](replaced_when_late(sequence=99, appended_after=0)) == []
+    evidence = replaced_when_late(sequence=99, appended_after=2)
+    *log, last = evidence.log
+    unreplaced = replace(evidence, log=[*log, replace(last, real=last.real + 1.0)])
+    assert RULES["ahead"](replace(unreplaced, assignments=unreplaced.log))
+
+
+def test_what_replaces_a_late_decision_must_be_newer() -> None:
+    assert RULES["once"](replaced_when_late(sequence=0, appended_after=2))
+
+
 def test_a_window_told_after_the_decision_forbids_nothing() -> None:
     t = midnight("berlin/tea", 1)
     late = PACE.real(t - LEAD * HOUR)
@@ -380,3 +413,6 @@ def test_evidence_comes_back_from_its_file_and_the_table_names_every_rule(tmp_pa
     text = table(summary(back, judge(back), 2.0, 7))
     assert all(f"{rule} " in text for rule in RULES)
     assert "seed 7" in text
+    write(summary(back, judge(back), 2.0, 7), {"once": ["twice"]}, tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["cases"] == {"once": ["twice"]}
+    assert (tmp_path / "report.txt").read_text().startswith("seed 7, 16 s of faults, 1970-01-01")

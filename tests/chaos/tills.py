@@ -16,7 +16,7 @@ from typing import TextIO
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from tests.chaos.pace import Pace
+from tests.chaos.pace import Opening
 
 HOUR_MS = 3_600_000
 POISON, STRANGER, LATE = 0.01, 0.005, 0.03
@@ -77,7 +77,7 @@ class Tills:
 
 async def main() -> None:
     bootstrap, namespace, path, seed, rate, twice, *units = sys.argv[1:]
-    chance, pace, stop = random.Random(f"tills {seed}"), Pace.from_environment(), asyncio.Event()
+    chance, pace, stop = random.Random(f"tills {seed}"), Opening.from_environment().pace(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     producer = AIOKafkaProducer(bootstrap_servers=bootstrap, acks="all", enable_idempotence=True, linger_ms=5)
     await producer.start()

@@ -1,6 +1,6 @@
 """A worker of a chaos run: the product's own composition, on fast time, with places where it can be struck.
 
-``python -m tests.chaos.worker NAME``, settings in FLIPSIDE_*, and in the environment of the run: CHAOS_STARTED,
+``python -m tests.chaos.worker NAME``, settings in FLIPSIDE_*, and in the environment of the run: CHAOS_OPENING,
 CHAOS_ORIGIN, CHAOS_RATE (the pace), CHAOS_POINTS (a folder; see `Points`), CHAOS_BUG (see `tests.chaos.planted`).
 """
 
@@ -19,7 +19,7 @@ from flipside.serve import serve
 from streams.app import run_worker
 from streams.parts import Parts
 from streams.settings import Settings
-from tests.chaos.pace import FastClock, Pace
+from tests.chaos.pace import FastClock, Opening
 from tests.chaos.planted import BUGS
 
 POINTS = ("claim", "flip", "settle", "fold", "between", "publish", "drop")
@@ -47,10 +47,10 @@ class Points:
 class StruckStore:
     """The store, passing by the points."""
 
-    def __init__(self, store: Any, points: Points, pace: Pace) -> None:
+    def __init__(self, store: Any, points: Points, opening: Opening) -> None:
         self._store = store
         self._points = points
-        self._pace = pace
+        self._opening = opening
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -58,7 +58,7 @@ class StruckStore:
     async def time(self) -> datetime:
         """The clock of Redis, in the shop's time: no fault moves it."""
         real: datetime = await self._store.time()
-        return datetime.fromtimestamp(self._pace.shop_ms(real.timestamp()) / 1000, UTC)
+        return datetime.fromtimestamp(self._opening.shop_ms(real.timestamp()) / 1000, UTC)
 
     async def claim(self, *args: Any) -> Any:
         tick = await self._store.claim(*args)
@@ -96,7 +96,7 @@ class StruckParts(Parts):
         await super().publish(topic, waiting)
 
 
-def fitted(parts: Parts, points: Points, pace: Pace, bug: str) -> Parts:
+def fitted(parts: Parts, points: Points, opening: Opening, bug: str) -> Parts:
     """The parts with fast time, the points and, where one is asked for, a planted bug."""
     kind = StruckParts
     store: Any = parts.store
@@ -105,7 +105,7 @@ def fitted(parts: Parts, points: Points, pace: Pace, bug: str) -> Parts:
     if bug and BUGS[bug].store is not None:
         store = BUGS[bug].store(store, points)
     given = {field.name: getattr(parts, field.name) for field in fields(parts)}
-    found = kind(**(given | {"store": StruckStore(store, points, pace), "clock": FastClock(pace)}))
+    found = kind(**(given | {"store": StruckStore(store, points, opening), "clock": FastClock(opening)}))
     object.__setattr__(found, "points", points)
     return found
 
@@ -113,11 +113,11 @@ def fitted(parts: Parts, points: Points, pace: Pace, bug: str) -> Parts:
 def main() -> None:
     name = sys.argv[1]
     points = Points(os.environ["CHAOS_POINTS"], name)
-    pace, bug = Pace.from_environment(), os.environ.get("CHAOS_BUG", "")
+    opening, bug = Opening.from_environment(), os.environ.get("CHAOS_BUG", "")
     settings = Settings(worker_id=name)
     serve(
         settings,
-        lambda stop: run_worker(settings, name, stop, fitted=lambda parts: fitted(parts, points, pace, bug)),
+        lambda stop: run_worker(settings, name, stop, fitted=lambda parts: fitted(parts, points, opening, bug)),
     )
 
 

@@ -126,6 +126,21 @@ def test_a_blackout_excuses_a_kept_arm_but_not_an_altered_plan() -> None:
     assert Blackout.model_fields["reason"].is_required()
 
 
+def test_a_late_decision_that_control_has_replaced_is_not_doubled_if_that_is_newer() -> None:
+    experiment = an_experiment()
+    log = a_log(experiment)
+    k = next(
+        k for k, m in enumerate(log) if isinstance(m, Assignment) and m.arm != "control" and m.planned_arm == m.arm
+    )
+    old = log[k]
+    assert isinstance(old, Assignment)
+    change = {"id": f"{old.id}/late", "arm": "control", "reason": Reason(code="late")}
+    newer = old.model_copy(update=change | {"epoch": old.epoch + 1, "sequence": 999})
+    older = old.model_copy(update=change | {"sequence": 0, "epoch": 0})
+    assert not verify(published(experiment), [*log, newer])
+    assert [d.kind for d in verify(published(experiment), [*log, older])] == ["doubled"]
+
+
 def test_days_that_were_reported_undelivered_are_not_missing() -> None:
     experiment = an_experiment()
     days = {START + timedelta(days=k) for k in (4, 5)}

@@ -102,6 +102,21 @@ class Kafka:
         self._launch(node)
         self._wait_for(self._running.keys() - self._paused)
 
+    def wait_in_sync(self) -> None:
+        """Until every partition has a leader, and all its copies in sync."""
+        node = next(iter(self._running))
+        client = AdminClient({"bootstrap.servers": f"127.0.0.1:{self._ports[node]}", "log_level": 0})
+
+        def in_sync() -> bool:
+            try:
+                topics = client.list_topics(timeout=1).topics.values()
+            except KafkaException:
+                return False
+            partitions = [partition for topic in topics for partition in topic.partitions.values()]
+            return all(set(p.isrs) == set(p.replicas) and p.leader >= 0 for p in partitions)
+
+        self._running[node].wait_until(in_sync, START_SECONDS, "seeing all copies in sync")
+
     def log(self, node: int = 1) -> str:
         """The end of a node's log."""
         return self._running[node].tail()

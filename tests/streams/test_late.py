@@ -3,11 +3,13 @@
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from controller.events import Assignment
 from controller.wire import milliseconds
 from streams.late import overdue, unannounced
 from streams.relay import assignments
-from streams.store import Granted, OutboxEntry, Store
+from streams.store import Fenced, Granted, OutboxEntry, Store
 from tests.streams.builders import at, flip
 
 A, B, C = "de/a", "de/b", "de/c"
@@ -38,21 +40,45 @@ async def said(store: Store) -> dict[str, list[Assignment]]:
 # --- the store, both adapters -----------------------------------------------------------------------------------------
 
 
-async def test_what_is_put_back_is_control_with_its_reason_and_keeps_its_version_and_its_plan(store: Store) -> None:
+async def test_what_is_put_back_is_control_with_its_reason_and_a_version_of_its_own(store: Store) -> None:
     await store.flip(0, 1, flip({A: 1, B: 2, C: 0}))
     before = await rows(store)
     (entry,) = await entries(store)
-    await store.put_back(0, entry.id, [A], WHY)
-    late = replace(before[A], arm="control", price_minor=None, code="late", detail=WHY)
+    await store.claim(0, 7)
+    await store.put_back(0, 7, entry.id, [A], WHY)
+    late = replace(before[A], arm="control", price_minor=None, code="late", detail=WHY, sequence=4)
     assert await rows(store) == before | {A: late}
-    (again,) = await entries(store)
-    assert (again.epoch, again.header, again.id == entry.id) == (entry.epoch, entry.header, False)
+    rest, again = await entries(store)
+    assert (rest.epoch, rest.header, [row.unit for row in rest.granted]) == (1, entry.header, [B, C])
+    assert (again.epoch, again.header, [row.unit for row in again.granted]) == (7, entry.header, [A])
+    held = await store.restoring.held(0)
+    assert (held[A].arm, held[A].on_control, held[A].order, held[A].day) == ("control", True, (7, 4), held[B].day)
+
+
+async def test_what_an_owner_that_wakes_up_publishes_is_older_than_what_was_put_back(store: Store) -> None:
+    await store.flip(0, 1, flip({A: 1}))
+    zombie = (await said(store))[A]
+    (entry,) = await entries(store)
+    await store.claim(0, 2)
+    await store.put_back(0, 2, entry.id, [A], WHY)
+    (late,) = (await said(store))[A]
+    assert (late.epoch, late.sequence) > (zombie[0].epoch, zombie[0].sequence)
+    assert late.id != zombie[0].id, "two decisions, not one that is said in two ways"
+
+
+async def test_only_the_owner_puts_anything_back(store: Store) -> None:
+    await store.flip(0, 1, flip({A: 1}))
+    (entry,) = await entries(store)
+    await store.claim(0, 2)
+    with pytest.raises(Fenced):
+        await store.put_back(0, 1, entry.id, [A], WHY)
+    assert await entries(store) == [entry]
 
 
 async def test_a_unit_that_was_put_back_stands_on_control_when_the_next_day_is_decided(store: Store) -> None:
     await store.flip(0, 1, flip({A: 1, B: 1}, days=2))
     (entry,) = await entries(store)
-    await store.put_back(0, entry.id, [A], WHY)
+    await store.put_back(0, 1, entry.id, [A], WHY)
     outcome = await store.flip(0, 1, flip({A: 0, B: 0}, day=1))
     assert outcome.flips == 1, "only B leaves an arm"
 
@@ -61,26 +87,26 @@ async def test_what_was_decided_since_then_stays(store: Store) -> None:
     await store.flip(0, 1, flip({A: 1}))
     (entry,) = await entries(store)
     await store.flip(0, 1, flip({A: 2}, day=1, days=2))
-    await store.put_back(0, entry.id, [A], WHY)
+    await store.put_back(0, 1, entry.id, [A], WHY)
     assert (await store.flip(0, 1, flip({A: 2}, day=2))).flips == 0
 
 
 async def test_an_entry_that_is_not_there_any_more_is_put_back_by_nobody(store: Store) -> None:
     await store.flip(0, 1, flip({A: 1}))
     (entry,) = await entries(store)
-    await store.put_back(0, entry.id, [A], WHY)
+    await store.put_back(0, 1, entry.id, [A], WHY)
     once = await entries(store)
-    await store.put_back(0, entry.id, [A], "again")
+    await store.put_back(0, 1, entry.id, [A], "again")
     assert await entries(store) == once
     await store.published(0, [once[0].id])
-    await store.put_back(0, once[0].id, [A], "again")
+    await store.put_back(0, 1, once[0].id, [A], "again")
     assert await entries(store) == []
 
 
 async def test_a_repeated_decision_does_not_bring_the_arm_back(store: Store) -> None:
     await store.flip(0, 1, flip({A: 1}))
     (entry,) = await entries(store)
-    await store.put_back(0, entry.id, [A], WHY)
+    await store.put_back(0, 1, entry.id, [A], WHY)
     assert (await store.flip(0, 1, flip({A: 1}))).repeated == 1
     assert (await rows(store))[A].arm == "control"
 
@@ -124,5 +150,5 @@ async def test_an_arm_that_goes_on_under_a_lease_needs_no_new_announcement(store
 async def test_what_is_put_back_is_not_overdue_again(store: Store) -> None:
     await store.flip(0, 1, flip({A: 1}))
     (entry,) = await entries(store)
-    await store.put_back(0, entry.id, [A], WHY)
+    await store.put_back(0, 1, entry.id, [A], WHY)
     assert overdue(await entries(store), ms(9)) == {}

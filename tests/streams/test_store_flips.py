@@ -47,6 +47,8 @@ async def test_nothing_an_old_owner_says_changes_anything(store: Store) -> None:
     with pytest.raises(Fenced):
         await store.settle(0, 1, {"juice.1/de": _plan()}, [("t", "{}")], 5)
     with pytest.raises(Fenced):
+        await store.tell(0, 1, [("t", "{}")])
+    with pytest.raises(Fenced):
         await store.set_closed(0, 1, {"de": (1, 1)})
     with pytest.raises(Fenced):
         await store.set_closed(0, 1, {})
@@ -359,6 +361,15 @@ async def test_the_outbox_gives_the_oldest_first_and_drops_only_what_is_publishe
     await store.published(0, [])
     await store.published(1, [entries[0].id])
     assert await store.outbox(0, 9) == [entries[0], entries[2]]
+
+
+async def test_what_is_told_comes_ahead_of_what_is_decided_next(store: Store) -> None:
+    await store.tell(0, 1, [("kind", '{"a": "ü"}')])
+    await store.tell(0, 1, [])
+    await store.flip(0, 1, flip({A: 1}))
+    told, decided = await store.outbox(0, 9)
+    assert told == OutboxEntry(told.id, 1, records=(("kind", '{"a": "ü"}'),))
+    assert [row.unit for row in decided.granted] == [A]
 
 
 async def test_sequences_go_on_through_experiments_owners_and_publication(store: Store) -> None:

@@ -122,7 +122,7 @@ class System:
         for number in range(PARTITIONS):
             await self.store.claim(number, 1)
             position, clusters = await self.store.triggers.enrolments(number)
-            relay: Any = Relay(self.parts, number)
+            relay: Any = Relay(self.parts, number, 1)
             shard = self.shards[number] = Shard(number, 1, 0, relay, relay, [], trigger=position)
             shard.enrolments = enrolments(clusters)
             shard.registrations = registrations

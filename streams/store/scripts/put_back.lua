@@ -1,24 +1,43 @@
--- Grants that did not go out before they took effect become control. KEYS: units, outbox. ARGV: entry, units (JSON), detail
--- The entry comes back at the end of the outbox under another id; one that is not there any more has been put back, or
--- published, before.
-local entry = redis.call('XRANGE', KEYS[2], ARGV[1], ARGV[1])[1]
-if not entry then return 0 end
-local fields, late = {}, {}
+-- Grants that did not go out before they took effect become control. KEYS: epoch, units, outbox, sequence
+-- ARGV: epoch, entry, units (JSON), detail
+-- What becomes control is decided anew, by this owner and with a version of its own: whoever held the shard before may
+-- still wake up and publish the arm. The rest of the entry comes back at the end of the outbox as it was, under another
+-- id. An entry that is not there any more has been put back, or published, before. Returns the sequence.
+local mine = tonumber(ARGV[1])
+local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
+if held ~= mine then
+  return redis.error_reply('FENCED ' .. held)
+end
+local sequence = tonumber(redis.call('GET', KEYS[4]) or '0')
+local entry = redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2])[1]
+if not entry then return sequence end
+local fields, units = {}, {}
 for i = 1, #entry[2], 2 do fields[entry[2][i]] = entry[2][i + 1] end
-local control, granted = cjson.decode(fields.h).arms[1], cjson.decode(fields.g)
-for _, unit in ipairs(cjson.decode(ARGV[2])) do late[unit] = true end
-for _, row in ipairs(granted) do
-  if late[row[1]] then
-    row[3], row[5], row[7], row[8] = control, false, 'late', ARGV[3]
-    local held = redis.call('HGET', KEYS[1], row[1])
-    local state = held and cjson.decode(held)
-    -- Nothing of what was decided later changes.
+for _, unit in ipairs(cjson.decode(ARGV[3])) do units[unit] = true end
+local control, late, rest = cjson.decode(fields.h).arms[1], {}, {}
+for _, row in ipairs(cjson.decode(fields.g)) do
+  local into = rest
+  if units[row[1]] then
+    row[3], row[5], row[7], row[8] = control, false, 'late', ARGV[4]
+    local text = redis.call('HGET', KEYS[2], row[1])
+    local state = text and cjson.decode(text)
+    -- Nothing of what was decided later changes, nor may this be newer than that.
     if state and state[8] == row[9] then
-      state[3], state[4], state[7] = control, true, false
-      redis.call('HSET', KEYS[1], row[1], cjson.encode(state))
+      sequence = sequence + 1
+      row[9] = sequence
+      state[3], state[4], state[7], state[8], state[9] = control, true, false, sequence, mine
+      redis.call('HSET', KEYS[2], row[1], cjson.encode(state))
+      into = late
     end
   end
+  into[#into + 1] = row
 end
-redis.call('XADD', KEYS[2], '*', 'e', fields.e, 'h', fields.h, 'g', cjson.encode(granted))
-redis.call('XDEL', KEYS[2], ARGV[1])
-return 1
+if #rest > 0 then
+  redis.call('XADD', KEYS[3], '*', 'again', '1', 'e', fields.e, 'h', fields.h, 'g', cjson.encode(rest))
+end
+if #late > 0 then
+  redis.call('SET', KEYS[4], string.format('%.0f', sequence))
+  redis.call('XADD', KEYS[3], '*', 'e', ARGV[1], 'h', fields.h, 'g', cjson.encode(late))
+end
+redis.call('XDEL', KEYS[3], ARGV[2])
+return sequence

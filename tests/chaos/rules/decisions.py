@@ -33,13 +33,29 @@ def planned(evidence: Evidence) -> list[str]:
     return found
 
 
+def at_rest(evidence: Evidence) -> list[str]:
+    """Once nothing more is done to it, the system catches up with everything."""
+    return [evidence.unrest] if evidence.unrest else []
+
+
 def ahead(evidence: Evidence) -> list[str]:
-    """Whatever is not control is on the topic before it takes effect."""
-    found = []
+    """Whatever is not control is on the topic before it takes effect, or is no news when it comes: somebody who was
+    away says what has been replaced by a newer version that was there before."""
+    found, versions = [], by_unit(evidence.assignments)
+    appended = {identity: entry.real for identity, entry in first_said(evidence.assignments).items()}
     for identity, entry in first_said(evidence.assignments).items():
         assert entry.body is not None
-        late = entry.real - evidence.pace.real(instant(entry.body["effective_at"]))
-        if late > 0 and entry.body["arm"] != evidence.control:
+        body = entry.body
+        late = entry.real - evidence.pace.real(instant(body["effective_at"]))
+        if late <= 0 or body["arm"] == evidence.control:
+            continue
+        replaced = any(
+            version(other) > version(body)
+            and other["effective_at"] == body["effective_at"]
+            and appended[other["id"]] < entry.real
+            for other in versions[body["unit"]]
+        )
+        if not replaced:
             found.append(f"{identity}: appended {late:.2f} s after it took effect")
     return found
 
@@ -59,18 +75,23 @@ def boundary(evidence: Evidence) -> list[str]:
 
 
 def once(evidence: Evidence) -> list[str]:
-    """A decision that is said again is said the same; a unit has one decision a day; a version has one record."""
+    """A decision that is said again is said the same; a unit has one decision a day, and at most one newer one that has
+    put control in its place because it was late; a version has one record."""
     found = []
     by_id: dict[str, Mapping[str, Any]] = {}
-    by_day: dict[tuple[str, str], str] = {}
+    by_day: dict[tuple[str, str, bool], Mapping[str, Any]] = {}
     by_version: dict[tuple[int, int, int], str] = {}
     for entry in of_kind([*evidence.log, *evidence.assignments], "assignment"):
         assert entry.body is not None
         body, identity = entry.body, entry.body["id"]
         if by_id.setdefault(identity, body) != body:
             found.append(f"{identity} is said twice, differently: {version(by_id[identity])} and {version(body)}")
-        if by_day.setdefault((body["unit"], body["day"]), identity) != identity:
+        late = body["reason"]["code"] == "late"
+        if by_day.setdefault((body["unit"], body["day"], late), body)["id"] != identity:
             found.append(f"{body['unit']} has two decisions for {body['day']}")
+        replaced = by_day.get((body["unit"], body["day"], not late), body)
+        if (version(body) > version(replaced)) != late and replaced is not body:
+            found.append(f"{body['unit']} has a decision for {body['day']} that is newer than the one that it was late")
         place = (shard_of(body["unit"], evidence.partitions), *version(body))
         if by_version.setdefault(place, identity) != identity:
             found.append(f"version {place} names both {by_version[place]} and {identity}")
