@@ -52,14 +52,8 @@ def resident_mb(pid: int) -> float:
 
 def machine() -> dict[str, Any]:
     """What a figure was measured on, and when; the load says whether it can be trusted."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
+    named = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    model = next(named, platform.machine()).rpartition(":")[2].strip()
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "processor": model,

@@ -1,12 +1,12 @@
 """From a rival's price to the assignment in a pricing system, with everything running: p50 and p99.
 
-A real Kafka and a real Redis, a worker as it is installed, sales being counted, and so many rivals' prices a second, each
-of a unit that a triggered experiment watches. Some of them undercut us: the rule fires, the owner answers, the unit's
-assignment goes out and is seen by `flipside_client.Assignments`. The time runs from before the price is handed to its
-producer until the client holds the assignment, looked at every millisecond.
+A real Kafka and a real Redis, a worker as it is installed, sales being counted, and so many rivals' prices a second,
+each of a unit that a triggered experiment watches. Some of them undercut us: the rule fires, the owner answers, the
+unit's assignment goes out and is seen by `flipside_client.Assignments`. The time runs from before the price is handed
+to its producer until the client holds the assignment, looked at every millisecond.
 
-Run: python -m benchmarks.latency [--rates 1000 10000] [--seconds 20] [--json]. Beside it, in the same run, the least that
-it could take: one bare hop of the same prices through the same Kafka. Waits for a minute to begin (leads are in minutes).
+Run: python -m benchmarks.latency [--rates 1000 10000] [--seconds 20] [--json]. Beside it, in the same run, the least
+that it could take: one bare hop of the same prices through the same Kafka. Waits for a full minute to begin.
 """
 
 import argparse
@@ -137,15 +137,15 @@ async def watch(client: Assignments, expected: Sequence[str], midnight_ms: int, 
     """Milliseconds from each unit's undercut to its assignment; infinite for what never came."""
     waiting, found, delay_ms = deque(expected), [], DELAY / timedelta(milliseconds=1)
     while waiting and not done.is_set():
+        unseen = []
         for _ in range(min(LOOKED_AT, len(waiting))):
             name = waiting.popleft()
             starts = [a.effective_at_ms for a in client.announced(name, midnight_ms)]
             if starts:
                 found.append(time.time() * 1000 - (starts[-1] - delay_ms))
             else:
-                waiting.append(name)
-        # The order is that of the undercuts: what was looked at goes back to its front.
-        waiting.rotate(min(LOOKED_AT, len(waiting)))
+                unseen.append(name)
+        waiting.extendleft(reversed(unseen))
         await asyncio.sleep(PULSE_SECONDS)
     return found
 
@@ -279,9 +279,9 @@ def table(shown: dict[str, Any]) -> str:
     lines += ["| ---: |" * 1 + " ---: |" * 8]
     for one in shown["runs"]:
         lines.append(
-            f"| {one['rate']:,} | {one['sent_a_second']:,.0f} | {one['seen']} of {one['triggers']} | {one['p50_ms']:.1f} | "
-            f"{one['p90_ms']:.1f} | {one['p99_ms']:.1f} | {one['worst_ms']:.1f} | {one['hop_p50_ms']:.1f} | "
-            f"{one['hop_p99_ms']:.1f} |"
+            f"| {one['rate']:,} | {one['sent_a_second']:,.0f} | {one['seen']} of {one['triggers']} "
+            f"| {one['p50_ms']:.1f} | {one['p90_ms']:.1f} | {one['p99_ms']:.1f} | {one['worst_ms']:.1f} "
+            f"| {one['hop_p50_ms']:.1f} | {one['hop_p99_ms']:.1f} |"
         )
     lines += [""]
     for one in shown["runs"]:

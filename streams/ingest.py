@@ -26,7 +26,7 @@ from streams.rivals import Rivals
 from streams.store import CountedBefore
 
 RECORDS_PER_FETCH = 10_000
-#: a turn that found fewer sales is followed by a pause: nobody waits for a sale, and a turn costs as much as 300 of them
+#: a turn that found fewer sales is followed by a pause: nobody waits for a sale, and a turn costs as much as many
 RECORDS_WORTH_A_TURN = 1000
 GATHERING_SECONDS = 0.05
 #: topic, partition, and the position that Kafka was told last

@@ -17,7 +17,7 @@ from controller.control import State, TriggerFired
 from controller.errors import UnreadableMessage
 from controller.events import CatalogEntry, CompetitorPrice
 from controller.experiment import Experiment
-from controller.parameters import Triggered
+from controller.parameters import Triggered, TriggerRule
 from controller.topics import TRIGGER
 from controller.triggers import RivalHistory, fired, observe
 from controller.wire import milliseconds
@@ -30,6 +30,8 @@ from streams.store import Registration, RivalPrice
 #: how far ahead of our clock a rival's price may claim to be: one from next year would silence its rival until then
 AHEAD = timedelta(minutes=5)
 TRIGGERS_PER_ROUND = 100
+#: under the wall clock, how often definitions are asked for
+LOOK_SECONDS = 0.1
 #: records that are read in one go; where one is unreadable, all of these are read one by one
 RECORDS_PER_READ = 100
 #: histories of a partition that are kept in memory, so that they need not be read back for each batch
@@ -37,6 +39,7 @@ HISTORIES_KEPT = 100_000
 #: states in which rivals are watched
 WATCHED: frozenset[State] = frozenset({"scheduled", "running", "paused"})
 HISTORY = TypeAdapter(RivalHistory)
+NOTHING_SEEN = RivalHistory()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,12 @@ class Watch:
     @property
     def experiment(self) -> Experiment:
         return self.registration.experiment
+
+    @property
+    def rule(self) -> TriggerRule:
+        design = self.experiment.design
+        assert isinstance(design, Triggered)
+        return design.rule
 
     @property
     def name(self) -> str:
@@ -136,22 +145,25 @@ def fold_rivals(
 ) -> RivalBatch:
     """Fold prices in the order in which they were read. Pure. O(events x experiments that watch the unit)."""
     batch = RivalBatch()
+    looking = [
+        (w.experiment, w.rule, w.cluster_of, histories.get(w.name, {}), dict[str, RivalHistory]()) for w in watches
+    ]
     for event in events:
-        price = RivalPrice(event.unit, event.competitor, milliseconds(event.observed_at), event.price_minor)
-        held = batch.latest.get((event.unit, event.competitor))
-        if held is None or price.observed_ms >= held.observed_ms:
-            batch.latest[event.unit, event.competitor] = price
-        for watch in watches:
-            cluster = watch.cluster_of.get(event.unit)
+        unit, rival = event.unit, event.competitor
+        observed_ms = milliseconds(event.observed_at)
+        held = batch.latest.get((unit, rival))
+        if held is None or observed_ms >= held.observed_ms:
+            batch.latest[unit, rival] = RivalPrice(unit, rival, observed_ms, event.price_minor)
+        name = history_name(event)
+        for experiment, rule, cluster_of, stored, known in looking:
+            cluster = cluster_of.get(unit)
             if cluster is None:
                 continue
-            design = watch.experiment.design
-            assert isinstance(design, Triggered)
-            known, name = batch.histories.setdefault(watch.name, {}), history_name(event)
-            before = known.get(name) or histories.get(watch.name, {}).get(name) or RivalHistory()
-            known[name], fires = observe(design.rule, before, event, catalog[event.unit].list_price_minor)
+            before = known.get(name) or stored.get(name) or NOTHING_SEEN
+            known[name], fires = observe(rule, before, event, catalog[unit].list_price_minor)
             if fires:
-                batch.fired.append(fired(watch.experiment, cluster, event))
+                batch.fired.append(fired(experiment, cluster, event))
+    batch.histories = {w.name: known for w, (*_, known) in zip(watches, looking, strict=True) if known}
     return batch
 
 
@@ -166,7 +178,7 @@ class Rivals:
     def __init__(self, parts: Parts, catalog: Catalog) -> None:
         self._parts = parts
         self._catalog = catalog
-        self._version = -1
+        self._version, self._looked = -1, -LOOK_SECONDS
         self._watches: tuple[Watch, ...] = ()
         self._remembered: dict[int, Remembered] = {}
         #: partitions whose triggers were not all told yet
@@ -187,13 +199,9 @@ class Rivals:
         events, rejected = readable(records, self._catalog.known, latest_at)
         await parts.reject(rejected, now)
         watches = await self._watching(now)
-        wanted = {
-            watch.name: sorted({history_name(event) for event in events if event.unit in watch.cluster_of})
-            for watch in watches
-        }
         remembered = self._remembered.setdefault(number, Remembered())
         remembered.at(start)
-        await self._recall(number, remembered, wanted)
+        await self._recall(number, remembered, watches, events)
         batch = fold_rivals(events, watches, remembered.histories, self._catalog.known)
         told = [(TYPES[TriggerFired], trigger.model_dump_json()) for trigger in batch.fired]
         prices = list(batch.latest.values())
@@ -209,43 +217,54 @@ class Rivals:
             self._owing.add(number)
         return len(events), applied
 
-    async def _recall(self, number: int, remembered: Remembered, wanted: Mapping[str, Sequence[str]]) -> None:
-        """Read from the store what is wanted and not known yet."""
+    async def _recall(
+        self, number: int, remembered: Remembered, watches: Sequence[Watch], events: Sequence[CompetitorPrice]
+    ) -> None:
+        """Read from the store what the rules look back on and is not known yet."""
         unknown = {}
-        for watch, names in wanted.items():
-            known = remembered.histories.setdefault(watch, {})
-            unknown[watch] = [name for name in names if name not in known]
+        for watch in watches:
+            known, cluster_of = remembered.histories.setdefault(watch.name, {}), watch.cluster_of
+            names = {history_name(event) for event in events if event.unit in cluster_of}
+            unknown[watch.name] = sorted(name for name in names if name not in known)
         if not any(unknown.values()):
             return
         found = await self._parts.store.triggers.histories(number, unknown)
-        for watch, names in unknown.items():
-            texts, known = found.get(watch, {}), remembered.histories[watch]
-            for name in names:
+        for asked, missing in unknown.items():
+            texts, known = found.get(asked, {}), remembered.histories[asked]
+            for name in missing:
                 text = texts.get(name)
                 known[name] = None if text is None else HISTORY.validate_json(text)
 
-    async def publish_owed(self) -> None:
-        """Tell what has fired since it was last asked, of all partitions at once."""
-        await asyncio.gather(*map(self.publish, sorted(self._owing)))
-
     async def publish(self, partition: int) -> None:
+        """Tell what a partition may still owe: whoever read it before may have ended before the topic had it."""
+        self._owing.add(partition)
+        await self.publish_owed()
+
+    async def publish_owed(self) -> None:
         """Tell the owners of the markets what has fired and was not told yet; a crash repeats it under the same id."""
-        store, entries = self._parts.store.triggers, None
-        while entries is None or len(entries) == TRIGGERS_PER_ROUND:
-            entries = await store.owed(partition, TRIGGERS_PER_ROUND)
+        store = self._parts.store.triggers
+        while self._owing:
+            numbers = sorted(self._owing)
+            owed = await asyncio.gather(*(store.owed(number, TRIGGERS_PER_ROUND) for number in numbers))
             records = [
                 encode(trigger, trigger.id, trigger.observed_at)
+                for entries in owed
                 for entry in entries
                 for _, body in entry.records
                 for trigger in (read(TriggerFired, body.encode()),)
             ]
             await self._parts.publish(TRIGGER, records)
-            await store.published(partition, [entry.id for entry in entries])
-        self._owing.discard(partition)
+            for number, entries in zip(numbers, owed, strict=True):
+                await store.published(number, [entry.id for entry in entries])
+                if len(entries) < TRIGGERS_PER_ROUND:
+                    self._owing.discard(number)
 
     async def _watching(self, now: datetime) -> list[Watch]:
         """The triggered experiments that are to come or under way."""
-        store = self._parts.store
+        store, instant = self._parts.store, asyncio.get_running_loop().time()
+        if self._parts.settings.clock == "wall" and instant - self._looked < LOOK_SECONDS:
+            return [watch for watch in self._watches if life(watch.registration, now).state in WATCHED]
+        self._looked = instant
         if await store.registrations_version(0) != self._version:
             self._version, found = await store.registrations(0)
             self._watches = tuple(
