@@ -14,6 +14,7 @@ from controller.parameters import Triggered
 from controller.periods import local_day, period, period_at
 from controller.roster import Roster
 from controller.schedule import Due, MarketPlan, due
+from controller.wire import market_of
 
 #: the block of a release: none of the design's
 RELEASE = Block(-1, date.max, date.max)
@@ -142,7 +143,7 @@ def starts(
 
 
 def _start(roster: Roster, entry: Entry, at: datetime, now: datetime, catalog: Mapping[str, CatalogEntry]) -> Flip:
-    units = tuple(unit for unit in roster.units[entry.market] if roster.cluster_of[unit] == entry.cluster)
+    units = tuple(unit for unit in roster.units_of[entry.cluster] if market_of(unit) == entry.market)
     day = period_at(at, roster.time_zones[entry.market])
     block = design_of(roster.experiment).block_on(roster.experiment, day.day)
     if block is None:

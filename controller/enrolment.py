@@ -90,11 +90,13 @@ def admit(
     frozen: bool = False,
     units: int = 1,
     undecided: date | None = None,
+    known_hash: str | None = None,
 ) -> Admission:
     """Answer one trigger: an entry, or the first rule that forbids it. A trigger that was answered changes nothing.
 
     ``closed``: why nobody may enter at present, such as a pause. ``units``: how many the trigger's cluster has.
     ``undecided``: the first local day whose arms are not given out yet; an entry at a boundary begins no sooner.
+    ``known_hash``: the experiment's `design_hash`, where it is at hand: it takes a walk over all units.
     """
     design = experiment.design
     assert isinstance(design, Triggered)
@@ -131,7 +133,8 @@ def admit(
     )
     within_a_day = starts_at > day_start(first_day, time_zone)
     entered_now = replace(heard, entries=(*heard.entries, entry), starting=within_a_day)
-    return Admission(replace_cluster(enrolment, trigger.cluster, entered_now), entry, entered(experiment, entry, now))
+    message = entered(experiment, entry, now, known_hash or design_hash(experiment))
+    return Admission(replace_cluster(enrolment, trigger.cluster, entered_now), entry, message)
 
 
 def replace_cluster(enrolment: Enrolment, cluster: str, known: ClusterEntries) -> Enrolment:
@@ -271,13 +274,13 @@ def _ignored(trigger: TriggerFired, why: Why, detail: str, now: datetime) -> Tri
     )
 
 
-def entered(experiment: Experiment, entry: Entry, now: datetime) -> Entered:
+def entered(experiment: Experiment, entry: Entry, now: datetime, known_hash: str) -> Entered:
     """The record of an entry."""
     return Entered(
         id=f"{entry.trigger}/entry",
         experiment=experiment.name,
         experiment_version=experiment.version,
-        design_hash=design_hash(experiment),
+        design_hash=known_hash,
         market=entry.market,
         cluster=entry.cluster,
         ordinal=entry.ordinal,

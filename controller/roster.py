@@ -18,6 +18,8 @@ class Roster:
     cluster_of: Mapping[str, str]
     #: sorted, all of them
     clusters: tuple[str, ...]
+    #: sorted units of each cluster
+    units_of: Mapping[str, tuple[str, ...]]
     #: nothing more is drawn: from the next undecided day on, units go back to control
     stopped: bool = False
 
@@ -25,12 +27,16 @@ class Roster:
 def roster(experiment: Experiment, stopped: bool = False) -> Roster:
     """Lay an experiment out. O(units log units)."""
     clusters = experiment.cluster_by_unit()
+    together: dict[str, list[str]] = {}
+    for unit in sorted(experiment.units):
+        together.setdefault(clusters[unit], []).append(unit)
     return Roster(
         experiment=experiment,
         design_hash=design_hash(experiment),
         time_zones=experiment.time_zones(),
         units=experiment.units_by_market(),
         cluster_of=clusters,
-        clusters=tuple(sorted({clusters[unit] for unit in experiment.units})),
+        clusters=tuple(sorted(together)),
+        units_of={cluster: tuple(units) for cluster, units in together.items()},
         stopped=stopped,
     )

@@ -25,6 +25,7 @@ class Catalog:
         self._lock = asyncio.Lock()
         self._entries: dict[str, CatalogEntry] = {}
         self._known: dict[str, CatalogEntry] = {}
+        self._last: dict[str, CatalogEntry] = {}
         self._zones: dict[str, str] = {}
 
     @property
@@ -35,10 +36,7 @@ class Catalog:
     @property
     def last(self) -> Mapping[str, CatalogEntry]:
         """The last entry of every unit that ever was, delisted where it was removed."""
-        gone = self._known.keys() - self._entries.keys()
-        if not gone:
-            return self._entries
-        return self._known | {unit: self._known[unit].model_copy(update={"delisted": True}) for unit in gone}
+        return self._last
 
     @property
     def known(self) -> Mapping[str, CatalogEntry]:
@@ -86,7 +84,9 @@ class Catalog:
 
     async def _apply(self, record: Incoming) -> None:
         if record.value is None:
-            self._entries.pop((record.key or b"").decode(errors="replace"), None)
+            gone = self._entries.pop((record.key or b"").decode(errors="replace"), None)
+            if gone is not None:
+                self._last[gone.unit] = gone.model_copy(update={"delisted": True})
             return
         try:
             entry = read(CatalogEntry, record.value)
@@ -98,4 +98,4 @@ class Catalog:
             reason = f"{market} has time zone {self._zones[market]}, this entry says {entry.time_zone}"
             await self._parts.reject([Rejected(record, "time-zone", reason)], self._parts.clock.now())
             return
-        self._entries[entry.unit] = self._known[entry.unit] = entry
+        self._entries[entry.unit] = self._known[entry.unit] = self._last[entry.unit] = entry

@@ -5,7 +5,6 @@ are answered lies in the store beside the entries that they led to, under the ow
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -13,13 +12,9 @@ from pydantic import TypeAdapter
 
 from controller.codec import TYPES, read
 from controller.control import Entered, TriggerFired, TriggerIgnored
-from controller.decide import Flip, starts
 from controller.enrolment import Admission, ClusterEntries, Enrolment, admit, replace_cluster, unanswerable
-from controller.entries import Entry
 from controller.errors import UnreadableMessage
-from controller.events import CatalogEntry
 from controller.parameters import Triggered
-from controller.roster import Roster
 from controller.topics import TRIGGER
 from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
@@ -30,6 +25,8 @@ from streams.shard import Shard, key_of_plan
 CLUSTER = TypeAdapter(ClusterEntries)
 #: between a plan's key and a cluster, in the names of the store; neither has one
 BETWEEN = " "
+#: how long a broker may hold back a fetch: meanwhile aiokafka asks for no partition that an answer was just read of
+FETCH_WAIT_MS = 10
 
 
 class Triggers:
@@ -42,17 +39,17 @@ class Triggers:
         #: shard -> epoch under which it is read
         self._read: dict[int, int] = {}
 
-    async def poll(self, shards: Mapping[int, Shard]) -> dict[int, list[Incoming]]:
-        """New triggers by shard; nothing while no triggered experiment is registered."""
+    async def follow(self, shards: Mapping[int, Shard]) -> bool:
+        """Read those of these shards from now on; False while no triggered experiment is registered."""
         if not any(waits_for_rivals(shard) for shard in shards.values()):
-            return {}
+            return False
         if self._consumer is None:
             self._consumer = AIOKafkaConsumer(
                 **self._parts.connection,
                 client_id=f"{self._parts.name}-trigger",
                 enable_auto_commit=False,
                 auto_offset_reset="earliest",
-                fetch_max_wait_ms=self._parts.settings.fetch_wait_ms,
+                fetch_max_wait_ms=min(FETCH_WAIT_MS, self._parts.settings.fetch_wait_ms),
             )
             await self._consumer.start()
         owned = {number: shard.epoch for number, shard in shards.items()}
@@ -61,7 +58,12 @@ class Triggers:
             for number, shard in shards.items():
                 self._consumer.seek(TopicPartition(self._topic, number), shard.trigger)
             self._read = owned
-        polled = await self._consumer.getmany(timeout_ms=0)
+        return True
+
+    async def poll(self, timeout_ms: int) -> dict[int, list[Incoming]]:
+        """New triggers by shard, as soon as there are any of those that are followed. May be cancelled."""
+        assert self._consumer is not None, "nothing is followed yet"
+        polled = await self._consumer.getmany(timeout_ms=timeout_ms)
         return {partition.partition: records for partition, records in polled.items()}
 
     def forget(self, number: int) -> None:
@@ -92,14 +94,16 @@ def spelled(plan: str, cluster: str, enrolment: Enrolment) -> tuple[str, str]:
     return f"{plan}{BETWEEN}{cluster}", CLUSTER.dump_json(enrolment.of(cluster)).decode()
 
 
-async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> None:
+async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> set[str]:
     """Answer triggers: entries and refusals go to the store with the position, and from there to the log.
 
-    Raises Fenced. What was answered before, by whomever, is passed over.
+    Returns the markets in which an entry begins within a day. Raises Fenced. What was answered before, by whomever, is
+    passed over.
     """
     records = [record for record in records if record.offset >= shard.trigger]
+    begin = set[str]()
     if not records:
-        return
+        return begin
     known, changed = dict(shard.enrolments), dict[str, str]()
     said: list[tuple[str, str]] = []
     rejected: list[Rejected] = []
@@ -119,6 +123,8 @@ async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> Non
         if admission.enrolment.clusters:
             name, text = spelled(plan, trigger.cluster, admission.enrolment)
             changed[name] = text
+            if admission.entry is not None and admission.enrolment.of(trigger.cluster).starting:
+                begin.add(trigger.market)
         said.append((TYPES[type(admission.message)], admission.message.model_dump_json()))
         parts.metrics.triggers.labels(outcome(admission.message)).inc()
         parts.log.info("trigger answered", trigger=trigger.id, outcome=outcome(admission.message))
@@ -126,7 +132,7 @@ async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> Non
     end = records[-1].offset + 1
     await parts.store.triggers.enrol(shard.number, shard.epoch, changed, said, end)
     shard.enrolments, shard.trigger = known, end
-    shard.relay.wake()
+    return begin
 
 
 def outcome(message: Entered | TriggerIgnored) -> str:
@@ -140,7 +146,7 @@ def judge(shard: Shard, known: Mapping[str, Enrolment], trigger: TriggerFired, n
     wanted = f"{trigger.experiment}.{trigger.experiment_version}"
     if laid_out is None or laid_out.experiment.version != trigger.experiment_version:
         return "", Admission(Enrolment(), None, unanswerable(trigger, f"{wanted} is not registered", now))
-    units = [unit for unit, cluster in laid_out.cluster_of.items() if cluster == trigger.cluster]
+    units = laid_out.units_of.get(trigger.cluster, ())
     if not isinstance(laid_out.experiment.design, Triggered) or trigger.market not in laid_out.units or not units:
         return "", Admission(Enrolment(), None, unanswerable(trigger, f"{wanted} has no such cluster there", now))
     plan, lived = key_of_plan(laid_out, trigger.market), shard.life(laid_out, now)
@@ -155,34 +161,5 @@ def judge(shard: Shard, known: Mapping[str, Enrolment], trigger: TriggerFired, n
         frozen=lived.frozen,
         units=len(units),
         undecided=None if through is None else through + timedelta(days=1),
+        known_hash=laid_out.design_hash,
     )
-
-
-def beginning(
-    shard: Shard, laid_out: Roster, market: str, now: datetime, catalog: Mapping[str, CatalogEntry]
-) -> list[tuple[Entry, tuple[Flip, ...]]]:
-    """Entries of a market that begin within a day already given out, with the flips that begin them."""
-    enrolment = shard.enrolments.get(key_of_plan(laid_out, market))
-    if enrolment is None or holds_back(shard.life(laid_out, now), shard.kills, market):
-        return []
-    found = []
-    for known in enrolment.clusters.values():
-        if known.starting:
-            entry = known.entries[-1]
-            flips = starts(laid_out, entry, shard.plan(laid_out, market), now, catalog)
-            if flips is not None:
-                found.append((entry, flips))
-    return found
-
-
-async def mark_begun(parts: Parts, shard: Shard, laid_out: Roster, entries: Sequence[Entry]) -> None:
-    """Their units were told: nobody begins them again. Raises Fenced."""
-    changed: dict[str, str] = {}
-    for entry in entries:
-        plan = key_of_plan(laid_out, entry.market)
-        enrolment = shard.enrolments[plan]
-        told = replace(enrolment.of(entry.cluster), starting=False)
-        shard.enrolments[plan] = replace_cluster(enrolment, entry.cluster, told)
-        name, text = spelled(plan, entry.cluster, shard.enrolments[plan])
-        changed[name] = text
-    await parts.store.triggers.begun(shard.number, shard.epoch, changed)

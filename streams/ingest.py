@@ -27,6 +27,9 @@ from streams.rivals import Rivals
 from streams.store import CountedBefore
 
 RECORDS_PER_FETCH = 10_000
+#: a turn that found fewer sales is followed by a pause: nobody waits for a sale, and a turn costs as much as many
+RECORDS_WORTH_A_TURN = 1000
+GATHERING_SECONDS = 0.05
 #: topic, partition, and the position that Kafka was told last
 Mend = Callable[[str, int, int | None], Awaitable[None]]
 
@@ -127,26 +130,32 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             settings = self._parts.settings
             wait = settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
-            backoff = Backoff(self._parts, self._short)
+            backoff, now, followed = Backoff(self._parts, self._short), asyncio.get_running_loop().time, 0.0
             while not stop.is_set():
                 async with backoff:
                     await self._seek_assigned()
                     polled = await self._consumer.getmany(timeout_ms=int(wait * 1000), max_records=RECORDS_PER_FETCH)
-                    await self._take_whole(polled)
+                    # A day ends and a clock goes on whether or not sales come: once in a while is often enough.
+                    follows = self._short == "sale" and now() - followed >= wait / 2
+                    await self._take_whole(polled, seal=follows)
                     await self._report(polled)
-                    if self._short == "sale":
+                    if follows:
                         await self._follow_clock()
+                        followed = now()
+                    if self._short == "sale" and 0 < sum(map(len, polled.values())) < RECORDS_WORTH_A_TURN:
+                        await asyncio.sleep(min(GATHERING_SECONDS, wait))
         finally:
             await stop_client(self._consumer)
 
-    async def _take_whole(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+    async def _take_whole(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]], *, seal: bool) -> None:
         try:
             await self._look()
-            if self._short == "sale":
+            if seal or (self._unsure and self._short == "sale"):
                 await self._seal()
             for partition, records in polled.items():
                 if partition.partition in self._positions:
                     await self._apply(partition, records)
+            await self._rivals.publish_owed()
         except BaseException:
             # What was fetched but not applied is fetched again from the store's position: passed over twice, it would
             # look like a gap of the log's own.

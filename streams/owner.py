@@ -14,7 +14,6 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
 from controller.codec import ce_type, encode, read
 from controller.decide import Decision, Flip, decide, release_now, settled
-from controller.entries import Entry
 from controller.errors import CannotReach, UnreadableMessage
 from controller.events import CE_TYPES, Ownership, Tick
 from controller.lifecycle import Lifecycle
@@ -23,12 +22,13 @@ from controller.roster import Roster, roster
 from controller.schedule import MarketPlan, due
 from controller.topics import TICK
 from streams.backoff import Backoff
+from streams.beginning import anything_begins, begin, begin_at_once, mark_begun
 from streams.catalog import Catalog
 from streams.claims import Lost, append_ownership
 from streams.clockwork import ask_clock
 from streams.closing import Closing
 from streams.dead_letters import Incoming, Rejected
-from streams.enrolling import Triggers, answer, beginning, enrolments, mark_begun
+from streams.enrolling import Triggers, answer, enrolments
 from streams.in_step import keep_in_step
 from streams.kafka import stop_client
 from streams.orders import (
@@ -175,22 +175,43 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.subscribe([self._topic], listener=self)
         await self._consumer.start()
         try:
-            backoff = Backoff(self._parts, "owner")
+            backoff, loop, reconciled = Backoff(self._parts, "owner"), asyncio.get_running_loop(), -wait
             while not stop.is_set():
                 async with backoff:
                     await self._take_over_assigned()
-                    for partition, records in (await self._consumer.getmany(timeout_ms=int(wait * 1000))).items():
+                    ticks, triggers = await self._news(int(wait * 1000))
+                    for partition, records in ticks.items():
                         await self._hear(partition.partition, records)
-                    for number, triggers in (await self._triggers.poll(self._shards)).items():
-                        await self._hear_triggers(number, triggers)
-                    if settings.clock == "wall":
+                    for number, heard in triggers.items():
+                        await self._hear_triggers(number, heard)
+                    # Triggers may come a hundred times a second; what is due is asked as often as without them.
+                    if settings.clock == "wall" and (ticks or loop.time() - reconciled >= wait):
                         await self._reconcile()
+                        reconciled = loop.time()
         finally:
             for number in list(self._shards):
                 await self._release(number)
             await self._triggers.stop()
             await self._rebuild.stop()
             await stop_client(self._consumer)
+
+    async def _news(self, timeout_ms: int) -> tuple[dict[TopicPartition, list[Incoming]], dict[int, list[Incoming]]]:
+        """Ticks and triggers, as soon as there are any of either.
+
+        Nothing is under way when this returns: what was asked for of a shard never arrives after it has changed hands.
+        """
+        if not await self._triggers.follow(self._shards):
+            return await self._consumer.getmany(timeout_ms=timeout_ms), {}
+        ticks = asyncio.create_task(self._consumer.getmany(timeout_ms=timeout_ms))
+        triggers = asyncio.create_task(self._triggers.poll(timeout_ms))
+        both = (ticks, triggers)
+        try:
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+        return ({} if ticks.cancelled() else ticks.result()), ({} if triggers.cancelled() else triggers.result())
 
     async def _hear(self, number: int, records: Sequence[Incoming]) -> None:
         for record in records:
@@ -212,7 +233,10 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         if shard is not None:
             async with self._as_owner(number):
                 await self._refresh(shard)
-                await answer(self._parts, shard, records)
+                markets = await answer(self._parts, shard, records)
+                if markets:
+                    await begin_at_once(self._parts, shard, markets, self._catalog.last)
+                shard.relay.wake()
 
     @asynccontextmanager
     async def _as_owner(self, number: int) -> AsyncIterator[None]:
@@ -240,7 +264,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             urgent = next(self._at_once(shard, now), None) is not None
             waiting = [d for laid_out in shard.rosters.values() for d in self._dues(shard, laid_out, now)]
             oversee(self._parts.metrics, shard.number, waiting, self._leases(shard), now)
-            begins = any(self._beginning(shard, laid_out, now) for laid_out in shard.rosters.values())
+            last = self._catalog.last
+            begins = any(anything_begins(self._parts, shard, r, now, last) for r in shard.rosters.values())
             if urgent or waiting or begins:
                 tick = encode(Tick(at=now), f"{self._topic}/{shard.number}/{now.isoformat()}", now)
                 await producer.send_and_wait(self._topic, tick.value, partition=shard.number, headers=tick.headers)
@@ -326,10 +351,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 records += withheld(decision.flip, outcome)
                 count(self._parts, decision, outcome)
             shard.plans |= plans
-            begun = [] if stale else await self._begin(shard, at, records)
+            begun = [] if stale else await begin(self._parts, shard, at, self._catalog.last, records)
             await self._parts.store.settle(shard.number, shard.epoch, plans, records, next_tick)
-            for laid_out, entries in begun:
-                await mark_begun(self._parts, shard, laid_out, entries)
+            await mark_begun(self._parts, shard, begun)
         if plans:
             self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(plans))
         shard.tick = next_tick
@@ -372,27 +396,6 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         outcome = await self._parts.store.flip(shard.number, shard.epoch, flip, shard.remember)
         shard.relay.wake()
         return outcome
-
-    async def _begin(
-        self, shard: Shard, at: datetime, records: list[tuple[str, str]]
-    ) -> list[tuple[Roster, list[Entry]]]:
-        """Start the entries that begin within a day; returned are those of each experiment."""
-        begun = []
-        for laid_out in shard.rosters.values():
-            found = self._beginning(shard, laid_out, at)
-            for entry, flips in found:
-                for flip in flips:
-                    outcome = await self._flip(shard, await self._safe(shard, flip, records))
-                    records += withheld(flip, outcome)
-                    self._parts.metrics.flips.labels("within a day").inc(outcome.flips)
-                self._parts.log.info("entry begins", trigger=entry.trigger, at=str(entry.starts_at), flips=len(flips))
-            if found:
-                begun.append((laid_out, [entry for entry, _ in found]))
-        return begun
-
-    def _beginning(self, shard: Shard, laid_out: Roster, at: datetime) -> list[tuple[Entry, tuple[Flip, ...]]]:
-        markets, catalog = self._markets(shard, laid_out), self._catalog.last
-        return [one for market in markets for one in beginning(shard, laid_out, market, at, catalog)]
 
     async def _carry_out(
         self, shard: Shard, at: datetime, plans: dict[str, MarketPlan], records: list[tuple[str, str]]

@@ -1,4 +1,4 @@
-"""`flipside experiment withdraw`, `stop`, `pause`, `resume`, `freeze`, `unfreeze`, `kill`, `archive`, `history`: its life."""
+"""`flipside experiment withdraw`, `stop`, `pause`, `resume`, `freeze`, `unfreeze`, `kill`, `archive`, `history`."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Literal

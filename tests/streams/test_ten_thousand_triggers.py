@@ -144,6 +144,7 @@ class System:
                     TopicPartition(COMPETITOR_PRICE, number), start, self.logs[number][start:]
                 )
                 assert applied, "the batch that was applied may come again"
+        await self.rivals.publish_owed()
         for number, shard in self.shards.items():
             # What was answered is read once more: only the position in the store says what is new.
             await answer(self.parts, shard, self.topics.logs[TRIGGER, number][max(0, shard.trigger - 3 * again) :])

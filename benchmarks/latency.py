@@ -1,0 +1,308 @@
+"""From a rival's price to the assignment in a pricing system, with everything running: p50 and p99.
+
+A real Kafka and a real Redis, a worker as it is installed, sales being counted, and so many rivals' prices a second,
+each of a unit that a triggered experiment watches. Some of them undercut us: the rule fires, the owner answers, the
+unit's assignment goes out and is seen by `flipside_client.Assignments`. The time runs from before the price is handed
+to its producer until the client holds the assignment, looked at every millisecond.
+
+Run: python -m benchmarks.latency [--rates 1000 10000] [--seconds 20] [--json]. Beside it, in the same run, the least
+that it could take: one bare hop of the same prices through the same Kafka. Waits for a full minute to begin.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from statistics import quantiles
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from confluent_kafka import Producer
+
+from benchmarks.installation import (
+    CURRENCY,
+    LIST_PRICE,
+    Parts,
+    fill_catalog,
+    machine,
+    noon_zone,
+    publish,
+    servers,
+    start_worker,
+    tomorrow,
+    unit,
+)
+from controller.experiment import Arm, Experiment, PriceRule
+from controller.parameters import Triggered, Undercut
+from controller.topics import COMPETITOR_PRICE, DEFINITION, SALE
+from flipside.shop import plain
+from flipside_client import Assignments
+from streams.admin import create_topics
+from streams.children import Sandbox
+from streams.parts import partition_of
+from streams.settings import Settings
+
+MARKETS = 50
+SALES_A_SECOND = 1_000
+TRIGGERS_A_SECOND = 50
+WARM_UP_SECONDS = 3.0
+#: an entry begins so long after its trigger: tomorrow at noon, a day that is given out already
+DELAY = timedelta(days=1)
+#: how often producers are handed what is due, and the client is looked at
+PULSE_SECONDS = 0.001
+PATIENCE_SECONDS = 100.0
+#: how long a broker holds back the client's fetch that finds nothing; docs/pricing-engineer.md says when to set it
+CLIENT_FETCH_WAIT_MS = 10
+#: outstanding triggers that are looked at in one turn
+LOOKED_AT = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is sent in one run."""
+
+    rate: int
+    seconds: float
+    #: units that are undercut, in this order
+    undercut: tuple[str, ...]
+    units: tuple[str, ...]
+    sales: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Milliseconds of one run."""
+
+    rate: int
+    #: prices that were handed to the producer a second, which says whether the rate was kept
+    sent_a_second: float
+    triggers: int
+    seen: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    worst_ms: float
+    #: one bare hop of the same prices
+    hop_p50_ms: float
+    hop_p99_ms: float
+    #: share of a core, by process
+    cores: dict[str, float]
+
+
+def price(name: str, identity: str, at: datetime, minor: int) -> bytes:
+    return (
+        f'{{"id":"{identity}","unit":"{name}","competitor":"rival","observed_at":"{at.isoformat()}",'
+        f'"price_minor":{minor},"currency":"{CURRENCY}"}}'
+    ).encode()
+
+
+def sale(name: str, identity: str, at: datetime) -> bytes:
+    return (
+        f'{{"id":"{identity}","unit":"{name}","occurred_at":"{at.isoformat()}","quantity":1,'
+        f'"price_minor":{LIST_PRICE},"currency":"{CURRENCY}"}}'
+    ).encode()
+
+
+def generate(settings: Settings, plan: Plan, run: str, told: Any) -> None:
+    """The owner's systems, in a process of their own: prices and sales at an even pace."""
+    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 1, "acks": "all"})
+    homes = {name: partition_of(name.encode(), settings.partitions) for name in plan.units}
+    prices, sales = settings.prefixed(COMPETITOR_PRICE), settings.prefixed(SALE)
+    undercut, watched, number = deque(plan.undercut), plan.units[len(plan.undercut) :], 0
+    begin, sold, moved = time.perf_counter(), 0, 0
+    while (passed := time.perf_counter() - begin) < plan.seconds:
+        for number in range(number + 1, int(passed * plan.rate) + 1):  # noqa: B020 - goes on where it was
+            now = datetime.now(UTC)
+            if moved < int(passed * TRIGGERS_A_SECOND) and undercut:
+                name, minor, moved = undercut.popleft(), LIST_PRICE - 100, moved + 1
+            else:
+                name, minor = watched[number * 7919 % len(watched)], LIST_PRICE + number % 50
+            producer.produce(prices, price(name, f"{run}-{number}", now, minor), name.encode(), homes[name])
+        for sold in range(sold + 1, int(passed * plan.sales) + 1):  # noqa: B020
+            name = plan.units[sold * 104_729 % len(plan.units)]
+            producer.produce(sales, sale(name, f"{run}-{sold}", datetime.now(UTC)), name.encode(), homes[name])
+        producer.poll(0)
+        time.sleep(PULSE_SECONDS)
+    producer.flush(30)
+    told.put((number / plan.seconds, moved, time.process_time()))
+
+
+async def watch(client: Assignments, expected: Sequence[str], midnight_ms: int, done: asyncio.Event) -> list[float]:
+    """Milliseconds from each unit's undercut to its assignment; infinite for what never came."""
+    waiting, found, delay_ms = deque(expected), [], DELAY / timedelta(milliseconds=1)
+    while waiting and not done.is_set():
+        unseen = []
+        for _ in range(min(LOOKED_AT, len(waiting))):
+            name = waiting.popleft()
+            starts = [a.effective_at_ms for a in client.announced(name, midnight_ms)]
+            if starts:
+                found.append(time.time() * 1000 - (starts[-1] - delay_ms))
+            else:
+                unseen.append(name)
+        waiting.extendleft(reversed(unseen))
+        await asyncio.sleep(PULSE_SECONDS)
+    return found
+
+
+async def hop(settings: Settings, done: asyncio.Event) -> list[float]:
+    """Milliseconds that the prices of one partition take through Kafka to a consumer that does nothing."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka, enable_auto_commit=False, auto_offset_reset="latest", fetch_max_wait_ms=50
+    )
+    await consumer.start()
+    found = []
+    try:
+        consumer.assign([TopicPartition(settings.prefixed(COMPETITOR_PRICE), 0)])
+        while not done.is_set():
+            for records in (await consumer.getmany(timeout_ms=100)).values():
+                now = time.time() * 1000
+                found += [now - record.timestamp for record in records[:: max(1, len(records) // 4)]]
+    finally:
+        await consumer.stop()
+    return found
+
+
+def percentiles(found: Sequence[float]) -> dict[int, float]:
+    cuts = quantiles(found, n=100, method="inclusive")
+    return {percent: cuts[percent - 1] for percent in (50, 90, 99)}
+
+
+async def measure(settings: Settings, client: Assignments, plan: Plan, parts: Parts, midnight_ms: int) -> Latency:
+    """One rate."""
+    context = multiprocessing.get_context("spawn")
+    told = context.Queue()
+    generator = context.Process(target=generate, args=(settings, plan, f"r{plan.rate}", told), daemon=True)
+    done = asyncio.Event()
+    watching = asyncio.create_task(watch(client, plan.undercut, midnight_ms, done))
+    hopping = asyncio.create_task(hop(settings, done))
+    began, cpu, own = time.perf_counter(), parts.cpu_seconds(), time.process_time()
+    generator.start()
+    sent, moved, used = await asyncio.to_thread(told.get)
+    passed = time.perf_counter() - began
+    taken = {name: (after - cpu[name]) / passed for name, after in parts.cpu_seconds().items()}
+    taken |= {"client and bare hop": (time.process_time() - own) / passed, "owner's systems": used / passed}
+    await asyncio.sleep(2.0)
+    done.set()
+    found, hops = await watching, await hopping
+    generator.join(10)
+    warm = round(WARM_UP_SECONDS * TRIGGERS_A_SECOND)
+    of_interest = found[warm:] if len(found) > 2 * warm else found
+    part, bare = percentiles(of_interest), percentiles(hops[len(hops) // 10 :])
+    return Latency(
+        rate=plan.rate, sent_a_second=sent, triggers=moved, seen=len(found), p50_ms=part[50], p90_ms=part[90],
+        p99_ms=part[99], worst_ms=max(of_interest), hop_p50_ms=bare[50], hop_p99_ms=bare[99],
+        cores={name: round(share, 2) for name, share in taken.items()},
+    )  # fmt: skip
+
+
+def definition(units: Sequence[str], now: datetime, time_zone: str) -> Experiment:
+    """An experiment from tomorrow on, whose first assignments go out with the next full minute."""
+    start, midnight = tomorrow(now, time_zone)
+    lead = int(((midnight - now).total_seconds() - 5) // 60)
+    return Experiment(
+        name="bench", currency=CURRENCY, units=tuple(units), start=start, days=28, seed="s", lead_minutes=lead,
+        arms=(Arm(name="control"), Arm(name="lower", price=PriceRule.model_validate_json('{"percent": "-5"}'))),
+        design=Triggered(
+            kind="triggered", rule=Undercut(kind="undercut"), treatment_days=7,
+            delay_minutes=round(DELAY.total_seconds() / 60),
+        ),
+    )  # fmt: skip
+
+
+async def run(rates: Sequence[int], seconds: float, number: int, sales: int, profile: str) -> list[Latency]:
+    with servers() as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
+        settings = Settings.model_validate({"kafka": kafka.address, "redis": redis.url, "namespace": "latency"})
+        await create_topics(settings)
+        units = [unit(k, MARKETS) for k in range(number)]
+        time_zone = noon_zone(datetime.now(UTC))
+        fill_catalog(settings, units, time_zone)
+        worker = start_worker(sandbox, settings, profile=profile, log_level="warning")
+        worker_parts = Parts({"kafka": kafka.pid(), "redis": redis.pid, "worker": worker.pid})
+        say(f"{number:,} units; the first day goes out with the next full minute")
+        before = [price(name, f"before-{name}", datetime.now(UTC), LIST_PRICE + 100) for name in units]
+        send(settings, units, before)
+        defined = definition(units, datetime.now(UTC), time_zone)
+        publish(settings, DEFINITION, [plain(defined)])
+        midnight_ms = int(tomorrow(datetime.now(UTC), time_zone)[1].timestamp() * 1000)
+        found = []
+        async with Assignments(
+            settings.kafka, settings.namespace, fetch_wait_ms=CLIENT_FETCH_WAIT_MS, ready_timeout_seconds=60
+        ) as client:
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while len(client.units()) < number:
+                assert time.monotonic() < deadline, f"the first day did not go out\n{worker.tail()}"
+                assert worker.running(), worker.tail()
+                await asyncio.sleep(0.1)
+            # Rivals' prices count from the registration on.
+            send(settings, units, [price(n, f"again-{n}", datetime.now(UTC), LIST_PRICE + 100) for n in units])
+            await asyncio.sleep(3.0)
+            each = min(number // (2 * len(rates)), round(seconds * TRIGGERS_A_SECOND) + 1)
+            for place, rate in enumerate(rates):
+                undercut = units[place * each : (place + 1) * each]
+                rest = units[len(rates) * each :]
+                plan = Plan(rate, seconds, tuple(undercut), (*undercut, *rest), sales)
+                say(f"{rate:,} prices a second for {seconds:g} s, {TRIGGERS_A_SECOND} of them undercut")
+                found.append(await measure(settings, client, plan, worker_parts, midnight_ms))
+        worker.stop()
+        assert not profile or not worker.running()
+        return found
+
+
+def send(settings: Settings, units: Sequence[str], values: Sequence[bytes]) -> None:
+    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 5})
+    name = settings.prefixed(COMPETITOR_PRICE)
+    for key, value in zip(units, values, strict=True):
+        producer.produce(name, value, key.encode(), partition_of(key.encode(), settings.partitions))
+        producer.poll(0)
+    assert producer.flush(60) == 0
+
+
+def say(what: str) -> None:
+    print(what, file=sys.stderr)
+
+
+def result(rates: Sequence[int], seconds: float, units: int, sales: int, profile: str = "") -> dict[str, Any]:
+    """What is printed, as JSON has it."""
+    begun = machine()
+    found = asyncio.run(run(rates, seconds, units, sales, profile))
+    return {"machine": begun, "units": units, "sales_a_second": sales, "runs": [asdict(one) for one in found]}
+
+
+def table(shown: dict[str, Any]) -> str:
+    lines = ["| prices a second | kept | triggers | p50, ms | p90 | p99 | worst | a bare hop, p50 | p99 |"]
+    lines += ["| ---: |" * 1 + " ---: |" * 8]
+    for one in shown["runs"]:
+        lines.append(
+            f"| {one['rate']:,} | {one['sent_a_second']:,.0f} | {one['seen']} of {one['triggers']} "
+            f"| {one['p50_ms']:.1f} | {one['p90_ms']:.1f} | {one['p99_ms']:.1f} | {one['worst_ms']:.1f} "
+            f"| {one['hop_p50_ms']:.1f} | {one['hop_p99_ms']:.1f} |"
+        )
+    lines += [""]
+    for one in shown["runs"]:
+        shares = ", ".join(f"{name} {share:.2f}" for name, share in one["cores"].items())
+        lines.append(f"cores at {one['rate']:,} a second: {shares}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 10_000], help="prices a second")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each rate, the first three not counted")
+    parser.add_argument("--units", type=int, default=10_000, help="in 50 markets, all of them watched")
+    parser.add_argument("--sales", type=int, default=SALES_A_SECOND, help="sales a second beside the prices")
+    parser.add_argument("--profile", default="", help="write what cProfile sees of the worker to this file")
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
+    options = parser.parse_args(arguments)
+    shown = result(options.rates, options.seconds, options.units, options.sales, options.profile)
+    print(json.dumps(shown) if options.json else f"{shown['machine']}\n\n{table(shown)}")
+    return 0 if all(one["seen"] == one["triggers"] for one in shown["runs"]) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
