@@ -268,11 +268,13 @@ def _estimate(
         state = days.state[:, units]
         treated = state == arm
         values, known = numbers(days, metric, units)
-        kept = ((state == 0) | treated | (state == State.PRE_PERIOD)) & known
-        usable = values.astype(np.float64)
+        kept = state == 0
+        kept |= treated
+        kept |= state == State.PRE_PERIOD
+        kept &= known
         if not kept.all():
-            usable *= kept
-        return usable, kept, treated
+            values *= kept
+        return values, kept, treated
 
     try:
         return difference_by_chunks(read, len(days.state), days.cluster, CONFIDENCE, draws), None

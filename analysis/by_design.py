@@ -83,7 +83,7 @@ def _entries(experiment: Experiment, days: int) -> BoolArray:
 
 
 def _nowhere(experiment: Experiment, arm: IntArray) -> BoolArray:
-    return np.zeros(arm.shape, dtype=np.bool_)
+    return np.broadcast_to(np.bool_(False), arm.shape)
 
 
 def _by_calendar(experiment: Experiment, arm: IntArray) -> BoolArray:

@@ -24,13 +24,13 @@ PRE_PERIOD_DAYS = 56
 #: live arm of a unit-day: none was reported; an arm of another experiment, or none for most of the day
 NOT_REPORTED, OTHER_ARM = -1, 100
 
-#: what stands in a cell of which nothing was read, by array
+#: what stands in a cell of which nothing was read, by array; amounts get twice the room where one needs it
 EMPTY: dict[str, np.generic] = {
     "state": np.int8(-6),
     "observed": np.bool_(False),
-    "quantity": np.int64(0),
-    "revenue": np.int64(0),
-    "cost": np.int64(0),
+    "quantity": np.int32(0),
+    "revenue": np.int32(0),
+    "cost": np.int32(0),
     "live": np.int8(NOT_REPORTED),
     "out_of_stock": np.int8(-1),
     "stale_hours": np.float32(np.nan),
@@ -91,10 +91,10 @@ class UnitDays:
     assigned: NDArray[np.int8]
     #: whether the panel has a row
     observed: BoolArray
-    quantity: NDArray[np.int64]
-    revenue: NDArray[np.int64]
+    quantity: NDArray[np.integer]
+    revenue: NDArray[np.integer]
     #: UNKNOWN where not every cost is known
-    cost: NDArray[np.int64]
+    cost: NDArray[np.integer]
     #: arm that was live, OTHER_ARM or NOT_REPORTED
     live: NDArray[np.int8]
     #: 1 where out of stock at some time of the day, 0 where not, -1 where the catalog said nothing
@@ -120,7 +120,7 @@ class UnitDays:
 
 
 class Study:
-    """A registered experiment and its unit-days: 32 bytes a cell."""
+    """A registered experiment and its unit-days: 20 bytes a cell, 32 where an amount needs more than 31 bits."""
 
     def __init__(self, registered: Roster, registered_at: datetime) -> None:
         experiment = registered.experiment
@@ -153,9 +153,12 @@ class Study:
         self.sums: dict[tuple[Metric, int], BlockSums] = {}
         #: earliest row written since `changed_since_asked`
         self._changed: int | None = None
-        self._arrays: dict[str, NDArray[Any]] = {
-            name: np.zeros((0, len(self.units)), dtype=type(empty)) for name, empty in EMPTY.items()
-        }
+        #: rows from the first to the last day of which anything was read; memory of the others is never touched
+        self._held = range(PRE_PERIOD_DAYS, PRE_PERIOD_DAYS)
+        #: earliest row with a unit-day
+        self._first_seen = PRE_PERIOD_DAYS
+        shape = (PRE_PERIOD_DAYS + experiment.days, len(self.units))
+        self._arrays: dict[str, NDArray[Any]] = {name: np.empty(shape, type(empty)) for name, empty in EMPTY.items()}
 
     def slots(self, market: str, rows: Rows) -> IntArray:
         """(n,) where the units of a market stand in its rows."""
@@ -189,9 +192,10 @@ class Study:
     def write(self, market: str, day: date, states: NDArray[np.int8], sold: Day, live: Live, revision: int) -> None:
         """Settle a market's day: the arm or State, the sales and the live arms of its units, in the roster's order."""
         row, columns = self._row(day), self._columns[market]
-        if row >= len(self._arrays["state"]):
-            self._grow(max(2 * row, row + 8))
+        self._hold(row)
         observed = sold.revision != NO_ROW
+        if row < self._first_seen and observed.any():
+            self._first_seen = row
         for name, values in (
             ("state", states),
             ("observed", observed),
@@ -202,7 +206,7 @@ class Study:
             ("out_of_stock", live.out_of_stock),
             ("stale_hours", live.stale_hours),
         ):
-            self._arrays[name][row, columns] = values
+            self._room(name, values)[row, columns] = values
         if len(live.lags):
             self.lags[market, day] = live.lags
         else:
@@ -213,12 +217,25 @@ class Study:
         self._settled[market].add(day)
         self._changed = row if self._changed is None else min(row, self._changed)
 
-    def _grow(self, rows: int) -> None:
-        """Make room for more days."""
-        for name, held in self._arrays.items():
-            larger = np.full((rows, len(self.units)), EMPTY[name], dtype=held.dtype)
-            larger[: len(held)] = held
-            self._arrays[name] = larger
+    def _hold(self, row: int) -> None:
+        """Empty the rows up to one that were not held before."""
+        begin, end = min(self._held.start, row), max(self._held.stop, row + 1)
+        for name, array in self._arrays.items():
+            array[begin : self._held.start] = EMPTY[name]
+            array[self._held.stop : end] = EMPTY[name]
+        self._held = range(begin, end)
+
+    def _room(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
+        """The array, with twice the room where the values need it."""
+        held = self._arrays[name]
+        if held.dtype == np.int32 and values.size:
+            limit = np.iinfo(np.int32)
+            if values.min() < limit.min or values.max() > limit.max:
+                larger = np.empty(held.shape, dtype=np.int64)
+                rows = slice(self._held.start, self._held.stop)
+                larger[rows] = held[rows]
+                held = self._arrays[name] = larger
+        return held
 
     def changed_since_asked(self) -> date | None:
         """The earliest day that was written since this was asked last; None where none was."""
@@ -244,14 +261,15 @@ class Study:
 
     def unit_days(self, through: date) -> UnitDays:
         """The unit-days up to a day, washed-out ones marked; settle them first."""
-        upto = {name: array[: self._row(through) + 1] for name, array in self._arrays.items()}
-        read = upto["observed"][:PRE_PERIOD_DAYS].any(axis=1)
-        before = PRE_PERIOD_DAYS - int(read.argmax()) if read.any() else 0
-        upto = {name: array[PRE_PERIOD_DAYS - before :] for name, array in upto.items()}
-        state = upto["state"].copy()
-        during = state[before:]
-        washed = self._method.washout(self.roster.experiment, during)
-        during[washed & (during >= 0)] = State.WASHOUT
+        self._hold(self._row(through))
+        before = PRE_PERIOD_DAYS - self._first_seen
+        upto = {name: array[self._first_seen : self._row(through) + 1] for name, array in self._arrays.items()}
+        state = upto["state"]
+        washed = self._method.washout(self.roster.experiment, state[before:])
+        if washed.any():
+            state = state.copy()
+            during = state[before:]
+            np.copyto(during, np.int8(State.WASHOUT), where=washed & (during >= 0))
         return UnitDays(
             first_day=self.first_day - timedelta(days=before),
             before=before,
@@ -263,18 +281,22 @@ class Study:
 
 def numbers(
     days: UnitDays, metric: str, units: slice | IntArray = slice(None), rows: slice | IntArray = slice(None)
-) -> tuple[NDArray[np.int64], BoolArray]:
-    """(T, U): a metric per unit-day, money in minor units, and where it is known: observed, and its cost as well."""
+) -> tuple[FloatArray, BoolArray]:
+    """(T, U): a metric per unit-day, money in minor units, and where it is known: observed, and its cost as well.
+
+    The numbers are the caller's to write over.
+    """
 
     def cells(array: NDArray[Any]) -> NDArray[Any]:
         return array[rows][:, units]
 
     if metric == "units":
-        return cells(days.quantity), cells(days.observed)
+        return cells(days.quantity).astype(np.float64), cells(days.observed)
     if metric == "revenue":
-        return cells(days.revenue), cells(days.observed)
+        return cells(days.revenue).astype(np.float64), cells(days.observed)
     cost = cells(days.cost)
-    return cells(days.revenue) - cost, cells(days.observed) & (cost != UNKNOWN)
+    margin = np.subtract(cells(days.revenue), cost, dtype=np.float64)
+    return margin, cells(days.observed) & (cost != UNKNOWN)
 
 
 def outcome(
@@ -282,4 +304,5 @@ def outcome(
 ) -> FloatArray:
     """(T, U): a metric per unit-day, NaN where it is not known."""
     values, known = numbers(days, metric, units, rows)
-    return np.where(known, values, np.nan)
+    values[~known] = np.nan
+    return values

@@ -38,30 +38,36 @@ intervals that cover, with the median half width: within days (this one), betwee
 All cover; within days is as narrow as any from the third day on, needs no cluster to have seen both arms, and is the
 one whose validity rests on nothing but the draw.
 
-The unit-days are read twice, a few clusters at a time, so that what is worked on stays in the processor's cache: time
-grows with T U, memory beyond the input with T G.
+The unit-days are read twice, three times where draws decide several days each, a few clusters at a time
+(`cluster_cells.py`): time grows with T U, memory beyond the input with T.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from scipy.special import stdtr, stdtrit
 
+from analysis.estimators.cluster_cells import (
+    Moments,
+    Part,
+    Reader,
+    Sharing,
+    Units,
+    chunks_of,
+    first_reading,
+    moments_of,
+    part_of,
+)
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
+__all__ = ["ClusterDayDifference", "Effect", "Units", "cluster_day_difference", "difference_by_chunks"]
+
 #: with fewer clusters a day cannot have two in each arm, and its variance is taken between days
 CLUSTERS_FOR_DAILY_VARIANCE = 4
-#: unit-days worked on at once: a quarter of a megabyte of numbers
-CHUNK_CELLS = 1 << 15
-
-#: some units, as a slice or by number
-Units = slice | IntArray
-#: units -> (T, n) each: their outcomes, 0 where a cell must not be used; which cells may; where they were in the arm
-Reader = Callable[[Units], tuple[FloatArray, BoolArray, BoolArray]]
+#: a sum of squares that is less than this part of what it was taken from is rounding
+ROUNDING = 1e-13
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class ClusterDayDifference:
     absolute: Effect
     #: as a share of control's mean; None where that mean is not positive
     relative: Effect | None
+    #: what relative effects are relative to
+    control_mean: float
     clusters: int
     #: groups of days that share a draw
     groups: int
@@ -92,77 +100,6 @@ class ClusterDayDifference:
     cells: int
     #: unit-days left out, by reason
     left_out: dict[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Some clusters and all of their units."""
-
-    units: Units
-    #: where each cluster begins among these units; None where each unit is one
-    starts: IntArray | None
-
-    def any(self, cells: BoolArray) -> BoolArray:
-        """(T, clusters) where some unit is."""
-        return cells if self.starts is None else np.asarray(np.logical_or.reduceat(cells, self.starts, axis=1))
-
-    def means(self, cells: FloatArray, chosen: BoolArray) -> FloatArray:
-        """(T, clusters) means of finite numbers over the chosen units; 0 where there is none."""
-        filled = cells * chosen
-        if self.starts is None:
-            return filled
-        count = np.add.reduceat(chosen, self.starts, axis=1, dtype=np.int64)
-        return np.asarray(np.add.reduceat(filled, self.starts, axis=1) / np.maximum(count, 1))
-
-
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    """What the first reading adds up."""
-
-    #: (T,) sums and counts over the observed cells
-    day_sum: FloatArray
-    day_count: IntArray
-    #: (2, T) clusters with a usable cell, control first
-    clusters: IntArray
-    #: (T,) usable cells
-    cells: IntArray
-    no_other_day: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """What the second reading finds for one chunk: (T, clusters) cells of each arm, control first."""
-
-    present: tuple[BoolArray, BoolArray]
-    residual: tuple[FloatArray, FloatArray]
-
-
-class Sharing:
-    """Which days share a draw: ``own`` adds up, for each day, the days that do (itself included)."""
-
-    def __init__(self, draws: BoolArray | None, days: int) -> None:
-        self.drawn: BoolArray = np.ones(days, dtype=np.bool_) if draws is None else np.asarray(draws.any(axis=1))
-        #: whether something was drawn on every day
-        self.every = bool(self.drawn.all())
-        self._factors: tuple[sparse.csr_array, ...] = ()
-        #: whether each day has a draw of its own
-        self.alone = draws is None or bool(
-            draws.sum(axis=0).max(initial=0) <= 1 and draws.sum(axis=1).max(initial=0) <= 1
-        )
-        if self.alone or draws is None:
-            self.group: IntArray = np.arange(days)
-            return
-        each = sparse.csr_array(draws.astype(np.float64))
-        shared = sparse.csr_array(each @ each.T)
-        self.group = connected_components(shared, directed=False)[1]
-        once = int(draws.sum(axis=1).max(initial=0)) <= 1
-        self._factors = (sparse.csr_array(each.T), each) if once else (sparse.csr_array(shared.sign()),)
-
-    def own(self, cells: FloatArray) -> FloatArray:
-        """(T, n) -> (T, n), 0 on days on which nothing was drawn."""
-        for factor in self._factors:
-            cells = np.asarray(factor @ cells)
-        return cells
 
 
 def cluster_day_difference(
@@ -206,7 +143,7 @@ def difference_by_chunks(
     within = clusters >= CLUSTERS_FOR_DAILY_VARIANCE
     needed = 2 if within else 1
     chunks = list(chunks_of(cluster, days))
-    totals = _first_reading(read, chunks, sharing, days)
+    totals = first_reading(read, chunks, sharing, days)
     usable: BoolArray = np.asarray((totals.clusters >= needed).all(axis=0))
     left_out = {"no_other_day": totals.no_other_day, "too_few_clusters_in_an_arm": int(totals.cells[~usable].sum())}
     if usable.sum() < 2:
@@ -215,27 +152,26 @@ def difference_by_chunks(
             + ("s" if needed > 1 else "")
         )
 
-    day_mean = totals.day_sum / np.maximum(totals.day_count, 1)
-    parts: list[_Part] = []
-    residual, forecast = np.zeros((2, days)), np.zeros((2, days))
-    units_used = clusters_used = 0
+    day_mean = totals.day_mean
+    moments: Moments | None = None
     for chunk in chunks:
-        part, predicted, units = _second_reading(read, chunk, sharing, day_mean, usable)
-        parts.append(part)
-        for which in (0, 1):
-            residual[which] += part.residual[which].sum(axis=1)
-        forecast += predicted
-        units_used += units
-        clusters_used += int((part.present[0] | part.present[1])[usable].any(axis=0).sum())
+        found = moments_of(read, chunk, sharing, day_mean, usable)
+        moments = found if moments is None else moments + found
+    assert moments is not None
     count = totals.clusters.astype(np.float64)
-    mean, predicted = residual / np.maximum(count, 1), forecast / np.maximum(count, 1)
+    about = moments.sums / np.maximum(count, 1)
     weight = np.where(usable, count.sum(axis=0), 0.0)
     share = weight / weight.sum()
-    level = (count * predicted).sum(axis=0) / np.maximum(weight, 1)
-    control_mean, treated_mean = mean + level
+    level = day_mean + np.where(usable, moments.forecast, 0.0) / np.maximum(weight, 1)
+    control_mean, treated_mean = about + level
     tau, base = float(share @ (treated_mean - control_mean)), float(share @ control_mean)
     _, group = np.unique(sharing.group[usable], return_inverse=True)
-    spread = _within_groups(parts, count, mean, share, usable, group) if within else None
+    spread = None
+    if within and sharing.alone and not moments.overlapping:
+        spread = _within_days(moments, count, about, share, usable)
+    elif within:
+        parts = (part_of(read, chunk, sharing, day_mean) for chunk in chunks)
+        spread = _within_groups(parts, count, about, share, usable, group)
 
     def effect(value: float, ratio: float, scale: float) -> Effect:
         """``value`` with the error of the mean of (treated - ratio * control), divided by scale: the delta method."""
@@ -253,103 +189,14 @@ def difference_by_chunks(
     return ClusterDayDifference(
         absolute=effect(tau, 1.0, 1.0),
         relative=effect(tau / base, 1.0 + tau / base, base) if base > 0 else None,
-        clusters=clusters_used,
+        control_mean=base,
+        clusters=moments.clusters,
         groups=int(group.max()) + 1,
         days=int(usable.sum()),
-        units=units_used,
+        units=moments.units,
         cells=int(totals.cells[usable].sum()),
         left_out={reason: number for reason, number in left_out.items() if number},
     )
-
-
-def chunks_of(cluster: IntArray, days: int) -> Iterator[Chunk]:
-    """All units, whole clusters at a time, about ``CHUNK_CELLS`` unit-days each."""
-    ordered = bool((np.diff(cluster) >= 0).all())
-    order = np.arange(len(cluster)) if ordered else np.argsort(cluster, kind="stable")
-    bounds = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0, True])
-    alone = len(bounds) == len(cluster) + 1
-    size = max(1, CHUNK_CELLS // max(days, 1))
-    first = 0
-    while first < len(bounds) - 1:
-        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + size, side="right")) - 1)
-        begin, end = int(bounds[first]), int(bounds[last])
-        units: Units = slice(begin, end) if ordered else order[begin:end]
-        yield Chunk(units, None if alone else bounds[first:last] - begin)
-        first = last
-
-
-def _predicted(observed: BoolArray, sharing: Sharing) -> tuple[FloatArray, BoolArray]:
-    """Days of other draws on which each unit was seen, (T, n) or (1, n), and the cells that have one and were drawn.
-
-    Where each day is a draw of its own that is one number a unit, as far as its usable cells are concerned.
-    """
-    usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
-    if sharing.alone:
-        others = observed.sum(axis=0, dtype=np.float64)[np.newaxis] - 1.0
-        return others, usable if bool((others > 0).all()) else usable & (others > 0)
-    seen = observed.astype(np.float64)
-    others = seen.sum(axis=0) - sharing.own(seen)
-    return others, usable & (others > 0)
-
-
-def _first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int) -> _Totals:
-    day_sum, day_count = np.zeros(days), np.zeros(days, dtype=np.int64)
-    clusters, cells = np.zeros((2, days), dtype=np.int64), np.zeros(days, dtype=np.int64)
-    low, high, no_other_day = np.inf, -np.inf, 0
-    seen = [False, False]
-    for chunk in chunks:
-        outcome, observed, treated = read(chunk.units)
-        day_sum += outcome.sum(axis=1)
-        day_count += observed.sum(axis=1)
-        usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
-        if low >= high:  # until something is seen to vary
-            low = min(low, float(np.min(outcome, initial=np.inf, where=usable)))
-            high = max(high, float(np.max(outcome, initial=-np.inf, where=usable)))
-        _, kept = _predicted(observed, sharing)
-        if kept is not usable:
-            no_other_day += int(usable.sum()) - int(kept.sum())
-        under = kept & treated
-        rest = kept ^ under
-        for which, chosen in enumerate((rest, under)):
-            counted = chunk.any(chosen).sum(axis=1)
-            clusters[which] += counted
-            cells += counted if chunk.starts is None else chosen.sum(axis=1)
-        if not all(seen):
-            seen[1] |= bool((usable & treated).any())
-            seen[0] |= bool((usable & ~treated).any())
-    for there, name in zip(seen[::-1], ("the arm", "control"), strict=True):
-        if not there:
-            raise NotEstimable(f"{name} has no usable cell yet")
-    if low == high:
-        raise NotEstimable("outcomes are constant: there is no variation to judge an effect by")
-    return _Totals(day_sum, day_count, clusters, cells, no_other_day)
-
-
-def _second_reading(
-    read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray, days: BoolArray
-) -> tuple[_Part, FloatArray, int]:
-    """The cluster cells of a chunk, the (2, T) sums of their forecasts, and the number of units on usable days.
-
-    Forecast of a unit-day: what it would be by the unit's days that share no draw with it, each centred on its day's
-    mean.
-    """
-    outcome, observed, treated = read(chunk.units)
-    others, kept = _predicted(observed, sharing)
-    centred = outcome - day_mean[:, np.newaxis]
-    if not observed.all():
-        centred *= observed
-    own = centred if sharing.alone else sharing.own(centred)
-    forecast = (centred.sum(axis=0) - own) * (1.0 / np.maximum(others, 1))
-    under = kept & treated
-    rest = kept ^ under
-    residual = outcome - forecast
-    part = _Part((chunk.any(rest), chunk.any(under)), (chunk.means(residual, rest), chunk.means(residual, under)))
-    if chunk.starts is None:  # a forecast is the outcome less the residual
-        predicted = np.stack([np.einsum("tu,tu->t", outcome, chosen) for chosen in (rest, under)])
-        predicted -= np.stack([cells.sum(axis=1) for cells in part.residual])
-    else:
-        predicted = np.stack([chunk.means(forecast, chosen).sum(axis=1) for chosen in (rest, under)])
-    return part, predicted, int((kept if days.all() else kept[days]).any(axis=0).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,8 +219,19 @@ class _Spread:
         return variance, variance**2 / float((parts**2 / np.maximum(self.count - 1, 1)).sum())
 
 
+def _within_days(moments: Moments, count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray) -> _Spread:
+    """Each day a group of its own, each cluster in one arm: the squares about the arm's mean are known already."""
+    n = count[:, days]
+    scale = share[days] / n * (n / (n - 1)) ** 0.5
+    squares = moments.squares[:, days]
+    about = squares - n * mean[:, days] ** 2
+    control, treated = np.where(about > ROUNDING * squares, about, 0.0) * scale**2
+    none = np.zeros_like(control)
+    return _Spread(np.stack([treated, none]), np.stack([none, none]), np.stack([none, control]), n[::-1])
+
+
 def _within_groups(
-    parts: list[_Part], count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray, group: IntArray
+    parts: Iterable[Part], count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray, group: IntArray
 ) -> _Spread:
     """Squares over clusters within groups of days: clusters that were mostly treated, and the rest, apart."""
     order = np.argsort(group, kind="stable")
@@ -394,12 +252,6 @@ def _within_groups(
             centred = (cells if every else cells[days]) - mean[which, days, np.newaxis]
             centred *= present[which]
             about.append(centred)
-        if single and not (present[0] & present[1]).any():  # each cluster in one arm: no sums over days, no products
-            for row, number, which in ((0, 0, 1), (2, 1, 0)):
-                squares = np.einsum("tg,tg->t", about[which], about[which]) * scale[which] ** 2
-                sums[row, number] += squares[order]
-                sums[3, number] += present[which].sum(axis=1)[order]
-            continue
         for which in (0, 1):
             about[which] *= scale[which][:, np.newaxis]
         control, treated = by_group(about[0]), by_group(about[1])

@@ -117,6 +117,7 @@ def event_time_difference(
     return ClusterDayDifference(
         absolute=effect(tau, 1.0, 1.0),
         relative=None if relative is None else effect(relative, 1.0 + relative, counterfactual),
+        control_mean=counterfactual,
         clusters=len(clusters),
         groups=len(treated) + len(control),
         days=len(days),

@@ -1,0 +1,294 @@
+"""Unit-days read a few clusters at a time: the residuals that a comparison of arms by cluster and day adds up.
+
+What is worked on stays in the processor's cache and nothing of the panel's size is kept: memory that was not used
+before costs ten times what is computed on it. Sums and squares are taken about each day's mean, which is known from the
+first reading, so that they can be taken in the second one before the arms' means are known.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from analysis.panel import BoolArray, FloatArray, IntArray
+from controller.errors import NotEstimable
+
+#: unit-days worked on at once: a quarter of a megabyte of numbers
+CHUNK_CELLS = 1 << 15
+
+#: some units, as a slice or by number
+Units = slice | IntArray
+#: units -> (T, n) each: their outcomes, 0 where a cell must not be used; which cells may; where they were in the arm.
+#: The outcomes are written over.
+Reader = Callable[[Units], tuple[FloatArray, BoolArray, BoolArray]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Some clusters and all of their units."""
+
+    units: Units
+    #: where each cluster begins among these units; None where each unit is one
+    starts: IntArray | None
+
+    def count(self, cells: BoolArray) -> NDArray[np.integer]:
+        """(T, clusters) how many units are."""
+        numbers = cells.view(np.uint8)
+        if self.starts is None:
+            return numbers
+        return np.asarray(np.add.reduceat(numbers, self.starts, axis=1, dtype=np.int32))
+
+    def sums(self, cells: FloatArray) -> FloatArray:
+        """(T, clusters)."""
+        return cells if self.starts is None else np.asarray(np.add.reduceat(cells, self.starts, axis=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the first reading adds up."""
+
+    #: (T,) sums and counts over the observed cells
+    day_sum: FloatArray
+    day_count: IntArray
+    #: (2, T) clusters with a usable cell, control first
+    clusters: IntArray
+    #: (T,) usable cells
+    cells: IntArray
+    no_other_day: int
+
+    @property
+    def day_mean(self) -> FloatArray:
+        """(T,) 0 on days of which nothing was observed."""
+        return self.day_sum / np.maximum(self.day_count, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What the second reading adds up; residuals are those about their day's mean, all arms together."""
+
+    #: (2, T) residuals of the clusters in each arm, and their squares; control first
+    sums: FloatArray
+    squares: FloatArray
+    #: (T,) forecasts of the clusters in either arm
+    forecast: FloatArray
+    #: units, and clusters, with a cell on one of the days that are compared
+    units: int
+    clusters: int
+    #: whether some cluster is in both arms on one day
+    overlapping: bool
+
+    def __add__(self, other: "Moments") -> "Moments":
+        return Moments(
+            self.sums + other.sums,
+            self.squares + other.squares,
+            self.forecast + other.forecast,
+            self.units + other.units,
+            self.clusters + other.clusters,
+            self.overlapping or other.overlapping,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The residuals of one chunk: (T, clusters) of each arm, control first; 0 where a cluster is not present."""
+
+    present: tuple[BoolArray, BoolArray]
+    residual: tuple[FloatArray, FloatArray]
+
+
+class Sharing:
+    """Which days share a draw: ``own`` adds up, for each day, the days that do (itself included)."""
+
+    def __init__(self, draws: BoolArray | None, days: int) -> None:
+        self.drawn: BoolArray = np.ones(days, dtype=np.bool_) if draws is None else np.asarray(draws.any(axis=1))
+        #: whether something was drawn on every day
+        self.every = bool(self.drawn.all())
+        self._factors: tuple[sparse.csr_array, ...] = ()
+        #: whether each day has a draw of its own
+        self.alone = draws is None or bool(
+            draws.sum(axis=0).max(initial=0) <= 1 and draws.sum(axis=1).max(initial=0) <= 1
+        )
+        if self.alone or draws is None:
+            self.group: IntArray = np.arange(days)
+            return
+        each = sparse.csr_array(draws.astype(np.float64))
+        shared = sparse.csr_array(each @ each.T)
+        self.group = connected_components(shared, directed=False)[1]
+        once = int(draws.sum(axis=1).max(initial=0)) <= 1
+        self._factors = (sparse.csr_array(each.T), each) if once else (sparse.csr_array(shared.sign()),)
+
+    def own(self, cells: FloatArray) -> FloatArray:
+        """(T, n) -> (T, n), 0 on days on which nothing was drawn."""
+        for factor in self._factors:
+            cells = np.asarray(factor @ cells)
+        return cells
+
+
+def chunks_of(cluster: IntArray, days: int) -> Iterator[Chunk]:
+    """All units, whole clusters at a time, about ``CHUNK_CELLS`` unit-days each."""
+    ordered = bool((np.diff(cluster) >= 0).all())
+    order = np.arange(len(cluster)) if ordered else np.argsort(cluster, kind="stable")
+    bounds = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0, True])
+    alone = len(bounds) == len(cluster) + 1
+    size = max(1, CHUNK_CELLS // max(days, 1))
+    first = 0
+    while first < len(bounds) - 1:
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + size, side="right")) - 1)
+        begin, end = int(bounds[first]), int(bounds[last])
+        units: Units = slice(begin, end) if ordered else order[begin:end]
+        yield Chunk(units, None if alone else bounds[first:last] - begin)
+        first = last
+
+
+def _seen_elsewhere(observed: BoolArray, sharing: Sharing) -> tuple[FloatArray, BoolArray]:
+    """Days of other draws on which each unit was seen, (T, n) or (1, n), and the cells that have one and were drawn.
+
+    Where each day is a draw of its own that is one number a unit, as far as its usable cells are concerned.
+    """
+    usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
+    if sharing.alone:
+        if observed.all():
+            others = np.full((1, observed.shape[1]), len(observed) - 1.0)
+        else:
+            others = observed.sum(axis=0, dtype=np.float64)[np.newaxis] - 1.0
+        return others, usable if bool((others > 0).all()) else usable & (others > 0)
+    seen = observed.astype(np.float64)
+    others = seen.sum(axis=0) - sharing.own(seen)
+    return others, usable & (others > 0)
+
+
+def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int) -> Totals:
+    """Sums by day.
+
+    Raises:
+        NotEstimable: an arm never seen, or constant outcomes.
+    """
+    day_sum, day_count = np.zeros(days), np.zeros(days, dtype=np.int64)
+    clusters, cells = np.zeros((2, days), dtype=np.int64), np.zeros(days, dtype=np.int64)
+    low, high, no_other_day = np.inf, -np.inf, 0
+    seen = [False, False]
+    for chunk in chunks:
+        outcome, observed, treated = read(chunk.units)
+        day_sum += outcome.sum(axis=1)
+        observed_count = count_true(observed)
+        day_count += observed_count
+        usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
+        if low >= high:  # until something is seen to vary
+            low = min(low, float(np.min(outcome, initial=np.inf, where=usable)))
+            high = max(high, float(np.max(outcome, initial=-np.inf, where=usable)))
+        _, kept = _seen_elsewhere(observed, sharing)
+        if kept is not usable:
+            no_other_day += int(usable.sum()) - int(kept.sum())
+        kept_count = observed_count if kept is observed else count_true(kept)
+        cells += kept_count
+        under = kept & treated
+        if chunk.starts is None:
+            in_arm = count_true(under)
+            clusters += np.stack([kept_count - in_arm, in_arm])
+        else:
+            units, in_arm = chunk.count(kept), chunk.count(under)
+            clusters += np.stack([count_true(units > in_arm), count_true(in_arm > 0)])
+        if not all(seen):
+            seen[1] |= bool((usable & treated).any())
+            seen[0] |= bool((usable & ~treated).any())
+    for there, name in zip(seen[::-1], ("the arm", "control"), strict=True):
+        if not there:
+            raise NotEstimable(f"{name} has no usable cell yet")
+    if low == high:
+        raise NotEstimable("outcomes are constant: there is no variation to judge an effect by")
+    return Totals(day_sum, day_count, clusters, cells, no_other_day)
+
+
+def moments_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray, days: BoolArray) -> Moments:
+    """The sums of a chunk; ``days`` (T,): those that are compared."""
+    residual, forecast, kept, under = _residuals(read, chunk, sharing, day_mean)
+    if chunk.starts is not None:
+        return _moments_of_clusters(chunk, residual, forecast, kept, under, days)
+    if not kept.all():
+        residual *= kept
+        forecast *= kept
+    in_arm = residual * under
+    sums, squares = in_arm.sum(axis=1), np.einsum("tu,tu->t", in_arm, residual)
+    units = _ever(kept, days)
+    return Moments(
+        np.stack([residual.sum(axis=1) - sums, sums]),
+        np.stack([np.einsum("tu,tu->t", residual, residual) - squares, squares]),
+        forecast.sum(axis=1),
+        units,
+        units,
+        overlapping=False,
+    )
+
+
+def _moments_of_clusters(
+    chunk: Chunk, residual: FloatArray, forecast: FloatArray, kept: BoolArray, under: BoolArray, days: BoolArray
+) -> Moments:
+    part = _part(chunk, residual, kept, under)
+    foretold = _part(chunk, forecast, kept, under)
+    either = part.present[0] | part.present[1]
+    return Moments(
+        np.stack([cells.sum(axis=1) for cells in part.residual]),
+        np.stack([np.einsum("tg,tg->t", cells, cells) for cells in part.residual]),
+        foretold.residual[0].sum(axis=1) + foretold.residual[1].sum(axis=1),
+        _ever(kept, days),
+        _ever(either, days),
+        overlapping=bool((part.present[0] & part.present[1]).any()),
+    )
+
+
+def part_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray) -> Part:
+    """The residuals of a chunk themselves: for squares of sums over days."""
+    residual, _, kept, under = _residuals(read, chunk, sharing, day_mean)
+    if chunk.starts is None:
+        rest = kept ^ under
+        return Part((rest, under), (residual * rest, residual * under))
+    return _part(chunk, residual, kept, under)
+
+
+def _residuals(
+    read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray
+) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
+    """(T, n) outcomes less their day's mean and forecast, the forecasts, the cells to be used, and those in the arm.
+
+    Forecast of a unit-day: what it would be by the unit's days that share no draw with it, each centred on its day's
+    mean.
+    """
+    outcome, observed, treated = read(chunk.units)
+    others, kept = _seen_elsewhere(observed, sharing)
+    outcome -= day_mean[:, np.newaxis]
+    if not observed.all():
+        outcome *= observed
+    forecast = outcome.sum(axis=0) - (outcome if sharing.alone else sharing.own(outcome))
+    forecast *= 1.0 / np.maximum(others, 1)
+    outcome -= forecast
+    return outcome, forecast, kept, kept & treated
+
+
+def _part(chunk: Chunk, cells: FloatArray, kept: BoolArray, under: BoolArray) -> Part:
+    """The clusters' means over their units in each arm."""
+    units, in_arm = chunk.count(kept), chunk.count(under)
+    in_control = units - in_arm
+    control, treated = in_control > 0, in_arm > 0
+    if not kept.all():
+        cells = cells * kept
+    if not (control & treated).any():
+        mean = chunk.sums(cells) / np.maximum(units, 1)
+        return Part((control, treated), (mean * control, mean * treated))
+    sums = chunk.sums(cells * under)
+    rest = chunk.sums(cells * ~under)
+    return Part((control, treated), (rest / np.maximum(in_control, 1), sums / np.maximum(in_arm, 1)))
+
+
+def count_true(cells: BoolArray) -> IntArray:
+    """(T,) how many of (T, n) are; eight at a time."""
+    return np.asarray(np.bitwise_count(np.packbits(cells, axis=1)).sum(axis=1, dtype=np.int64))
+
+
+def _ever(cells: BoolArray, days: BoolArray) -> int:
+    """How many columns have a cell on one of the days."""
+    if cells[int(days.argmax())].all():
+        return cells.shape[1]
+    return int((cells if days.all() else cells[days]).any(axis=0).sum())
