@@ -98,8 +98,9 @@ async def put_back(parts: Parts, shard: int, epoch: int, entries: Sequence[Outbo
         return False
     out = await published(parts, {unit for units in found.values() for unit in units})
     changed = False
-    for entry in entries:
-        units = unannounced(entry, found.get(entry.id, ()), out)
+    # Others have nothing that begins: records that were told have no header at all.
+    for entry in (entry for entry in entries if entry.id in found):
+        units = unannounced(entry, found[entry.id], out)
         if units:
             changed = True
             parts.metrics.flips.labels("late").inc(len(units))
