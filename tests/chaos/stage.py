@@ -129,6 +129,8 @@ class Stage:
                 "FLIPSIDE_RECONCILE_SECONDS": "0.2",
                 # Two seconds of a worker.
                 "FLIPSIDE_STALE_TICK_SECONDS": str(2 * self.opening.rate),
+                # Three seconds of a worker: as long as it takes to elect another leader for a broker that was killed.
+                "FLIPSIDE_PUBLISH_MARGIN_SECONDS": str(3 * self.opening.rate),
                 "FLIPSIDE_CLOCK_TOLERANCE_SECONDS": "3600",
                 **self._environment(),
                 "CHAOS_POINTS": str(self.sandbox.folder),
