@@ -18,7 +18,6 @@ from tests.chaos.setting import START
 from tests.chaos.stage import Stage, lasting, stop, tell
 
 HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 DATES = [date.fromisoformat(START) + timedelta(days=k) for k in range(400)]
 
 Script = Callable[[Stage], Awaitable[None]]
