@@ -8,6 +8,7 @@ and no reader may take that for newer, or for the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -92,14 +93,18 @@ def _read(value: bytes) -> list[Assignment]:
 
 
 async def put_back(parts: Parts, shard: int, epoch: int, entries: Sequence[OutboxEntry]) -> bool:
-    """Put back what of these entries is overdue and not published; whether there was anything."""
-    found = overdue(entries, milliseconds(parts.clock.now()))
+    """Put back what of these entries is overdue, or will be before it can be sure to be out, and is not published;
+    whether there was anything."""
+    settings = parts.settings
+    margin = timedelta(seconds=settings.publish_margin_seconds if settings.clock == "wall" else 0.0)
+    found = overdue(entries, milliseconds(parts.clock.now() + margin))
     if not found:
         return False
     out = await published(parts, {unit for units in found.values() for unit in units})
     changed = False
-    for entry in entries:
-        units = unannounced(entry, found.get(entry.id, ()), out)
+    # Others have nothing that begins: records that were told have no header at all.
+    for entry in (entry for entry in entries if entry.id in found):
+        units = unannounced(entry, found[entry.id], out)
         if units:
             changed = True
             parts.metrics.flips.labels("late").inc(len(units))

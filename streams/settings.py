@@ -53,6 +53,9 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
     #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
     stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
+    #: under the wall clock, what is not on its way so long before it takes effect becomes control: a broker that fails
+    #: just then holds it up for some seconds
+    publish_margin_seconds: Annotated[float, Field(ge=0, le=86400)] = 5.0
     #: under the wall clock, a worker whose clock differs by more from that of Redis ends with an error
     clock_tolerance_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
     #: how long a broker may hold back a fetch that finds nothing: questions about offsets queue behind it

@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -51,7 +52,10 @@ def main() -> None:
     found = {}
     for number, name in enumerate(names, 1):
         print(f"{number} of {len(names)}: {BUGS[name].what}, under {BUGS[name].script!r}", file=sys.stderr, flush=True)
+        began = time.monotonic()
         found[name] = caught(name)
+        seconds = time.monotonic() - began
+        print(f"caught by {', '.join(found[name]) or 'NOTHING'}, in {seconds:.0f} s", file=sys.stderr, flush=True)
     print(as_json(found) if given.json else table(found))
     sys.exit(1 if any(not BUGS[name].caught_by & set(rules) for name, rules in found.items()) else 0)
 

@@ -18,7 +18,6 @@ from tests.chaos.setting import START
 from tests.chaos.stage import Stage, lasting, stop, tell
 
 HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 DATES = [date.fromisoformat(START) + timedelta(days=k) for k in range(400)]
 
 Script = Callable[[Stage], Awaitable[None]]
@@ -39,7 +38,7 @@ async def calm(stage: Stage) -> None:
 
 async def blacked_out(stage: Stage) -> None:
     """Blackouts around a midnight of three markets, announced half a day before those are decided."""
-    soon = stage.pace.now_ms() + DAY_MS
+    soon = stage.pace.now_ms() + (stage.setting.lead_hours + 12) * HOUR_MS
     midnights = {
         market: next(m for m in (first_instant(day, zone) for day in DATES) if m > soon)
         for market, zone in stage.zones.items()

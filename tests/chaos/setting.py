@@ -7,7 +7,7 @@ from tests.chaos.rules.reading import shard_of
 
 #: half an hour before the first day of the first market is announced, at the default lead; clocks change in some of the
 #: zones a night later
-ORIGIN = datetime(2025, 3, 28, 22, 30, tzinfo=UTC).timestamp()
+ORIGIN = datetime(2025, 3, 28, 16, 30, tzinfo=UTC).timestamp()
 START = "2025-03-30"
 ZONES = (
     "Europe/Berlin",
@@ -31,7 +31,7 @@ class Setting:
     #: real seconds of a day
     day_seconds: float = 20.0
     #: hours before midnight at which a day is announced
-    lead_hours: int = 12
+    lead_hours: int = 18
     #: milliseconds after which a silent worker is replaced: its lease
     session_ms: int = 2000
     partitions: int = 6

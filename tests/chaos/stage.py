@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import re
 import shutil
 import sys
 import time
@@ -24,6 +23,7 @@ from tests.chaos.pace import DAY, Opening, Pace
 from tests.chaos.planted import BUGS
 from tests.chaos.proxy import Doors
 from tests.chaos.setting import LATENESS_HOURS, ORIGIN, PRODUCTS, START, Setting, markets
+from tests.chaos.witness import witness
 from tests.chaos.worker import POINTS
 from tests.e2e.running import records
 from tests.parts.kafka import Kafka
@@ -129,6 +129,8 @@ class Stage:
                 "FLIPSIDE_RECONCILE_SECONDS": "0.2",
                 # Two seconds of a worker.
                 "FLIPSIDE_STALE_TICK_SECONDS": str(2 * self.opening.rate),
+                # Three seconds of a worker: as long as it takes to elect another leader for a broker that was killed.
+                "FLIPSIDE_PUBLISH_MARGIN_SECONDS": str(3 * self.opening.rate),
                 "FLIPSIDE_CLOCK_TOLERANCE_SECONDS": "3600",
                 **self._environment(),
                 "CHAOS_POINTS": str(self.sandbox.folder),
@@ -262,32 +264,6 @@ class Stage:
     async def close_shop(self) -> None:
         await self._producer.stop()
 
-    # --- what Redis carries out ---------------------------------------------------------------------------------------
-
-    async def witness(self) -> None:
-        """Follow Redis itself: claims and decisions in the very order in which it made them."""
-        port = int(self.redis.url.rpartition(":")[2].partition("/")[0])
-        while True:
-            try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**26)
-                try:
-                    writer.write(b"MONITOR\r\n")
-                    while line := await reader.readline():
-                        self._note(line.decode(errors="replace"))
-                finally:
-                    writer.close()
-            except OSError:
-                pass
-            await asyncio.sleep(0.02)
-
-    def _note(self, line: str) -> None:
-        claim = re.search(r'"SET" "\{[^}]*:t(\d+)\}:epoch" "(\d+)"', line)
-        write = re.search(r'"XADD" "\{[^}]*:t(\d+)\}:outbox" "\*" "e" "(\d+)"', line)
-        # The rest of an entry that is put back keeps the epoch of whoever decided it, and is marked ("again").
-        for what, found in (("claim", claim), ("outbox", write)):
-            if found is not None:
-                self.writes.append(Write(int(found[1]), what, int(found[2])))
-
 
 @asynccontextmanager
 async def staged(setting: Setting) -> AsyncIterator[Stage]:
@@ -317,7 +293,7 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         )
         tell(f"{setting.nodes} brokers and Redis are up")
         await create_topics(settings)
-        redis_port = int(redis.url.rpartition(":")[2].partition("/")[0])
+        redis_port = redis.port
         kafka_doors = {name: Doors(kafka.door(name.upper())) for name in names}
         ports = {name: free_port() for name in names}
         redis_doors = {name: (Doors([(ports[name], redis_port)]), ports[name]) for name in names}
@@ -333,7 +309,7 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         stage.step_clock(0)
         for name in names:
             stage.start_worker(name)
-        watching = [asyncio.create_task(run()) for run in (stage.supervise, stage.witness)]
+        watching = [asyncio.create_task(run) for run in (stage.supervise(), witness(redis.port, stage.writes))]
         stack.push_async_callback(_end, watching)
         await stage.open_shop()
         stack.push_async_callback(stage.close_shop)
