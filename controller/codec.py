@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache
+from functools import cache, lru_cache
 from typing import TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -90,16 +90,36 @@ def key_of(message: Message) -> str | None:
 
 def encode(message: Message, identity: str, at: datetime) -> Record:
     """A record with CloudEvents headers; ``identity`` is the same whenever the same fact is published again."""
-    headers = [
-        ("ce_specversion", b"1.0"),
-        ("ce_id", identity.encode()),
-        ("ce_source", SOURCE.encode()),
-        ("ce_type", TYPES[type(message)].encode()),
-        ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),
-        ("content-type", b"application/json"),
-    ]
     key = key_of(message)
+    headers = headers_of(type(message), identity, at)
     return Record(None if key is None else key.encode(), message.model_dump_json().encode(), headers)
+
+
+def headers_of(model: type[Message], identity: str, at: datetime) -> Headers:
+    """The CloudEvents headers of a message."""
+    return [
+        VERSION_HEADER,
+        ("ce_id", identity.encode()),
+        SOURCE_HEADER,
+        _type_header(model),
+        _time_header(at),
+        JSON_HEADER,
+    ]
+
+
+VERSION_HEADER = ("ce_specversion", b"1.0")
+SOURCE_HEADER = ("ce_source", SOURCE.encode())
+JSON_HEADER = ("content-type", b"application/json")
+
+
+@cache
+def _type_header(model: type[Message]) -> tuple[str, bytes]:
+    return "ce_type", TYPES[model].encode()
+
+
+@lru_cache(maxsize=1000)
+def _time_header(at: datetime) -> tuple[str, bytes]:
+    return "ce_time", at.isoformat().replace("+00:00", "Z").encode()
 
 
 def ce_type(headers: tuple[tuple[str, bytes], ...] | Headers) -> str | None:

@@ -1,8 +1,9 @@
 """The front door: what to do about an experiment, given what time it is. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 
 from controller.design import Block
 from controller.designs import design_of
@@ -98,7 +99,7 @@ def decide(
             # Markets may begin the same day at different instants.
             drawn[block.index] = arms_entered(experiment, entries, day, upcoming.period.start)
         elif block.index not in drawn:
-            drawn[block.index] = design.arms(experiment, block)
+            drawn[block.index] = _dealt(_Draw(roster.design_hash, experiment.seed, block, experiment))
         yield Decision(
             market=market,
             # A release is done once every unit has let go: `settled` takes it back where a blackout held some.
@@ -107,6 +108,22 @@ def decide(
             messages=_undelivered(roster, market, upcoming, now),
             reason="the experiment is over" if upcoming.release else f"block {block.index} begins or goes on on {day}",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _Draw:
+    """A draw by what it depends on: the design hash stands for the definition, but knows the seed by its hash only."""
+
+    design_hash: str
+    seed: str
+    block: Block
+    experiment: Experiment = field(compare=False)
+
+
+@lru_cache(maxsize=8)
+def _dealt(draw: _Draw) -> Mapping[str, int]:
+    """The arms of a block. The shards of a worker ask one after the other, each for all clusters."""
+    return design_of(draw.experiment).arms(draw.experiment, draw.block)
 
 
 def settled(decision: Decision, kept: int) -> MarketPlan:

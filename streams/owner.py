@@ -49,7 +49,7 @@ from streams.rebuild import Rebuild, Watch
 from streams.relay import Relay
 from streams.safety import safe
 from streams.shard import Shard, key_of_plan
-from streams.store import NOTHING, Fenced, Outcome, plan_key
+from streams.store import NOTHING, Fenced, Outcome, Registration, plan_key
 
 BACKGROUND = ("relay", "closing", "watch")
 
@@ -319,9 +319,17 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         shard.version, found = await self._parts.store.registrations(shard.number)
         shard.kills = await self._parts.store.kills(shard.number)
         shard.registrations = dict(sorted(found.items()))
-        shard.rosters = {name: roster(r.experiment) for name, r in shard.registrations.items()}
+        shard.rosters = {name: self._laid_out(r) for name, r in shard.registrations.items()}
         shard.remember = max((looks_back(r.experiment.limits) for r in found.values()), default=NOTHING)
         await self._catalog.catch_up()
+
+    def _laid_out(self, registration: Registration) -> Roster:
+        """The roster of an experiment: one for all shards, because each has all units."""
+        for shard in self._shards.values():
+            known = shard.rosters.get(registration.experiment.name)
+            if known is not None and known.experiment == registration.experiment:
+                return known
+        return roster(registration.experiment)
 
     # --- deciding -----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from controller.topics import DEAD_LETTER
 from streams.clock import Clock
 from streams.dead_letters import Rejected, dead_letter
 from streams.metrics import Metrics
+from streams.publishing import publish
 from streams.pulse import Pulse
 from streams.settings import Settings
 from streams.store import Store
@@ -51,19 +52,9 @@ class Parts:
 
     async def publish(self, topic: str, records: Iterable[Record]) -> None:
         """Send records to a topic and return once all are acknowledged by all replicas in sync."""
-        name, partitions = self.topic(topic), self.settings.partitions
-        sent = [
-            await self.producer.send(
-                name,
-                value=record.value,
-                key=record.key,
-                headers=record.headers,
-                partition=None if record.key is None else partition_of(record.key, partitions),
-            )
-            for record in records
-        ]
-        for future in sent:
-            await future
+        partitions = self.settings.partitions
+        homes = ((partition_of(_key(record), partitions), record) for record in records)
+        await publish(self.producer, self.topic(topic), homes)
 
     async def reject(self, rejected: Iterable[Rejected], at: datetime) -> None:
         """Write dead letters; returns once they are safe."""
@@ -78,3 +69,9 @@ class Parts:
                 offset=letter.record.offset,
             )
         await self.publish(DEAD_LETTER, (dead_letter(letter, at) for letter in letters))
+
+
+def _key(record: Record) -> bytes:
+    if record.key is None:
+        raise AssertionError("only ticks and ownership have no key, and they are written to a partition by number")
+    return record.key

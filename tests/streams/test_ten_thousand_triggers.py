@@ -84,15 +84,32 @@ class Known(Catalog):
 
 
 @dataclass
+class Batch:
+    """Records on their way to one partition."""
+
+    records: list[tuple[bytes, bytes, tuple[tuple[str, bytes], ...]]] = field(default_factory=list)
+
+    def append(self, *, timestamp: None, key: bytes, value: bytes, headers: Any) -> int:
+        self.records.append((key, value, tuple(headers)))
+        return len(self.records)
+
+    def close(self) -> None: ...
+
+
+@dataclass
 class Topics:
     """What was published, by topic and partition: each record ``times`` times."""
 
     times: int
     logs: dict[tuple[str, int], list[Rec]] = field(default_factory=lambda: defaultdict(list))
 
-    async def send(self, topic: str, *, value: bytes, key: bytes, headers: Any, partition: int) -> Any:
+    def create_batch(self) -> "Batch":
+        return Batch()
+
+    async def send_batch(self, batch: "Batch", topic: str, *, partition: int) -> Any:
         log = self.logs[topic, partition]
-        log += [Rec(topic, partition, len(log) + k, key, value, tuple(headers)) for k in range(self.times)]
+        for key, value, headers in batch.records:
+            log += [Rec(topic, partition, len(log) + k, key, value, headers) for k in range(self.times)]
         done = asyncio.get_running_loop().create_future()
         done.set_result(None)
         return done

@@ -1,0 +1,36 @@
+"""What the relay writes of an outbox entry, without a model of each unit, is what the models would be spelled as."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from controller.codec import encode
+from streams.relay import assignment_records, assignments
+from streams.store import Granted, OutboxEntry
+
+NOON_MS = int(datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp() * 1000)
+HEADER = {
+    "owner": "juice.3", "experiment": "juice", "version": 3, "design_hash": "5f" * 32, "market": "de", "block": 4,
+    "day": datetime(2026, 3, 2, tzinfo=UTC).toordinal(), "arms": ["control", "cheap"], "currency": "EUR",
+    "effective": NOON_MS + 1, "expires": 0, "keep_until": NOON_MS, "decided": NOON_MS - 3_600_000 + 7,
+}  # fmt: skip
+PLAIN = Granted("de/tea", "tea", "cheap", "control", 199, NOON_MS + 86_400_123, "scheduled", "", 17)
+
+
+@pytest.mark.parametrize("urgent", [False, True])
+@pytest.mark.parametrize("owner", ["juice.3", "x" * 180 + ".3"])
+def test_every_record_is_the_model_of_its_assignment_byte_for_byte(urgent: bool, owner: str) -> None:
+    said = 'a "kill" \\ by Zoë \t\x7f\x01\u2028 für 5 € 🍊'
+    granted = (
+        PLAIN,
+        replace(PLAIN, unit="de/coffee.x~1", price_minor=None, sequence=18),
+        replace(PLAIN, unit="de/milk", cluster="de/milk", expires_ms=None, code="released", detail=said, sequence=19),
+        replace(PLAIN, unit="fr/tea", price_minor=0, code="blackout", detail="w", planned_arm="cheap", sequence=2**53),
+        replace(PLAIN, unit="fr/ice", expires_ms=PLAIN.expires_ms, sequence=20),
+    )
+    entry = OutboxEntry("1-0", 4711, {**HEADER, "owner": owner, "urgent": urgent}, granted)
+    records = OutboxEntry("2-0", 4711, records=(("type", "{}"),))
+    expected = [encode(message, message.id, message.decided_at) for message in assignments(entry)]
+    assert assignment_records([entry, records, entry]) == expected * 2
+    assert len({record.headers[1] for record in expected}) == len(granted)
