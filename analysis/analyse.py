@@ -35,8 +35,6 @@ __all__ = ["CONFIDENCE", "METRICS", "Mark", "due", "estimates", "key", "mark_of"
 Finding = Estimate | RunningSequence | Health
 #: states of no cell of the experiment: its own missing days, and those before it
 BEFORE = (State.UNSETTLED, State.PRE_PERIOD, State.OTHER_EXPERIMENT)
-#: the most arms that an experiment may have
-ARMS = 16
 #: so many blocked cells are listed; all of them are counted
 BLOCKED_CELLS_LISTED = 1000
 
@@ -135,7 +133,7 @@ def job_of(ledger: Ledger, study: Study, published: Mapping[str, Mark]) -> Job |
         study.lags_until(through),
         ledger.entries_of(study),
         ledger.triggers_of(study, through),
-        {unit: ledger.categories[unit] for unit in study.units if unit in ledger.categories},
+        ledger.categories_of(study),
     )
     standing = tuple(Step(day, study.revision(day), ledger.standing(study, day)) for day in steps)
     return Job(last, standing, study.sums, changed, held)
@@ -306,16 +304,15 @@ def _exclusions(days: UnitDays, arm: int) -> dict[Metric, dict[str, int]]:
 
     Unit-days of the pre-period are counted as far as they were observed: they are used, but not compared.
     """
-    by_state = sum(np.bincount(row.astype(np.intp) - min(State), minlength=ARMS - min(State)) for row in days.state)
-    by_state = np.zeros(-min(State), dtype=np.int64) if isinstance(by_state, int) else by_state
-    left_out = {state.name.lower(): int(by_state[state - min(State)]) for state in State if state not in BEFORE}
+    why = [state for state in State if state not in BEFORE]
+    left_out = {state.name.lower(): int(np.count_nonzero(days.state == state)) for state in why}
     seen_before = days.state[: days.before][days.observed[: days.before]]
     left_out |= {state.name.lower(): int((seen_before == state).sum()) for state in BEFORE[1:]}
     compared = (days.state == 0) | (days.state == arm)
     observed = compared & days.observed
-    left_out["unobserved"] = int(compared.sum()) - int(observed.sum())
+    left_out["unobserved"] = int(np.count_nonzero(compared)) - int(np.count_nonzero(observed))
     found: dict[Metric, dict[str, int]] = {metric: dict(left_out) for metric in METRICS}
-    found["margin"]["cost_unknown"] = int((observed & (days.cost == UNKNOWN)).sum())
+    found["margin"]["cost_unknown"] = int(np.count_nonzero(observed & (days.cost == UNKNOWN)))
     return {metric: {why: count for why, count in reasons.items() if count} for metric, reasons in found.items()}
 
 
@@ -326,7 +323,10 @@ def _compared(days: UnitDays, metric: Metric, arm: int) -> BoolArray:
 
 def _blocked(case: Case) -> tuple[str, ...]:
     """The cells whose flip a blackout blocked, by day and then by unit."""
-    cells: IntArray = np.argwhere(case.days.state == State.BLACKOUT)[:BLOCKED_CELLS_LISTED]
+    blocked = case.days.state == State.BLACKOUT
+    if not blocked.any():
+        return ()
+    cells: IntArray = np.argwhere(blocked)[:BLOCKED_CELLS_LISTED]
     return tuple(f"{case.units[unit]} {case.days.first_day + timedelta(days=int(row))}" for row, unit in cells)
 
 

@@ -112,6 +112,8 @@ def block_sum(
     under the arm, False where under control; ``forecast`` (U,).
     """
     usable = np.isfinite(value)
+    if len(value) == 1 and clusters.starts is None and clusters.order is None:
+        return _day_of_units(plan, value[0], usable[0], in_arm[0], forecast)
     residual = np.where(usable, value - forecast, 0.0)
     cells: list[BoolArray] = []
     means: list[FloatArray] = []
@@ -148,6 +150,32 @@ def block_sum(
         (int((in_control > 0).sum()), int((in_treatment > 0).sum())),
         float(weight @ (raw / np.maximum(count[0], 1))),
         int(usable[days].sum()),
+    )
+
+
+def _day_of_units(
+    plan: BlockPlan, value: FloatArray, usable: BoolArray, in_arm: BoolArray, forecast: FloatArray
+) -> BlockSum:
+    """The same of one day, each unit a cluster of its own: a mean and a variance for each arm."""
+    row = int(plan.rows[0])
+    found: list[FloatArray] = []
+    control_mean = 0.0
+    for chosen in (usable & ~in_arm, usable & in_arm):
+        outcome = value[chosen]
+        residual = outcome - forecast[chosen]
+        if not found:
+            control_mean = float(outcome.mean()) if len(outcome) else 0.0
+        found.append(residual)
+    counts = len(found[0]), len(found[1])
+    if min(counts) < 2:
+        return BlockSum(plan.label, row, row, None, (0.0, 0.0), (0, 0), 0.0, 0, TOO_FEW)
+    mean = [float(residual.mean()) for residual in found]
+    rest, mostly = (
+        float(np.square(residual - centre).sum()) / (n * (n - 1))
+        for residual, centre, n in zip(found, mean, counts, strict=True)
+    )
+    return BlockSum(
+        plan.label, row, row, mean[1] - mean[0], (rest, mostly), counts, control_mean, counts[0] + counts[1]
     )
 
 

@@ -5,7 +5,9 @@ day; one that cannot be made yet, or has no meaning for the design, says so.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +21,10 @@ from analysis.diagnostics.balance import (
     even,
     interference,
     pre_period_balance,
-    treated_share,
+    treated_share_of,
     weekday_balance_of,
 )
-from analysis.diagnostics.carryover import carryover_test, non_anticipation_test
+from analysis.diagnostics.carryover import carryover_test, less_other_draws, non_anticipation_test
 from analysis.diagnostics.check import Check, unknown
 from analysis.diagnostics.counts import sample_ratio, trigger_rates
 from analysis.diagnostics.delivery import activation_lag, fidelity_of, reporting_of
@@ -30,7 +32,8 @@ from analysis.estimators.contrasts import contrast_from_sums
 from analysis.looks import points_of
 from analysis.panel import FloatArray, IntArray
 from analysis.running import settings_of
-from analysis.study import NOT_REPORTED, State, outcome
+from analysis.study import State, outcome
+from analysis.survey import Nuisance, Survey, survey
 from controller.errors import NotEstimable
 from controller.findings import Health
 from controller.parameters import BlockedSwitchback, StaggeredRollout, Triggered
@@ -43,20 +46,27 @@ DAYS_OF_NEIGHBOURS = 28
 TWO_ARMS = "the test compares two arms, and this experiment has more"
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the checks look at."""
+
+    case: Case
+    survey: Survey
+
+    @cached_property
+    def cluster_days(self) -> tuple[FloatArray, IntArray]:
+        """Two checks ask for them."""
+        return _cluster_days(self.case)
+
+
 def health(case: Case) -> list[Health]:
     """All checks of an experiment, in the order of ``CHECKS``."""
     words, settings = case.words(), settings_of(case.roster.experiment)
-    days = case.days
-    assigned = days.assigned[days.before :]
-    cells = int((assigned >= 0).sum())
-    left_out = {
-        state.name.lower(): number
-        for state in State
-        if state > State.PRE_PERIOD and (number := int((assigned == state).sum()))
-    }
+    seen = Seen(case, survey(case.days, len(case.roster.experiment.arms)))
+    left_out = {state.name.lower(): number for state, number in seen.survey.by_state.items() if number}
     found = []
     for name, check in CHECKS.items():
-        result = check(case)
+        result = check(seen)
         found.append(
             Health(
                 check=name,
@@ -65,7 +75,7 @@ def health(case: Case) -> list[Health]:
                 verdict=result.verdict,
                 what_to_do=result.what_to_do,
                 evidence=result.evidence[:500],
-                cells=cells,
+                cells=seen.survey.assigned,
                 left_out=left_out,
                 settings=settings,
                 **words,
@@ -74,92 +84,77 @@ def health(case: Case) -> list[Health]:
     return found
 
 
-def _fidelity(case: Case) -> Check:
-    days, arms = case.days, [arm.name for arm in case.roster.experiment.arms]
-    assigned, live = days.assigned[days.before :], days.live[days.before :]
-    cells, hits = (np.zeros((len(arms), len(assigned)), dtype=np.int64) for _ in range(2))
-    for arm in range(len(arms)):
-        under = assigned == arm
-        cells[arm] = (under & (live != NOT_REPORTED)).sum(axis=1)
-        hits[arm] = (under & (live == arm)).sum(axis=1)
-    first = case.roster.experiment.start
-    return fidelity_of(cells, hits, [str(first + timedelta(days=k)) for k in range(len(assigned))], arms)
+def _fidelity(seen: Seen) -> Check:
+    experiment, found = seen.case.roster.experiment, seen.survey
+    days = [str(experiment.start + timedelta(days=k)) for k in range(found.planned.shape[1])]
+    return fidelity_of(found.reported, found.right, days, [arm.name for arm in experiment.arms])
 
 
-def _reporting(case: Case) -> Check:
-    days = case.days
-    planned = days.assigned[days.before :] >= 0
-    return reporting_of(int(planned.sum()), int((planned & (days.live[days.before :] != NOT_REPORTED)).sum()))
+def _reporting(seen: Seen) -> Check:
+    return reporting_of(int(seen.survey.planned.sum()), int(seen.survey.reported.sum()))
 
 
-def _activation_lag(case: Case) -> Check:
-    return activation_lag(case.lags.astype(np.float64))
+def _activation_lag(seen: Seen) -> Check:
+    return activation_lag(seen.case.lags.astype(np.float64))
 
 
-def _sample_ratio(case: Case) -> Check:
+def _sample_ratio(seen: Seen) -> Check:
     """Observed unit-days by arm and day, over what the units' own rates let expect, scaled to the planned shares.
 
     Units sell on more or fewer days, and clusters are larger or smaller: without the rates, a draw that gave an arm the
     slow sellers would look like a loss of data.
     """
-    experiment, days = case.roster.experiment, case.days
-    state, observed = days.state[days.before :], days.observed[days.before :]
-    arms = [arm.name for arm in experiment.arms]
-    under = state >= 0
-    rate = (under & observed).sum(axis=0) / np.maximum(under.sum(axis=0), 1)
-    seen, expected, planned = (np.zeros((len(state), len(arms))) for _ in range(3))
-    for arm in range(len(arms)):
-        cells = state == arm
-        seen[:, arm] = (cells & observed).sum(axis=1)
-        planned[:, arm] = cells.sum(axis=1)
-        expected[:, arm] = [float(rate[row].sum()) for row in cells]
+    experiment = seen.case.roster.experiment
+    observed, expected, under = (part.T for part in (seen.survey.observed, seen.survey.expected, seen.survey.under))
     both = (expected > 0.0).all(axis=1)
     if not both.any():
         return unknown("sample ratio", 0.05, "no day has usable unit-days in every arm yet")
     shares = np.array([float(share) for share in experiment.shares()])
     if isinstance(experiment.design, StaggeredRollout):
-        shares = planned[both].sum(axis=0) / planned[both].sum()
-    scaled = seen[both] / expected[both] * expected[both].sum(axis=1, keepdims=True) * shares
+        shares = under[both].sum(axis=0) / under[both].sum()
+    scaled = observed[both] / expected[both] * expected[both].sum(axis=1, keepdims=True) * shares
+    arms = [arm.name for arm in experiment.arms]
     return sample_ratio(np.rint(np.cumsum(scaled, axis=0)).astype(np.int64), shares, arms)
 
 
-def _weekday_balance(case: Case) -> Check:
-    days = case.days
-    state, observed = days.state[days.before :], days.observed[days.before :]
-    weekday = (np.arange(len(state)) + case.roster.experiment.start.weekday()) % 7
-    daily = np.stack([((state == 0) & observed).sum(axis=1), ((state > 0) & observed).sum(axis=1)])
+def _weekday_balance(seen: Seen) -> Check:
+    observed = seen.survey.observed
+    weekday = (np.arange(observed.shape[1]) + seen.case.roster.experiment.start.weekday()) % 7
+    daily = np.stack([observed[0], observed[1:].sum(axis=0)])
     counts = np.stack([np.bincount(weekday, row, minlength=7) for row in daily]).astype(np.int64)
     return weekday_balance_of(counts)
 
 
-def _treated_share(case: Case) -> Check:
+def _treated_share(seen: Seen) -> Check:
     """On days on which every cluster is under an arm of the draw."""
-    experiment, days = case.roster.experiment, case.days
+    experiment, found = seen.case.roster.experiment, seen.survey
     if isinstance(experiment.design, StaggeredRollout | Triggered) or len(experiment.arms) > 2:
         return unknown("treated share", 0.05, "the design does not treat the same share of two arms in every block")
-    arm = _cluster_arms(case)[days.before :]
-    whole = np.flatnonzero((arm >= 0).all(axis=1))
+    clusters = len(found.treated)
+    whole = np.flatnonzero(found.clusters_assigned == clusters)
     planned = float(experiment.shares()[1])
     if not len(whole):
         return unknown("treated share", 0.05, "on no day is every cluster under an arm of the draw")
+    known = np.full(len(whole), clusters)
     # counts are rounded to whole clusters
-    return treated_share(arm[whole].T, whole, planned=planned, threshold=0.05 + 1.0 / arm.shape[1])
+    threshold = 0.05 + 1.0 / clusters
+    return treated_share_of(found.clusters_treated[whole], known, whole, planned=planned, threshold=threshold)
 
 
-def _pre_period_balance(case: Case) -> Check:
-    days, clusters = case.days, clusters_of(case.days.cluster)
+def _pre_period_balance(seen: Seen) -> Check:
+    days, clusters = seen.case.days, clusters_of(seen.case.days.cluster)
     before = slice(0, days.before)
     free = days.observed[before] & (days.state[before] == State.PRE_PERIOD)
     total = clusters.sums(np.where(free, days.quantity[before], 0).sum(axis=0)[np.newaxis])[0]
     count = clusters.sums(free.sum(axis=0)[np.newaxis])[0]
-    during = days.state[days.before :]
-    treated, control = (clusters.sums(mask.sum(axis=0)[np.newaxis])[0] for mask in (during > 0, during == 0))
+    treated, control = seen.survey.treated, seen.survey.control
     mean = np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)
     share = np.divide(treated, treated + control, out=np.full(len(total), np.nan), where=treated + control > 0)
     return pre_period_balance(mean, share)
 
 
-def _trigger_rates(case: Case) -> Check:
+def _trigger_rates(seen: Seen) -> Check:
+    case = seen.case
     experiment, days = case.roster.experiment, case.days
     if not isinstance(experiment.design, Triggered):
         return unknown("trigger rates", 0.1, "only triggered experiments wait for triggers")
@@ -174,58 +169,47 @@ def _trigger_rates(case: Case) -> Check:
     return trigger_rates(np.cumsum(by_day, axis=0), at_risk)
 
 
-def _missingness(case: Case) -> Check:
-    missing = (~case.days.observed[case.days.before :]).astype(np.float32)
-    return _even(case, "missingness", missing, 0.02, DO_MISSING)
+def _missingness(seen: Seen) -> Check:
+    return _even("missingness", seen.survey.missing, 0.02, DO_MISSING)
 
 
-def _stock_outs(case: Case) -> Check:
-    out = case.days.out_of_stock[case.days.before :]
-    if not (out >= 0).any():
+def _stock_outs(seen: Seen) -> Check:
+    if not seen.survey.out_of_stock.known:
         return unknown("stock-outs", 0.02, "the catalog has said nothing about stock")
-    return _even(case, "stock-outs", np.where(out >= 0, out, np.nan).astype(np.float32), 0.02, DO_STOCK)
+    return _even("stock-outs", seen.survey.out_of_stock, 0.02, DO_STOCK)
 
 
-def _staleness(case: Case) -> Check:
-    hours = case.days.stale_hours[case.days.before :]
-    if not np.isfinite(hours).any():
+def _staleness(seen: Seen) -> Check:
+    if not seen.survey.stale_hours.known:
         return unknown("rivals' price staleness", 6.0, "no rival's price was read")
-    return _even(case, "rivals' price staleness", hours, 6.0, DO_STALE)
+    return _even("rivals' price staleness", seen.survey.stale_hours, 6.0, DO_STALE)
 
 
-def _even(case: Case, name: str, value: NDArray[np.float32], threshold: float, what_to_do: str) -> Check:
+def _even(name: str, found: Nuisance, threshold: float, what_to_do: str) -> Check:
     """Whether a nuisance is as common under the arms as under control, by clusters."""
-    state, clusters = case.days.state[case.days.before :], clusters_of(case.days.cluster)
-    known = np.isfinite(value)
-    sums, cells = [], []
-    for under in ((state > 0) & known, (state == 0) & known):
-        sums += [np.where(under, value, np.float32(0)).sum(axis=0, dtype=np.float64), under.sum(axis=0)]
-        cells.append(int(under.sum()))
-    if not all(cells):
+    if not all(found.cells):
         return unknown(name, threshold, "an arm has no usable cell yet")
     try:
-        by_cluster = np.stack([clusters.sums(part[np.newaxis])[0] for part in sums], axis=1)
-        contrast = contrast_from_sums(by_cluster, (cells[0], cells[1]))
+        contrast = contrast_from_sums(found.sums, found.cells)
     except NotEstimable as reason:
         return unknown(name, threshold, str(reason))
     return even(name, contrast, threshold=threshold, what_to_do=what_to_do)
 
 
-def _interference(case: Case) -> Check:
-    labels = [case.categories.get(unit) for unit in case.units]
-    if None in labels:
-        return unknown("interference", 0.1, f"{labels.count(None)} units have no category in the catalog")
+def _interference(seen: Seen) -> Check:
+    case = seen.case
+    missing = len(case.units) - len(case.categories)
+    if missing:
+        return unknown("interference", 0.1, f"{missing} units have no category in the catalog")
     recent = case.days.state[case.days.before :][-DAYS_OF_NEIGHBOURS:]
     # Buyers switch between what they are offered together: another market's shelf is out of their reach.
-    return interference(
-        recent.T, [f"{market_of(unit)}/{label}" for unit, label in zip(case.units, labels, strict=True)]
-    )
+    return interference(recent.T, [f"{market_of(unit)}/{case.categories[unit]}" for unit in case.units])
 
 
-def _carryover(case: Case) -> Check:
-    order = case.roster.experiment.carryover_order
+def _carryover(seen: Seen) -> Check:
+    order = seen.case.roster.experiment.carryover_order
     return _bootstrapped(
-        case,
+        seen,
         "carryover",
         lambda value, arm, points, burn_in, rng: carryover_test(
             value, arm, points, assumed_order=order, longer_order=max(order, burn_in) + 1, rng=rng
@@ -233,20 +217,22 @@ def _carryover(case: Case) -> Check:
     )
 
 
-def _non_anticipation(case: Case) -> Check:
+def _non_anticipation(seen: Seen) -> Check:
     return _bootstrapped(
-        case,
+        seen,
         "non-anticipation",
-        lambda value, arm, points, _, rng: non_anticipation_test(value, arm, points, lead=1, rng=rng),
+        lambda value, arm, points, _, rng: non_anticipation_test(
+            less_other_draws(value, points), arm, points, lead=1, rng=rng
+        ),
     )
 
 
 Test = Callable[[FloatArray, IntArray, list[int], int, np.random.Generator], Check]
 
 
-def _bootstrapped(case: Case, name: str, test: Test) -> Check:
+def _bootstrapped(seen: Seen, name: str, test: Test) -> Check:
     """A test on cluster-days, less their cluster's mean; its redraws follow from the design hash and the day."""
-    experiment = case.roster.experiment
+    case, experiment = seen.case, seen.case.roster.experiment
     design = experiment.design
     if len(experiment.arms) > 2:
         return unknown(name, 0.05, TWO_ARMS)
@@ -254,7 +240,7 @@ def _bootstrapped(case: Case, name: str, test: Test) -> Check:
         points = points_of(experiment)
     except NotEstimable as reason:
         return unknown(name, 0.05, str(reason))
-    value, arm = _cluster_days(case)
+    value, arm = seen.cluster_days
     periods = value.shape[1]
     points = [point for point in points if point < periods]
     if not points or points[0] != 0 or periods < 2:
@@ -296,7 +282,7 @@ def _highest(state: NDArray[np.int8], cluster: IntArray) -> NDArray[np.int8]:
 
 
 #: name on the topic -> the check
-CHECKS: dict[str, Callable[[Case], Check]] = {
+CHECKS: dict[str, Callable[[Seen], Check]] = {
     "carryover": _carryover,
     "non-anticipation": _non_anticipation,
     "sample-ratio": _sample_ratio,

@@ -4,6 +4,7 @@ Held by the UTC day on which they take effect, about ten bytes each: a column of
 which they were read does not matter; what stands is the highest (effective_at, epoch, sequence).
 """
 
+from array import array
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -45,20 +46,21 @@ class Bucket:
     """The assignments that take effect on one UTC day, sorted by ``COLUMNS``."""
 
     columns: tuple[NDArray[np.integer], ...] = tuple(np.zeros(0, dtype=np.int8) for _ in COLUMNS)
-    #: read since they were sorted
-    fresh: list[tuple[int, ...]] = field(default_factory=list)
+    #: read since they were sorted, one row of ``COLUMNS`` after the other
+    fresh: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def sorted(self) -> dict[str, Integers]:
+    def sorted(self) -> dict[str, NDArray[np.integer]]:
         """The columns by name; what was read since goes to its place, repetitions go."""
         if self.fresh:
-            fresh = np.array(self.fresh, dtype=np.int64).T
+            fresh = np.frombuffer(self.fresh, dtype=np.int64).reshape(-1, len(COLUMNS)).T
             whole = [np.concatenate([old.astype(np.int64), new]) for old, new in zip(self.columns, fresh, strict=True)]
-            order = np.lexsort(whole[::-1])
-            rows = np.stack([column[order] for column in whole])
-            once = np.r_[True, (np.diff(rows, axis=1) != 0).any(axis=0)]
-            self.columns = tuple(packed(column) for column in rows[:, once])
-            self.fresh = []
-        return {name: np.asarray(column, dtype=np.int64) for name, column in zip(COLUMNS, self.columns, strict=True)}
+            telling = [column for column in whole if (column != column[0]).any()] or whole[-1:]
+            order = np.lexsort(telling[::-1])
+            differs = [np.diff(column[order]) != 0 for column in telling]
+            kept = order[np.r_[True, np.logical_or.reduce(differs)]]
+            self.columns = tuple(packed(column[kept]) for column in whole)
+            self.fresh = array("q")
+        return dict(zip(COLUMNS, self.columns, strict=True))
 
 
 @dataclass(slots=True)
@@ -91,14 +93,15 @@ class Holds:
         bucket = self.buckets.get(effective_at // DAY_US)
         if bucket is None:
             bucket = self.buckets[effective_at // DAY_US] = Bucket()
-        bucket.fresh.append((effective_at, epoch, sequence, expires_at, study, arm, code, slot))
+        bucket.fresh.extend((effective_at, epoch, sequence, expires_at, study, arm, code, slot))
         if self._standing is not None and effective_at <= self._standing.at:
             self._standing = None
 
     def standing(self, at: int, units: int) -> Standing:
         """What stands over the first ``units`` slots at an instant: of all that took effect up to it, the newest.
 
-        Going forward in time costs what took effect in between, going back starts from the beginning.
+        The answer is good until the next question. Going forward in time costs what took effect in between, going back
+        starts from the beginning.
         """
         held = self._standing
         if held is None or held.at > at:
@@ -106,7 +109,8 @@ class Holds:
         columns = [_grown(column, units) for column in (held.expires_at, held.study, held.arm, held.code)]
         for number in sorted(number for number in self.buckets if held.at // DAY_US <= number <= at // DAY_US):
             rows = self.buckets[number].sorted()
-            since = np.flatnonzero((rows["effective_at"] > held.at) & (rows["effective_at"] <= at))
+            after = rows["effective_at"]
+            since = np.flatnonzero((after > held.at) & (after <= at))
             last = since[_last_of_each(rows["slot"][since])]
             for column, name in zip(columns, ("expires_at", "study", "arm", "code"), strict=True):
                 column[rows["slot"][last]] = rows[name][last]
@@ -119,20 +123,24 @@ class Holds:
         found = [self.buckets[number].sorted() for number in numbers]
         masks = [(rows["effective_at"] > start) & (rows["effective_at"] < end) for rows in found]
         return {
-            name: np.concatenate([rows[name][mask] for rows, mask in zip(found, masks, strict=True)])
+            name: np.concatenate([rows[name][mask].astype(np.int64) for rows, mask in zip(found, masks, strict=True)])
             if found
             else np.zeros(0, dtype=np.int64)
             for name in COLUMNS
         }
 
 
-def _last_of_each(slots: Integers) -> Integers:
+def _last_of_each(slots: NDArray[np.integer]) -> Integers:
     """Where each slot occurs for the last time."""
+    if len(slots) and int(np.bincount(slots).max()) == 1:  # nearly always: an assignment a day
+        return np.arange(len(slots))
     reversed_first = np.unique(slots[::-1], return_index=True)[1]
     return np.asarray(len(slots) - 1 - reversed_first)
 
 
 def _grown(column: Integers, units: int) -> Integers:
+    if len(column) >= units:
+        return column
     larger = np.full(max(units, len(column)), NOTHING, dtype=np.int64)
     larger[: len(column)] = column
     return larger

@@ -165,6 +165,12 @@ class Ledger:
         experiment, found = study.roster.experiment, self.entered.get(study.key, {})
         return tuple(entry_of(experiment, record) for _, record in sorted(found.items()))
 
+    def categories_of(self, study: Study) -> dict[str, str]:
+        """Unit -> category, of the units that have one."""
+        if not self.categories:
+            return {}
+        return {unit: self.categories[unit] for unit in study.units if unit in self.categories}
+
     def triggers_of(self, study: Study, through: date) -> tuple[tuple[date, str], ...]:
         """Day and cluster of each trigger of an experiment up to a day."""
         zones = study.roster.time_zones

@@ -67,7 +67,11 @@ class Rows:
 
     def slots_of(self, units: Iterable[str]) -> NDArray[np.int64]:
         """(U,) the slots of units."""
-        return np.fromiter((self.slot(unit) for unit in units), dtype=np.int64)
+        wanted = tuple(units)
+        found = [slot for unit in wanted if (slot := self.slots.get(unit)) is not None]
+        if len(found) < len(wanted):
+            found = [self.slot(unit) for unit in wanted]
+        return np.array(found, dtype=np.int64)
 
     def put(
         self,

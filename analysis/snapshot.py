@@ -11,8 +11,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +28,7 @@ from controller.control import Entered
 from controller.errors import FlipsideError
 from controller.events import PeriodClosed, Registered
 
-FORMAT = 2
+FORMAT = 3
 WORDS = "snapshot.json"
 NUMBERED = "snapshot-"
 #: so many snapshots are kept: the newest, and the one before in case the newest was made by a mistake
@@ -36,8 +37,24 @@ ROWS = ("quantity", "revenue", "cost", "events", "revision")
 #: the parts of a book that are columns of instants
 BOOKS = ("assignments", "reports", "stock", "rivals")
 
+#: rows of a table that are written and read at once: bounds the memory
+ROWS_AT_ONCE = 16
+
 #: "topic/partition" -> next offset
 Positions = Mapping[str, int]
+
+
+class Part(NamedTuple):
+    """The columns of one market: of a day's sales, or of what takes effect on one UTC day."""
+
+    market: str
+    #: the day: proleptic ordinal, or counted from 1970
+    number: int
+    #: of each column
+    length: int
+    #: unit-days and events, of a day's sales
+    counts: tuple[int, int]
+    columns: tuple[NDArray[np.integer], ...]
 
 
 class UnusableSnapshot(FlipsideError):
@@ -77,9 +94,10 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
             for trigger, (at, market, cluster) in found.items()
         ],
         "entered": [one.model_dump(mode="json") for found in ledger.entered.values() for one in found.values()],
-        "rows": _write_rows(draft, ledger),
-        **{kind: _write_holds(draft, kind, ledger) for kind in BOOKS},
     }
+    _write(draft / "rows.parquet", _rows_of(ledger), ROWS)
+    for kind in BOOKS:
+        _write(draft / f"{kind}.parquet", _holds_of(ledger, kind), COLUMNS)
     (draft / WORDS).write_text(json.dumps(words))
     for path in draft.iterdir():
         _flush(path)
@@ -120,9 +138,14 @@ def _ledger(source: Path, words: Mapping[str, Any]) -> Ledger:
     for market, units in words["units"].items():
         for unit in units:
             ledger.books[market].rows.slot(unit)
-    _read_rows(source, words["rows"], ledger)
+    for market, number, _, (rows, events), columns in _read(source / "rows.parquet", ROWS):
+        quantity, revenue, cost = (column.astype(np.int64) for column in columns[:3])
+        counted, revision = (column.astype(np.int32) for column in columns[3:])
+        held = Day(quantity, revenue, cost, counted, revision, rows, events)
+        ledger.books[market].rows.days[date.fromordinal(number)] = held
     for kind in BOOKS:
-        _read_holds(source, kind, words[kind], ledger)
+        for market, number, _, _, columns in _read(source / f"{kind}.parquet", COLUMNS):
+            _holds(ledger.books[market], kind).buckets[number] = Bucket(columns)
     ledger.categories = words["categories"]
     for experiment, version, trigger, at, market, cluster in words["triggers"]:
         ledger.triggers[experiment, version][trigger] = (datetime.fromisoformat(at), market, cluster)
@@ -133,51 +156,19 @@ def _ledger(source: Path, words: Mapping[str, Any]) -> Ledger:
     return ledger
 
 
-def _write_rows(draft: Path, ledger: Ledger) -> list[tuple[str, str, int, int, int]]:
-    """One long table of the days' columns; returns market, day, slots, rows and events of each, in order."""
-    index, columns = [], []
+def _rows_of(ledger: Ledger) -> Iterator[Part]:
     for market, book in ledger.books.items():
         for day, held in book.rows.days.items():
             used = min(len(book.rows.slots), len(held.revision))
-            index.append((market, str(day), used, held.rows, held.total_events))
-            columns.append(tuple(column[:used] for column in held.columns()))
-    _write(draft / "rows.parquet", dict(zip(ROWS, _joined(columns, len(ROWS)), strict=True)))
-    return index
+            columns = tuple(packed(column[:used]) for column in held.columns())
+            yield Part(market, day.toordinal(), used, (held.rows, held.total_events), columns)
 
 
-def _read_rows(source: Path, index: Iterable[tuple[str, str, int, int, int]], ledger: Ledger) -> None:
-    index = list(index)
-    table = pq.read_table(source / "rows.parquet")
-    kinds = (np.int64, np.int64, np.int64, np.int32, np.int32)
-    columns = [table.column(name).to_numpy().astype(kind, copy=False) for name, kind in zip(ROWS, kinds, strict=True)]
-    for (market, day, _, rows, events), (begin, end) in zip(index, _bounds(one[2] for one in index), strict=True):
-        quantity, revenue, cost, counted, revision = (column[begin:end].copy() for column in columns)
-        held = Day(quantity, revenue, cost, counted, revision, rows, events)
-        ledger.books[market].rows.days[date.fromisoformat(day)] = held
-
-
-def _write_holds(draft: Path, kind: str, ledger: Ledger) -> list[tuple[str, int, int]]:
-    """One long table of the buckets' columns; returns market, UTC day and length of each, in order."""
-    index, columns = [], []
+def _holds_of(ledger: Ledger, kind: str) -> Iterator[Part]:
     for market, book in ledger.books.items():
         for number, bucket in _holds(book, kind).buckets.items():
-            rows = bucket.sorted()
-            index.append((market, number, len(rows["slot"])))
-            columns.append(tuple(rows[name] for name in COLUMNS))
-    _write(draft / f"{kind}.parquet", dict(zip(COLUMNS, _joined(columns, len(COLUMNS)), strict=True)))
-    return index
-
-
-def _read_holds(source: Path, kind: str, index: Iterable[tuple[str, int, int]], ledger: Ledger) -> None:
-    index = list(index)
-    bounds = list(_bounds(one[2] for one in index))
-    parts: list[list[NDArray[np.integer]]] = [[] for _ in index]
-    for name in COLUMNS:  # one at a time: they are small again before the next is read
-        column = pq.read_table(source / f"{kind}.parquet", columns=[name]).column(0).to_numpy()
-        for part, (begin, end) in zip(parts, bounds, strict=True):
-            part.append(packed(column[begin:end]))
-    for (market, number, _), part in zip(index, parts, strict=True):
-        _holds(ledger.books[market], kind).buckets[number] = Bucket(tuple(part))
+            columns = tuple(bucket.sorted().values())
+            yield Part(market, number, len(columns[0]), (0, 0), columns)
 
 
 def _holds(book: Book, kind: str) -> Holds:
@@ -185,21 +176,53 @@ def _holds(book: Book, kind: str) -> Holds:
     return held
 
 
-def _joined(columns: Sequence[tuple[NDArray[Any], ...]], width: int) -> list[NDArray[np.integer]]:
-    return [packed(np.concatenate([row[k] for row in columns]).astype(np.int64)) if columns else np.zeros(0, np.int64)
-            for k in range(width)]  # fmt: skip
+def _write(path: Path, parts: Iterable[Part], names: Sequence[str]) -> None:
+    """One row a part, its columns as the bytes that they are in memory: to read them is to copy them."""
+    schema = pa.schema(
+        [
+            ("market", pa.string()),
+            ("number", pa.int64()),
+            ("length", pa.int64()),
+            ("total_rows", pa.int64()),
+            ("total_events", pa.int64()),
+            *((name, pa.large_binary()) for name in names),
+            *((f"{name}_kind", pa.string()) for name in names),
+        ]
+    )
+    every = iter(parts)
+    with pq.ParquetWriter(path, schema, compression="lz4", use_dictionary=False, write_statistics=False) as writer:
+        while some := list(islice(every, ROWS_AT_ONCE)):
+            rows = [
+                (
+                    *(part.market, part.number, part.length, *part.counts),
+                    *(_stored(column).tobytes() for column in part.columns),
+                    *(column.dtype.str for column in part.columns),
+                )
+                for part in some
+            ]
+            columns = [
+                pa.array(values, field.type) for values, field in zip(zip(*rows, strict=True), schema, strict=True)
+            ]
+            writer.write_batch(pa.record_batch(columns, schema=schema))
 
 
-def _write(path: Path, columns: Mapping[str, NDArray[np.integer]]) -> None:
-    table = pa.table({name: np.ascontiguousarray(column) for name, column in columns.items()})
-    pq.write_table(table, path, compression="lz4", use_dictionary=False, write_statistics=False)
+def _stored(column: NDArray[np.integer]) -> NDArray[np.integer]:
+    """A column of one value is stored as that."""
+    return column[:1] if column.strides == (0,) else column
 
 
-def _bounds(lengths: Iterable[int]) -> Iterator[tuple[int, int]]:
-    begin = 0
-    for length in lengths:
-        yield begin, begin + length
-        begin += length
+def _read(path: Path, names: Sequence[str]) -> Iterator[Part]:
+    for batch in pq.ParquetFile(path).iter_batches(ROWS_AT_ONCE, use_threads=False):
+        heads = [
+            batch.column(name).to_pylist() for name in ("market", "number", "length", "total_rows", "total_events")
+        ]
+        kinds = [batch.column(f"{name}_kind").to_pylist() for name in names]
+        for row, (market, number, length, rows, events) in enumerate(zip(*heads, strict=True)):
+            columns = []
+            for name, kind in zip(names, kinds, strict=True):
+                stored = np.frombuffer(batch.column(name)[row].as_buffer(), dtype=kind[row])
+                columns.append(stored.copy() if len(stored) == length else np.broadcast_to(stored.copy(), length))
+            yield Part(market, number, length, (rows, events), tuple(columns))
 
 
 def _closing(value: Any) -> PeriodClosed:

@@ -192,7 +192,7 @@ class Study:
     def write(self, market: str, day: date, states: NDArray[np.int8], sold: Day, live: Live, revision: int) -> None:
         """Settle a market's day: the arm or State, the sales and the live arms of its units, in the roster's order."""
         row, columns = self._row(day), self._columns[market]
-        self._hold(row)
+        self._hold(row, columns.stop - columns.start == len(self.units))
         observed = sold.revision != NO_ROW
         if row < self._first_seen and observed.any():
             self._first_seen = row
@@ -217,13 +217,17 @@ class Study:
         self._settled[market].add(day)
         self._changed = row if self._changed is None else min(row, self._changed)
 
-    def _hold(self, row: int) -> None:
-        """Empty the rows up to one that were not held before."""
+    def _hold(self, row: int, written: bool = False) -> None:
+        """Empty the rows up to one that were not held before; not that one where all of it will be ``written``."""
+        if row in self._held:
+            return
         begin, end = min(self._held.start, row), max(self._held.stop, row + 1)
+        if written:
+            begin, end = (begin + 1, end) if row == begin else (begin, end - 1)
         for name, array in self._arrays.items():
             array[begin : self._held.start] = EMPTY[name]
             array[self._held.stop : end] = EMPTY[name]
-        self._held = range(begin, end)
+        self._held = range(min(begin, row), max(end, row + 1))
 
     def _room(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The array, with twice the room where the values need it."""

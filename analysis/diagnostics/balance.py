@@ -9,6 +9,7 @@ from scipy import special
 
 from analysis.diagnostics.check import Check, unknown
 from analysis.estimators.contrasts import Contrast, arm_contrast
+from analysis.panel import IntArray
 from analysis.variance import cluster_linearised
 from analysis.windows import BoolArray, FloatArray
 from controller.errors import NotEstimable
@@ -50,7 +51,15 @@ def treated_share(arm: NDArray[Any], block: NDArray[Any], *, planned: float = 0.
     count = known.sum(axis=0)
     if not count.any():
         return unknown("treated share", threshold, "no block has an arm yet")
-    share = np.divide((arm[:, starts] == 1).sum(axis=0), count, out=np.full(len(starts), planned), where=count > 0)
+    treated = (arm[:, starts] == 1).sum(axis=0)
+    return treated_share_of(treated, count, block[starts], planned=planned, threshold=threshold)
+
+
+def treated_share_of(
+    treated: IntArray, known: IntArray, block: NDArray[Any], *, planned: float = 0.5, threshold: float = 0.05
+) -> Check:
+    """The same from (K,) clusters treated, and those under either arm, in each block."""
+    share = np.divide(treated, known, out=np.full(len(known), planned), where=known > 0)
     gap = np.abs(share - planned)
     worst = int(gap.argmax())
     found = bool(gap[worst] > threshold)
@@ -60,7 +69,7 @@ def treated_share(arm: NDArray[Any], block: NDArray[Any], *, planned: float = 0.
         threshold,
         "fail" if found else "pass",
         "Compare the applied arms with the published design hash: the draw was exact." if found else "Nothing.",
-        f"furthest in block {block[starts][worst]}: {share[worst]:.1%} of {count[worst]} clusters, not {planned:.0%}",
+        f"furthest in block {block[worst]}: {share[worst]:.1%} of {known[worst]} clusters, not {planned:.0%}",
     )
 
 

@@ -14,6 +14,9 @@ from analysis.windows import FloatArray, coins_in_windows, propensities
 from controller.errors import NotEstimable
 
 BOOTSTRAPS = 1000
+#: means of clusters and of periods are taken off by turns, until those left are this small or so many times: where no
+#: cell is missing the second turn finds none
+SWEEPS, SWEPT = 100, 1e-10
 
 
 def carryover_test(
@@ -27,21 +30,22 @@ def carryover_test(
     probability: float = 0.5,
     alpha: float = 0.05,
     bootstraps: int = BOOTSTRAPS,
-    steady: bool = False,
+    steady: bool = True,
 ) -> Check:
-    """Hajek estimates under the assumed and under a longer carryover order, and the error of their difference.
+    """Does the outcome need the arms of more than the last ``assumed_order`` days? Least squares on both windows.
 
-    If nothing acts beyond ``assumed_order`` days, both estimate the same effect (Missault and Masoero, arXiv
-    2506.12654). Only periods whose two windows touch different coins can tell, so only these are compared; each
-    period's mean over the clusters is taken off first. The difference's standard error is a bootstrap of clusters, its
-    reference Student's t with G - 1 degrees of freedom.
+    If nothing acts beyond the assumed order, the treated share of the days before it up to ``longer_order`` explains
+    nothing beside the treated share of [t - order, t] and the levels of clusters and periods (:func:`_regression`).
+    The coefficient's standard error is a bootstrap of clusters, its reference Student's t with G - 1 degrees of
+    freedom. It also fails where the effect depends on the day within the block, and in blocks of whole weeks on the
+    weekday.
 
-    ``outcome`` (N, T) less its forecast, NaN where missing; ``arm`` (N, T); ``points``: columns of the coins.
+    ``outcome`` (N, T), NaN where missing; ``arm`` (N, T); ``points``: columns of the coins.
 
-    ``steady``: the days that cannot tell by themselves are counted too, as days on which the effect is the same as on
-    those that can: then the outcome's regression on both windows must not need the longer one (:func:`_regression`).
-    In long blocks that finds more, since few days tell; it also fails where the effect depends on the day within the
-    block, and in blocks of whole weeks on the weekday.
+    ``steady``: False asks for the difference of the Hajek estimates under both orders instead (Missault and Masoero,
+    arXiv 2506.12654), which takes no effect to be alike on all days. Only periods whose two windows touch different
+    coins can tell, so only these are compared: in long blocks they are few, and it finds less. It needs outcomes less
+    a forecast that owes nothing to the draws in question (:func:`less_other_draws`, or the pre-period's mean).
     """
     what_to_do = (
         f"Do not rely on the estimate at carryover order {assumed_order}: raise the order to {longer_order} or more,"
@@ -74,7 +78,10 @@ def non_anticipation_test(
     alpha: float = 0.05,
     bootstraps: int = BOOTSTRAPS,
 ) -> Check:
-    """The same with time reversed: an outcome must not know the arm of the ``lead`` days that follow.
+    """An outcome must not know the arm of the ``lead`` days that follow: estimates under two orders, time reversed.
+
+    Telling periods only, because a carryover that nobody assumed would pass for foresight in a regression.
+    ``outcome`` (N, T): less a forecast, as for ``carryover_test(steady=False)``.
 
     A failure means that the schedule leaked (a price tag printed early, a customer told), or that cells are labelled
     with the wrong day.
@@ -150,9 +157,10 @@ def _regression(
     bootstraps: int,
     what_to_do: str,
 ) -> Check:
-    """Least squares of the outcome on the treated shares of [t - m, t] and of the days before it, periods taken off.
+    """Least squares of the outcome on the treated shares of [t - m, t] and of the days before it.
 
-    Clusters are redrawn through their sums of squares, as in the comparison of estimates.
+    Levels of clusters and of periods are taken off. Clusters are redrawn through their sums of squares, as in the
+    comparison of estimates.
     """
     short, long = orders
     if long <= short:
@@ -162,7 +170,7 @@ def _regression(
     lagged = np.stack([treated[:, long - lag : periods - lag] for lag in range(long + 1)])
     value = outcome[:, long:]
     usable = np.isfinite(value)
-    columns = [_off_periods(part, usable) for part in (lagged[: short + 1].mean(0), lagged[short + 1 :].mean(0), value)]
+    columns = [_within(part, usable) for part in (lagged[: short + 1].mean(0), lagged[short + 1 :].mean(0), value)]
     clusters = int(usable.any(axis=1).sum())
     if clusters < 3:
         return unknown("carryover", alpha, f"{clusters} clusters: a bootstrap of clusters needs at least 3")
@@ -182,9 +190,40 @@ def _regression(
     return _verdict("carryover", float(found[1]), float(redrawn.std(ddof=1)), clusters, alpha, what_to_do, evidence)
 
 
-def _off_periods(value: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
-    filled = np.where(usable, value, 0.0)
-    return np.where(usable, filled - filled.sum(axis=0) / np.maximum(usable.sum(axis=0), 1), 0.0)
+def less_other_draws(outcome: FloatArray, points: Sequence[int]) -> FloatArray:
+    """(N, T) outcomes less their cluster's mean over the days of other draws than the day's own and its neighbours'.
+
+    A mean over all days contains what the day's own arms did, and every second window the neighbour's: compared with
+    it, one true null in five is rejected in blocks of weeks. NaN where a cluster has no such days.
+    """
+    starts = np.asarray(points, dtype=np.int64)
+    draw = np.searchsorted(starts, np.arange(outcome.shape[1]), side="right") - 1
+    seen = np.isfinite(outcome)
+    sums = [np.add.reduceat(part, starts, axis=1) for part in (np.where(seen, outcome, 0.0), seen.astype(np.float64))]
+    others = []
+    for part in sums:
+        near = part.copy()
+        near[:, 1:] += part[:, :-1]
+        near[:, :-1] += part[:, 1:]
+        others.append(part.sum(axis=1, keepdims=True) - near)
+    level = np.divide(others[0], others[1], out=np.full(others[0].shape, np.nan), where=others[1] > 0.5)
+    return np.asarray(outcome - level[:, draw])
+
+
+def _within(value: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
+    """The usable cells less their cluster's and their period's mean, by turns until neither is left; 0 elsewhere.
+
+    Taken off the outcome and off the arms alike, a cluster's own mean does no harm, although it contains the effect.
+    """
+    left = np.where(usable, value, 0.0)
+    days, clusters = np.maximum(usable.sum(axis=1), 1)[:, np.newaxis], np.maximum(usable.sum(axis=0), 1)
+    for _ in range(SWEEPS):
+        left -= np.where(usable, left.sum(axis=0) / clusters, 0.0)
+        mean = left.sum(axis=1, keepdims=True) / days
+        left -= np.where(usable, mean, 0.0)
+        if np.abs(mean).max(initial=0.0) <= SWEPT * np.abs(left).max(initial=0.0):
+            break
+    return left
 
 
 def _verdict(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from analysis.counting import by_day
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
@@ -173,7 +174,7 @@ def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int
     for chunk in chunks:
         outcome, observed, treated = read(chunk.units)
         day_sum += outcome.sum(axis=1)
-        observed_count = count_true(observed)
+        observed_count = by_day(observed)
         day_count += observed_count
         usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
         if low >= high:  # until something is seen to vary
@@ -182,15 +183,15 @@ def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int
         _, kept = _seen_elsewhere(observed, sharing)
         if kept is not usable:
             no_other_day += int(usable.sum()) - int(kept.sum())
-        kept_count = observed_count if kept is observed else count_true(kept)
+        kept_count = observed_count if kept is observed else by_day(kept)
         cells += kept_count
         under = kept & treated
         if chunk.starts is None:
-            in_arm = count_true(under)
+            in_arm = by_day(under)
             clusters += np.stack([kept_count - in_arm, in_arm])
         else:
-            units, in_arm = chunk.count(kept), chunk.count(under)
-            clusters += np.stack([count_true(units > in_arm), count_true(in_arm > 0)])
+            units, treated_units = chunk.count(kept), chunk.count(under)
+            clusters += np.stack([by_day(units > treated_units), by_day(treated_units > 0)])
         if not all(seen):
             seen[1] |= bool((usable & treated).any())
             seen[0] |= bool((usable & ~treated).any())
@@ -282,13 +283,8 @@ def _part(chunk: Chunk, cells: FloatArray, kept: BoolArray, under: BoolArray) ->
     return Part((control, treated), (rest / np.maximum(in_control, 1), sums / np.maximum(in_arm, 1)))
 
 
-def count_true(cells: BoolArray) -> IntArray:
-    """(T,) how many of (T, n) are; eight at a time."""
-    return np.asarray(np.bitwise_count(np.packbits(cells, axis=1)).sum(axis=1, dtype=np.int64))
-
-
 def _ever(cells: BoolArray, days: BoolArray) -> int:
     """How many columns have a cell on one of the days."""
     if cells[int(days.argmax())].all():
-        return cells.shape[1]
+        return int(cells.shape[1])
     return int((cells if days.all() else cells[days]).any(axis=0).sum())
