@@ -194,6 +194,6 @@ SCRIPTS: dict[str, Scripted] = {
     "frozen before it publishes": Scripted(
         lambda stage: frozen(stage, "publish", partial(every_market_decides, further=2)), {"day_seconds": 8.0}
     ),
-    "all away for days": Scripted(all_away),
+    "all away for days": Scripted(all_away, {"day_seconds": 8.0}),
     "away over a midnight": Scripted(away_over_midnight),
 }
