@@ -29,10 +29,14 @@ class Nemesis:
         self._busy: set[str] = set()
         self._under_way: set[asyncio.Task[None]] = set()
         self._kinds = tuple(kinds)
+        #: what the nemesis itself could not do: a broker that did not come back
+        self._failed: list[Exception] = []
 
     async def run(self, until: float) -> None:
         """Strike until a real instant; returns when everything is mended."""
         while (left := until - time.time()) > 0:
+            if self._failed:
+                raise self._failed[0]
             self._strike()
             await lasting(min(self._chance.expovariate(1 / self._every), left))
         while self._under_way:
@@ -55,6 +59,9 @@ class Nemesis:
     async def _guarded(self, target: str, fault: Callable[[], Awaitable[None]]) -> None:
         try:
             await fault()
+        except Exception as error:
+            self._failed.append(error)
+            raise
         finally:
             self._busy.discard(target)
 

@@ -7,12 +7,14 @@ import shutil
 import sys
 from pathlib import Path
 
+from aiokafka.errors import KafkaError
+
 from tests.chaos.collect import collect, rest
 from tests.chaos.evidence import Evidence, save
 from tests.chaos.pace import DAY
 from tests.chaos.scripts import Script
 from tests.chaos.setting import Setting
-from tests.chaos.stage import Stage, staged, tell
+from tests.chaos.stage import Stage, ended, lasting, staged, tell
 
 DAY_MS = int(DAY * 1000)
 
@@ -30,8 +32,10 @@ async def black_out_now_and_then(stage: Stage, seed: int) -> None:
         }[kind]
         starts = stage.pace.now_ms() + round(chance.uniform(1.3, 2.0) * DAY_MS)
         ends = starts + round(chance.uniform(0.3, 2.0 if kind != "global" else 0.5) * DAY_MS)
-        await stage.black_out(f"window-{number}", kind, name, starts, ends)
-        await asyncio.sleep(chance.uniform(0.5, 1.5) * stage.setting.day_seconds)
+        # One that the brokers do not take binds nobody.
+        with contextlib.suppress(KafkaError):
+            await stage.black_out(f"window-{number}", kind, name, starts, ends)
+        await lasting(chance.uniform(0.5, 1.5) * stage.setting.day_seconds)
 
 
 async def run(setting: Setting, script: Script) -> tuple[Evidence, Path]:
@@ -42,25 +46,22 @@ async def run(setting: Setting, script: Script) -> tuple[Evidence, Path]:
     async with staged(setting) as stage:
         try:
             windows = asyncio.create_task(black_out_now_and_then(stage, setting.seed))
-            await script(stage)
-            await _cancelled(windows)
+            under_way = asyncio.create_task(script(stage))
+            # Where a part of the stage fails there is no use in going on for half an hour.
+            await asyncio.wait([under_way, windows, *stage.watching], return_when=asyncio.FIRST_COMPLETED)
+            if not under_way.done():
+                await ended([under_way, windows, *stage.watching])
+            under_way.result()
+            await ended([windows])
             tell("no more faults")
             resting = await rest(stage)
             tell("at rest")
             evidence = await collect(stage, resting)
+            save(evidence, stage.kept / "evidence.json.gz")
         except BaseException:
             print(f"the logs of its processes: {keep_logs(stage)}", file=sys.stderr)
             raise
-        folder = keep_logs(stage)
-    save(evidence, folder / "evidence.json.gz")
-    return evidence, folder
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    """End a task that never ends; raises what it has failed with."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+        return evidence, keep_logs(stage)
 
 
 def keep_logs(stage: Stage) -> Path:

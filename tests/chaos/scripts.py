@@ -22,8 +22,8 @@ DATES = [date.fromisoformat(START) + timedelta(days=k) for k in range(400)]
 
 Script = Callable[[Stage], Awaitable[None]]
 
-#: real seconds that a worker may take to come by a point
-COMES_BY = 30.0
+#: real seconds that a worker may take to come by a point: a horizon, not a duration
+COMES_BY = 120.0
 
 
 async def over(stage: Stage, t: int) -> None:
@@ -194,6 +194,6 @@ SCRIPTS: dict[str, Scripted] = {
     "frozen before it publishes": Scripted(
         lambda stage: frozen(stage, "publish", partial(every_market_decides, further=2)), {"day_seconds": 8.0}
     ),
-    "all away for days": Scripted(all_away),
+    "all away for days": Scripted(all_away, {"day_seconds": 8.0}),
     "away over a midnight": Scripted(away_over_midnight),
 }

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -72,6 +72,8 @@ class Stage:
     faults: list[Fault] = field(default_factory=list)
     windows: list[Window] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
+    #: the supervisor and the witness: neither ends unless something of the stage itself is broken
+    watching: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
     def pace(self) -> Pace:
@@ -309,8 +311,8 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         stage.step_clock(0)
         for name in names:
             stage.start_worker(name)
-        watching = [asyncio.create_task(run) for run in (stage.supervise(), witness(redis.port, stage.writes))]
-        stack.push_async_callback(_end, watching)
+        stage.watching += [asyncio.create_task(run) for run in (stage.supervise(), witness(redis.port, stage.writes))]
+        stack.push_async_callback(ended, stage.watching)
         await stage.open_shop()
         stack.push_async_callback(stage.close_shop)
         await stage.everybody_at_work()
@@ -321,11 +323,11 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         yield stage
 
 
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
+async def ended(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """End tasks that do not end by themselves; raises what one has failed with."""
     for task in tasks:
         task.cancel()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    for result in results:
+    for result in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(result, Exception):
             raise result
 
