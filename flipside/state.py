@@ -10,11 +10,10 @@ from controller.codec import read
 from controller.errors import UnreadableMessage
 from controller.events import Assignment, Blackout, UnitDay
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, BLACKOUT, PANEL, SALE
-from controller.wire import market_of
 from flipside.reader import Reader
 from streams.kafka import reach_kafka
 from streams.parts import partition_of
-from streams.recount import Published
+from streams.published import Published
 from streams.remembered import Remembered
 from streams.settings import Settings
 from streams.store import OutboxEntry
@@ -200,7 +199,9 @@ class Comparison:
 
     def _of_compacted(self) -> Iterator[StateDifference]:
         last = self._told.last
-        for name, said in sorted(self._told.log.units.items()):
+        log = self._told.log
+        for said in sorted(log.held_units(frozenset(log.markets())), key=lambda held: held.unit):
+            name = said.unit
             there = last.get(name)
             if there is None:
                 yield StateDifference("assignment topic", name, "record", f"{said.order}", "missing")
@@ -225,11 +226,8 @@ class Comparison:
         if position > end:
             yield StateDifference("redis", where, "position", f"at most {end}", str(position))
         counted: dict[tuple[str, int], CountedDay] = {(d.unit, d.day): d for d in days}
-        for place, row in self._told.panel.rows.items():
-            unit, day = place
-            home = partition_of(unit.encode(), self._settings.partitions)
-            if home == partition and day > sealed.get(market_of(unit), -1):
-                yield from _of_day(row, counted.get(place))
+        for place, row in self._told.panel.rows(partition, self._settings.partitions, sealed).items():
+            yield from _of_day(row, counted.get(place))
 
 
 def _of_day(row: UnitDay, there: CountedDay | None) -> Iterator[StateDifference]:

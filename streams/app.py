@@ -28,7 +28,9 @@ from streams.metrics import Metrics
 from streams.owner import Owner
 from streams.parts import Parts
 from streams.probes import serve_probes
+from streams.published import Publications
 from streams.pulse import Pulse
+from streams.recount import Recount
 from streams.settings import Settings
 from streams.store.redis import RedisStore
 from streams.watchdog import look_after
@@ -211,10 +213,12 @@ async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callab
     await catalog.start()
     collect_seldom()
     try:
+        publications = Publications(parts, catalog)
+        mend = Recount(parts, catalog, publications).mend
         duties: list[Duty] = [
-            Owner(parts, catalog).run,
-            Ingest(parts, catalog, SALE).run,
-            Ingest(parts, catalog, COMPETITOR_PRICE).run,
+            Owner(parts, catalog, publications).run,
+            Ingest(parts, catalog, SALE, mend=mend).run,
+            Ingest(parts, catalog, COMPETITOR_PRICE, mend=mend).run,
             Guard(parts).run,
             partial(look_after, parts),
         ]

@@ -146,10 +146,7 @@ def fold(records: Sequence[Arrived], start: int, rules: Rules) -> tuple[SaleBatc
     used = next((place for place, record in enumerate(records) if record.offset >= start), len(records))
     while used < len(records) and len(batch.totals) < CELLS_PER_CALL and len(seen) < IDS_PER_CALL:
         some = records[used : used + RECORDS_PER_READ]
-        sales = read_all(Sale, [record.value for record in some])
-        usual = [None] * len(some) if sales is None else _usual(sales, some, rules)
-        for record, counted in zip(some, usual, strict=True):
-            judged = counted or judge(record, rules)
+        for judged in judge_all(some, rules):
             if isinstance(judged, Rejected):
                 batch.rejected.append(judged)
             elif isinstance(judged, SaleCorrection):
@@ -164,6 +161,17 @@ def fold(records: Sequence[Arrived], start: int, rules: Rules) -> tuple[SaleBatc
         used += len(some)
         batch.end = some[-1].offset + 1
     return batch, used
+
+
+def judge_all(records: Sequence[Arrived], rules: Rules) -> list[Judged]:
+    """What becomes of each record, but for whether its id was counted before."""
+    found: list[Judged] = []
+    for start in range(0, len(records), RECORDS_PER_READ):
+        some = records[start : start + RECORDS_PER_READ]
+        sales = read_all(Sale, [record.value for record in some])
+        usual = [None] * len(some) if sales is None else _usual(sales, some, rules)
+        found += [counted or judge(record, rules) for record, counted in zip(some, usual, strict=True)]
+    return found
 
 
 def _usual(sales: Sequence[Sale], records: Sequence[Arrived], rules: Rules) -> list[Counted | None]:

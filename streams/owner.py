@@ -45,6 +45,7 @@ from streams.orders import (
 )
 from streams.oversight import Waiting, count, oversee, unseen
 from streams.parts import Parts
+from streams.published import Publications
 from streams.rebuild import Rebuild, Watch
 from streams.relay import Relay
 from streams.safety import safe
@@ -57,10 +58,10 @@ BACKGROUND = ("relay", "closing", "watch")
 class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
     """Consumes ticks, decides, and keeps a relay and a closing going for each shard it owns."""
 
-    def __init__(self, parts: Parts, catalog: Catalog) -> None:
+    def __init__(self, parts: Parts, catalog: Catalog, publications: Publications | None = None) -> None:
         self._parts = parts
         self._catalog = catalog
-        self._rebuild = Rebuild(parts)
+        self._rebuild = Rebuild(parts, publications or Publications(parts, catalog))
         self._topic = parts.topic(TICK)
         self._shards: dict[int, Shard] = {}
         self._lost = Lost(parts.settings.session_timeout_ms / 1000)

@@ -7,7 +7,6 @@ published stays valid until its leases end.
 """
 
 import asyncio
-from collections.abc import Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -19,11 +18,13 @@ from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, MAX_RECORD_B
 from streams.entries_again import restore_enrolments
 from streams.kafka import stop_client
 from streams.parts import Parts
+from streams.published import Publications
 from streams.remembered import Remembered
 from streams.store.restoring import LogPositions, ShardRest
 
 #: topic -> what its partitions are called in a shard's note
-NOTED = {ASSIGNMENT_LOG: "log", PANEL: "panel"}
+LOG = "log"
+NOTED = {ASSIGNMENT_LOG: LOG, PANEL: "panel"}
 #: for how long what was read of a whole log is kept for the next shard
 KEEP_SECONDS = 30.0
 #: how often a shard's note moves on
@@ -34,12 +35,16 @@ OUTBOX_READ = 1000
 class Rebuild:
     """Reads the log for the shards of one worker."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Parts, publications: Publications) -> None:
         self._parts = parts
+        self._publications = publications
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
         #: a fold of the whole log, how far it went, and when it was used last
         self._whole: tuple[Remembered, LogPositions, float] | None = None
+        #: windows as their topic has them, and how far that was read
+        self._windows: dict[str, bytes | None] = {}
+        self._windows_read: dict[TopicPartition, int] = {}
 
     async def stop(self) -> None:
         if self._consumer is not None:
@@ -89,9 +94,10 @@ class Rebuild:
         if behind or not noted:
             began = asyncio.get_running_loop().time()
             found = await self._read(shard, noted, ends)
-            written = await self._write_back(shard, epoch, found, lost=not noted)
-            # A new installation has nothing to lose.
-            if written or (not noted and found.records):
+            mine = frozenset(market for market in found.markets() if parts.shard_of(market) == shard)
+            written = await self._write_back(shard, epoch, found, mine, lost=not noted)
+            # A shard of which nothing was ever said has nothing to lose: it is new.
+            if written or (not noted and mine):
                 seconds = asyncio.get_running_loop().time() - began
                 parts.metrics.rebuilds.labels("shard", why).inc()
                 parts.log.warning(
@@ -107,9 +113,13 @@ class Rebuild:
             found.given(known.values())
             await self._fold(found, noted, ends)
             return found
-        # What is lost for one shard is mostly lost for all of them: the whole log is read once.
+        # What is lost for one shard is mostly lost for all of them: the whole log is read once, and so is the panel,
+        # for whoever counts sales again as well.
         found, reached, _ = self._whole or (Remembered(), {}, now)
-        await self._fold(found, reached, ends)
+        await self._fold(found, reached, {name: end for name, end in ends.items() if name.startswith(LOG)})
+        published = await self._publications.read(await self._connected())
+        for market, day in published.closed.items():
+            found.close(market, day, published.revisions[market])
         self._whole = found, ends, asyncio.get_running_loop().time()
         return found
 
@@ -119,7 +129,10 @@ class Rebuild:
             self._whole = None
 
     async def _fold(self, found: Remembered, starts: LogPositions, ends: LogPositions) -> None:
-        consumer, places = await self._connected(), self._places()
+        consumer, all_places = await self._connected(), self._places()
+        places = {name: all_places[name] for name, end in ends.items() if end > starts.get(name, 0)}
+        if not places:
+            return
         consumer.assign(list(places.values()))
         beginnings = await consumer.beginning_offsets(list(places.values()))
         for name, place in places.items():
@@ -132,10 +145,9 @@ class Rebuild:
 
     # --- writing back -------------------------------------------------------------------------------------------------
 
-    async def _write_back(self, shard: int, epoch: int, found: Remembered, *, lost: bool) -> int:
-        """Merge what was read into a shard; returns the number of units that were behind."""
+    async def _write_back(self, shard: int, epoch: int, found: Remembered, mine: frozenset[str], *, lost: bool) -> int:
+        """Merge what was read of some markets into their shard; returns the number of units that were behind."""
         store, restoring = self._parts.store, self._parts.store.restoring
-        mine = frozenset(market for market in found.markets() if self._parts.shard_of(market) == shard)
         await self._reveal(found)
         await restoring.restore_registrations(shard, list(found.registrations.values()))
         held = await store.kills(shard)
@@ -160,7 +172,7 @@ class Rebuild:
         """An older store owes the log what the log has had long since: said again, it would be the last word."""
         gone = []
         for entry in await self._parts.store.outbox(shard, OUTBOX_READ):
-            orders = [(entry.epoch, row.sequence, found.units.get(row.unit)) for row in entry.granted]
+            orders = [(entry.epoch, row.sequence, found.grants.get(row.unit.encode())) for row in entry.granted]
             if orders and all(held is not None and (epoch, n) <= held.order for epoch, n, held in orders):
                 gone.append(entry.id)
         await self._parts.store.published(shard, gone)
@@ -199,27 +211,27 @@ class Rebuild:
             self._parts.log.error("seed lost", experiment=name, way_out="submit its definition again")
 
     async def _blackouts(self, shard: int) -> None:
-        """Windows as their topic has them; read again where somebody has set one meanwhile."""
+        """Windows as their topic has them; read on where somebody has set one meanwhile."""
         consumer, store = await self._connected(), self._parts.store
         topic = self._parts.topic(BLACKOUT)
         places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
-        bodies: dict[str, bytes | None] = {}
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        ends: Mapping[TopicPartition, int] = {}
-        while (now := await consumer.end_offsets(places)) != ends:
-            ends = now
+        bodies, reached = self._windows, self._windows_read
+        while (ends := await consumer.end_offsets(places)) != reached:
+            consumer.assign(places)
+            for place, beginning in (await consumer.beginning_offsets(places)).items():
+                consumer.seek(place, min(max(reached.get(place, 0), beginning), ends[place]))
             while behind := [p for p in places if await consumer.position(p) < ends[p]]:
                 for records in (await consumer.getmany(*behind, timeout_ms=1000)).values():
                     bodies.update({(r.key or b"").decode(errors="replace"): r.value for r in records})
-            for name, body in bodies.items():
-                window = _window(body)
-                if window is not None:
-                    await store.put_blackout(window)
-                elif body is None:
-                    await store.remove_blackout(name)
-            for name in (await store.blackouts(shard)).keys() - bodies.keys():
+            reached.update(ends)
+        for name, body in bodies.items():
+            window = _window(body)
+            if window is not None:
+                await store.put_blackout(window)
+            elif body is None:
                 await store.remove_blackout(name)
+        for name in (await store.blackouts(shard)).keys() - bodies.keys():
+            await store.remove_blackout(name)
 
 
 def _seed(value: bytes) -> dict[str, str]:

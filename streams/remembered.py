@@ -5,11 +5,13 @@ market's days the last one decided, of an experiment the latest version with all
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
+from typing import NamedTuple
 
-from controller.codec import ce_type, read
+from controller.codec import read
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, Withheld
@@ -20,7 +22,9 @@ from streams.dead_letters import Incoming
 from streams.store import Registration, plan_key
 from streams.store.restoring import HeldUnit
 
-ASSIGNMENT_TYPE = CE_TYPES[Assignment]
+ASSIGNMENT_TYPE = CE_TYPES[Assignment].encode()
+#: in the JSON of an assignment, which is ours; inside a text its quotes would be escaped
+ORDER = re.compile(rb'"epoch":(\d+),"sequence":(\d+)[,}]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +37,27 @@ class Planned:
     decided_at: datetime | None = None
 
 
+class Grant(NamedTuple):
+    """An assignment as it was read: a hundred come for each one that holds in the end."""
+
+    order: tuple[int, int]
+    #: experiment.version
+    owner: str
+    #: ordinal of the last local day that was decided for the unit
+    day: int
+    value: bytes
+
+
 @dataclass(slots=True)
 class Remembered:
     """What was read so far. Which units are on control is known once their experiments' definitions are."""
 
-    units: dict[str, HeldUnit] = field(default_factory=dict)
+    #: by unit
+    grants: dict[bytes, Grant] = field(default_factory=dict)
+    #: id of a day's decision, without its unit -> owner and day
+    days: dict[bytes, tuple[str, int]] = field(default_factory=dict)
+    #: (the same, market, instant of the decision): what plans were told of
+    decided: set[tuple[bytes, bytes, bytes]] = field(default_factory=set)
     #: (experiment, version, market)
     planned: dict[tuple[str, int, str], Planned] = field(default_factory=dict)
     #: by name
@@ -62,12 +82,12 @@ class Remembered:
     def take(self, record: Incoming) -> None:
         """Fold one record of the log or of the panel; what is neither of ours nor readable is passed over."""
         self.records += 1
-        kind = ce_type(record.headers)
+        told = dict(record.headers)
+        kind = told.get("ce_type", b"")
         if kind == ASSIGNMENT_TYPE:
-            # A hundred of these for each of any other kind, and each was checked before it was written.
-            self._assigned(json.loads(record.value or b"{}"))
+            self._assigned(record.key or b"", record.value or b"", told)
             return
-        model = MODELS.get(kind or "")
+        model = MODELS.get(kind)
         if model is None:
             return
         try:
@@ -88,44 +108,64 @@ class Remembered:
             place = (message.experiment, message.experiment_version, message.market)
             self._plan(place, message.day.toordinal(), message.decided_at)
         elif isinstance(message, PeriodClosed):
-            day, times = self.closed.get(message.market, (0, 0))
-            self.closed[message.market] = max(day, message.day.toordinal()), max(times, message.revision)
+            self.close(message.market, message.day.toordinal(), message.revision)
         else:
             self.blackouts = True
 
-    def _assigned(self, said: Mapping[str, object]) -> None:
-        unit, version, day = (
-            str(said["unit"]),
-            int(str(said["experiment_version"])),
-            date.fromisoformat(str(said["day"])),
-        )
-        owner, decided_at = f"{said['experiment']}.{version}", datetime.fromisoformat(str(said["decided_at"]))
+    def close(self, market: str, day: int, revision: int) -> None:
+        """A day (ordinal) of a market was closed."""
+        last, times = self.closed.get(market, (0, 0))
+        self.closed[market] = max(last, day), max(times, revision)
+
+    def _assigned(self, unit: bytes, value: bytes, told: Mapping[str, bytes]) -> None:
+        """Each of these was checked before it was written, and says in its headers what it decides and when."""
+        decision, market = told.get("ce_id", b"").removesuffix(unit), unit.partition(b"/")[0]
+        order, known = ORDER.match(value, value.rfind(b'"epoch":')), self.days.get(decision)
+        if known is None or order is None or (decision, market, told.get("ce_time")) not in self.decided:
+            grant = self._decided(unit, value, told)
+        else:
+            grant = Grant((int(order[1]), int(order[2])), *known, value)
+        old = self.grants.get(unit)
+        if old is not None:
+            grant, first = (grant, old) if grant.order >= old.order else (old, grant)
+            # What was decided for a later day stays decided, though an urgent flip has replaced it.
+            if first.owner == grant.owner and first.day > grant.day:
+                grant = grant._replace(day=first.day)
+        self.grants[unit] = grant
+
+    def _decided(self, unit: bytes, value: bytes, told: Mapping[str, bytes]) -> Grant:
+        """Read an assignment whole, and tell the plan of its market."""
+        said = json.loads(value)
+        day, version = date.fromisoformat(said["day"]), int(said["experiment_version"])
+        owner, market = f"{said['experiment']}.{version}", market_of(unit.decode())
         # What is urgent comes on top of a day's decision, and bears its instant in its id; what was late is the day's.
-        name = f"{owner}/{day}/{unit}"
-        scheduled = said["id"] == event_id(name) or said["id"] == event_id(f"{name}/late")
-        place = (str(said["experiment"]), version, market_of(unit))
-        self._plan(place, day.toordinal() if scheduled else -1, decided_at)
-        old, expires = self.units.get(unit), said["expires_at"]
-        price = said["price_minor"]
-        new = HeldUnit(
+        name = f"{owner}/{day}/{unit.decode()}"
+        scheduled = said["id"] in (event_id(name), event_id(f"{name}/late"))
+        place = (str(said["experiment"]), version, market)
+        self._plan(place, day.toordinal() if scheduled else -1, datetime.fromisoformat(said["decided_at"]))
+        decision = f"{owner}/{day}/".encode()
+        if told.get("ce_id") == decision + unit and "ce_time" in told:
+            self.days[decision] = owner, day.toordinal()
+            self.decided.add((decision, market.encode(), told["ce_time"]))
+        return Grant((int(said["epoch"]), int(said["sequence"])), owner, day.toordinal(), value)
+
+    def _held(self, unit: str, grant: Grant) -> HeldUnit:
+        said = json.loads(grant.value)
+        expires, price = said["expires_at"], said["price_minor"]
+        epoch, sequence = grant.order
+        return HeldUnit(
             unit=unit,
-            owner=owner,
-            day=day.toordinal(),
-            arm=str(said["arm"]),
-            on_control=self.controls.get(owner, "") == said["arm"] or expires is None,
-            effective_ms=milliseconds(datetime.fromisoformat(str(said["effective_at"]))),
-            expires_ms=0 if expires is None else milliseconds(datetime.fromisoformat(str(expires))),
-            price_minor=None if price is None else int(str(price)),
-            sequence=int(str(said["sequence"])),
-            epoch=int(str(said["epoch"])),
+            owner=grant.owner,
+            day=grant.day,
+            arm=said["arm"],
+            # Without a definition: whatever is for good is control.
+            on_control=said["arm"] == self.controls[grant.owner] if grant.owner in self.controls else expires is None,
+            effective_ms=milliseconds(datetime.fromisoformat(said["effective_at"])),
+            expires_ms=0 if expires is None else milliseconds(datetime.fromisoformat(expires)),
+            price_minor=None if price is None else int(price),
+            sequence=sequence,
+            epoch=epoch,
         )
-        if old is None:
-            self.units[unit] = new
-            return
-        last, first = (new, old) if new.order >= old.order else (old, new)
-        # What was decided for a later day stays decided, though an urgent flip has replaced it.
-        same = first.owner == last.owner and first.day > last.day
-        self.units[unit] = replace(last, day=first.day) if same else last
 
     def _plan(self, place: tuple[str, int, str], day: int, decided_at: datetime) -> None:
         old = self.planned.get(place, Planned())
@@ -172,14 +212,9 @@ class Remembered:
     # --- of one shard -------------------------------------------------------------------------------------------------
 
     def held_units(self, mine: frozenset[str]) -> list[HeldUnit]:
-        """The units of some markets; who is on control is known once all definitions are."""
-        return [
-            replace(held, on_control=self.controls.get(held.owner, held.arm) == held.arm)
-            if held.owner in self.controls
-            else held
-            for held in self.units.values()
-            if market_of(held.unit) in mine
-        ]
+        """The units of some markets."""
+        names = ((name.decode(), grant) for name, grant in self.grants.items())
+        return [self._held(name, grant) for name, grant in names if market_of(name) in mine]
 
     def plans(self, mine: frozenset[str]) -> dict[str, MarketPlan]:
         """How far some markets have got; one is released where each of its units is on control for good."""
@@ -204,11 +239,12 @@ class Remembered:
 
     def markets(self) -> set[str]:
         """Every market that something was said of."""
-        return {market for _, _, market in self.planned} | {market_of(unit) for unit in self.units} | set(self.closed)
+        units = {market_of(name.decode()) for name in self.grants}
+        return {market for _, _, market in self.planned} | units | set(self.closed)
 
 
 MODELS = {
-    name: model
+    name.encode(): model
     for model, name in (CE_TYPES | CONTROL_TYPES).items()
     if model in (Registered, LifecycleChanged, Kill, Withheld, PeriodClosed, BlackoutSet, Entered, TriggerIgnored)
 }

@@ -5,7 +5,8 @@ from datetime import date, timedelta
 from controller.codec import encode
 from controller.events import PeriodClosed, SaleCorrection, UnitDay
 from streams.folding import Counted, Rules, judge
-from streams.recount import Published, Recounted
+from streams.published import Published
+from streams.recount import Recounted
 from tests.streams.arrivals import CATALOG, MONDAY, NOON, PARTITIONS, Arrived, sale
 
 HERE = ("de/a", MONDAY)
@@ -26,7 +27,7 @@ def counted(id: str) -> Counted:
 
 def record(message: UnitDay | PeriodClosed | SaleCorrection) -> Arrived:
     written = encode(message, "id", NOON)
-    return Arrived(written.value, 0, 0, headers=tuple(written.headers))
+    return Arrived(written.value, 0, 0, key=written.key, headers=tuple(written.headers))
 
 
 def closing(day: date, revision: int, recount: dict[str, int]) -> PeriodClosed:
@@ -67,7 +68,9 @@ def test_of_several_rows_the_last_revision_counts_and_of_closings_the_latest_wor
         closing(NOON.date() - timedelta(days=1), 3, {"0": 4, "1": 9}),
     ):
         published.take_panel(record(message))
-    assert published.rows[HERE].events == 4
+    here = published.row(*HERE)
+    assert here is not None
+    assert here.events == 4
     assert (published.starts, published.closed) == ({0: 5, 1: 9}, {"de": MONDAY})
 
 

@@ -1,0 +1,175 @@
+"""What was published of the sale topic: rows and closings of the panel, corrections, and letters about rejected sales.
+
+Whoever counts a sale partition again needs it, and whoever rebuilds a shard needs its closings: it is read once for
+both, and read on where it ended before.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from controller.codec import ce_type, read
+from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay
+from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION
+from controller.wire import market_of, milliseconds
+from streams.catalog import Catalog
+from streams.folding import Arrived
+from streams.parts import Parts, partition_of
+
+#: rows of days that may still change were published in so many days more than a day may be revised
+SLACK = timedelta(days=7)
+#: for how long what was read is kept after it was used last
+KEEP_SECONDS = 30.0
+UNIT_DAY, CLOSING = CE_TYPES[UnitDay], CE_TYPES[PeriodClosed]
+
+
+@dataclass(slots=True)
+class Published:
+    """What panel, dead letters and corrections say of the sale topic."""
+
+    #: (market, day) -> unit -> its rows as they were read: most of them are of days that nobody asks for any more
+    raw: dict[tuple[bytes, bytes], dict[bytes, list[bytes]]] = field(default_factory=dict)
+    #: market -> its last closed day (ordinal), and the greatest revision of a closing
+    closed: dict[str, int] = field(default_factory=dict)
+    revisions: dict[str, int] = field(default_factory=dict)
+    #: sale partition -> from where days that may still change can be counted again
+    starts: dict[int, int] = field(default_factory=dict)
+    #: (market, sale partition) -> what the market's closed days sold before this offset is in rows, or was set aside
+    vouched: dict[tuple[str, int], int] = field(default_factory=dict)
+    #: partition and offset of sales that were rejected, or kept as corrections
+    set_aside: set[tuple[int, int]] = field(default_factory=set)
+
+    def take_panel(self, record: Arrived) -> None:
+        kind = ce_type(record.headers)
+        if kind == UNIT_DAY:
+            unit, _, date_text = (record.key or b"").rpartition(b"/")
+            place = (unit.partition(b"/")[0], date_text)
+            self.raw.setdefault(place, {}).setdefault(unit, []).append(record.value or b"")
+        elif kind == CLOSING:
+            closing = read(PeriodClosed, record.value or b"")
+            market, day = closing.market, closing.day.toordinal()
+            self.closed[market] = max(day, self.closed.get(market, day))
+            self.revisions[market] = max(closing.revision, self.revisions.get(market, 0))
+            for partition, offset in closing.offsets.items():
+                here = (market, int(partition))
+                self.vouched[here] = max(offset, self.vouched.get(here, 0))
+            for partition, offset in closing.recount.items():
+                # Days only ever stop changing: the latest word is the highest.
+                self.starts[int(partition)] = max(offset, self.starts.get(int(partition), 0))
+
+    def take_dead_letter(self, record: Arrived, topic: str) -> None:
+        told = dict(record.headers)
+        if told.get("ce_origintopic") == topic.encode() and "ce_originoffset" in told:
+            self.set_aside.add((int(told["ce_originpartition"]), int(told["ce_originoffset"])))
+
+    def take_correction(self, record: Arrived) -> None:
+        kept = read(SaleCorrection, record.value or b"")
+        self.set_aside.add((kept.partition, kept.offset))
+
+    def row(self, unit: str, day: int) -> UnitDay | None:
+        """The row of a unit-day (ordinal) that holds: the one with the highest revision."""
+        return _last(self.raw.get((market_of(unit).encode(), _text(day)), {}).get(unit.encode(), ()))
+
+    def rows(self, partition: int, partitions: int, sealed: Mapping[str, int]) -> dict[tuple[str, int], UnitDay]:
+        """The rows of days that are not sealed, of the units of one sale partition, by unit and day (ordinal)."""
+        found: dict[tuple[str, int], UnitDay] = {}
+        last = {market.encode(): _text(day) for market, day in sealed.items() if day > 0}
+        for (market, day), units in self.raw.items():
+            # As text, days compare like days.
+            for unit, rows in units.items() if day > last.get(market, b"") else ():
+                row = _last(rows) if partition_of(unit, partitions) == partition else None
+                if row is not None:
+                    found[row.unit, row.day.toordinal()] = row
+        return found
+
+    def dealt_with(self, sale: SaleCorrection) -> bool:
+        """Whether a sale of a day that is sealed by now is in what was published.
+
+        If not, a store that is lost counted it after the last row of its day, or never: it comes too late now.
+        """
+        if sale.offset < self.vouched.get((market_of(sale.sale.unit), sale.partition), 0):
+            return True
+        row = self.row(sale.sale.unit, sale.day.toordinal())
+        return row is not None and (row.offset is None or sale.offset < row.offset)
+
+
+def _text(day: int) -> bytes:
+    return date.fromordinal(day).isoformat().encode()
+
+
+def _last(rows: Iterable[bytes]) -> UnitDay | None:
+    return max((read(UnitDay, row) for row in rows), key=lambda row: (row.revision, row.offset or 0), default=None)
+
+
+class Publications:
+    """Reads it for one worker."""
+
+    def __init__(self, parts: Parts, catalog: Catalog) -> None:
+        self._parts = parts
+        self._catalog = catalog
+        self._lock = asyncio.Lock()
+        #: what was read, and up to where in each topic
+        self._held: tuple[Published, dict[TopicPartition, int]] | None = None
+        self._forget: asyncio.TimerHandle | None = None
+
+    async def read(self, consumer: AIOKafkaConsumer) -> Published:
+        """All that is published by now. ``consumer`` is assigned other partitions by it."""
+        async with self._lock:
+            found, reached = self._held or (None, {})
+            if found is None:
+                found = Published()
+                await self._read(consumer, found, reached, self._recently())
+                if any(market not in found.closed for market in self._catalog.time_zones):
+                    # Away for longer than a day may change, or a market that has never closed: from the beginning.
+                    found, reached = Published(), {}
+                    await self._read(consumer, found, reached, None)
+            else:
+                await self._read(consumer, found, reached, None)
+            self._held = found, reached
+            if self._forget is not None:
+                self._forget.cancel()
+            self._forget = asyncio.get_running_loop().call_later(KEEP_SECONDS, self._let_go)
+            return found
+
+    def _let_go(self) -> None:
+        self._held = self._forget = None
+
+    def _recently(self) -> int | None:
+        """Before this instant (ms) nothing was published of days that may still change; None: who knows."""
+        if self._parts.settings.clock != "wall":
+            return None
+        return milliseconds(self._parts.clock.now() - timedelta(days=self._parts.settings.revision_days) - SLACK)
+
+    async def _read(
+        self, consumer: AIOKafkaConsumer, found: Published, reached: dict[TopicPartition, int], since_ms: int | None
+    ) -> None:
+        """Read on from where was ``reached``, or else from an instant on (rejected sales: from the beginning)."""
+        parts = self._parts
+        takes: dict[str, Callable[[Arrived], None]] = {
+            parts.topic(PANEL): found.take_panel,
+            parts.topic(SALE_CORRECTION): found.take_correction,
+            parts.topic(DEAD_LETTER): lambda record: found.take_dead_letter(record, parts.topic(SALE)),
+        }
+        places = [TopicPartition(topic, p) for topic in takes for p in range(parts.settings.partitions)]
+        ends = await consumer.end_offsets(places)
+        if all(reached.get(place) == end for place, end in ends.items()):
+            return
+        consumer.assign(places)
+        starts = await consumer.beginning_offsets(places)
+        if since_ms is not None:
+            recent = [place for place in places if place.topic != parts.topic(DEAD_LETTER)]
+            for place, at in (await consumer.offsets_for_times(dict.fromkeys(recent, since_ms))).items():
+                starts[place] = ends[place] if at is None else at.offset
+        for place in places:
+            consumer.seek(place, min(max(starts[place], reached.get(place, 0)), ends[place]))
+        while behind := [place for place in places if await consumer.position(place) < ends[place]]:
+            for place, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=5000)).items():
+                take = takes[place.topic]
+                for record in records:
+                    take(record)
+            parts.pulse.beat("sale")
+        for place in places:
+            reached[place] = await consumer.position(place)

@@ -1,0 +1,106 @@
+"""A store that lost everything is put right by one reading of log and panel; what lost nothing was not rebuilt."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import date, timedelta
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+
+from controller.codec import encode
+from controller.events import CatalogEntry, PeriodClosed, Registered
+from controller.experiment import design_hash
+from controller.topics import ASSIGNMENT_LOG, CATALOG, PANEL
+from streams.admin import create_topics
+from streams.app import build_parts
+from streams.catalog import Catalog
+from streams.claims import append_ownership
+from streams.parts import Parts
+from streams.published import Publications
+from streams.rebuild import Rebuild
+from streams.relay import assignment_records
+from streams.store import Registration
+from streams.store.memory import MemoryStore
+from tests.e2e.running import Servers
+from tests.streams.builders import MIDNIGHT, at, experiment, flip
+
+pytestmark = pytest.mark.broker
+
+MARKETS = ("de", "fr", "at", "ch", "it", "es", "pl", "se")
+
+
+def closing(market: str, day: date, revision: int = 0) -> PeriodClosed:
+    return PeriodClosed(
+        market=market, day=day, watermark=MIDNIGHT, offsets={}, unit_days=1, events=1, revised=0, revision=revision
+    )
+
+
+@asynccontextmanager
+async def installation(servers: Servers, namespace: str) -> AsyncIterator[tuple[Parts, Catalog]]:
+    """Parts of a worker, and its catalog with a unit in each of some markets."""
+    settings = servers.settings(namespace)
+    await create_topics(settings)
+    async with build_parts(settings, "one") as parts:
+        entries = [
+            CatalogEntry(unit=f"{market}/a", time_zone="UTC", currency="EUR", list_price_minor=100)
+            for market in MARKETS
+        ]
+        await parts.publish(CATALOG, [encode(entry, entry.unit, MIDNIGHT) for entry in entries])
+        catalog = Catalog(parts)
+        await catalog.start()
+        try:
+            yield parts, catalog
+        finally:
+            await catalog.stop()
+
+
+async def decided(parts: Parts, markets: Sequence[str]) -> None:
+    """The log of a flip in each of some markets."""
+    found, store = experiment(), MemoryStore(1)
+    registered = Registered(id="r", experiment=found, design_hash=design_hash(found), registered_at=MIDNIGHT)
+    await store.claim(0, 0)
+    await store.put_registration(Registration(found, registered.design_hash))
+    for market in markets:
+        await store.flip(0, 0, flip({f"{market}/a": 1}, design_hash=registered.design_hash))
+    log = [encode(registered, registered.id, MIDNIGHT), *assignment_records(await store.outbox(0, 100))]
+    await parts.publish(ASSIGNMENT_LOG, log)
+
+
+async def test_lost_shards_come_back_and_one_that_never_decided_is_new(servers: Servers, namespace: str) -> None:
+    async with installation(servers, namespace) as (parts, catalog):
+        homes = {market: parts.shard_of(market) for market in MARKETS}
+        new = homes["de"]
+        old = [market for market in MARKETS if homes[market] != new]
+        assert len({homes[market] for market in old}) > 1, "at least two shards have decided"
+        await decided(parts, old)
+        await parts.publish(PANEL, [encode(closing(market, at(0).date()), market, MIDNIGHT) for market in old])
+        rebuild = Rebuild(parts, Publications(parts, catalog))
+        held: set[str] = set()
+        for shard in range(parts.settings.partitions):
+            epoch = await append_ownership(parts, shard)
+            await parts.store.claim(shard, epoch)
+            await rebuild.mend(shard, epoch)
+            held |= (await parts.store.restoring.held(shard)).keys()
+            assert await parts.store.restoring.log_positions(shard), "it is known to hold all that there is"
+        await rebuild.stop()
+        assert held == {f"{market}/a" for market in old}
+        assert await parts.store.closed_days() == dict.fromkeys(old, at(0).date().toordinal())
+        counted = parts.metrics.registry.get_sample_value("flipside_rebuilds_total", {"what": "shard", "why": "lost"})
+        assert counted == len({homes[market] for market in old})
+
+
+async def test_what_was_published_is_read_once_and_then_read_on(servers: Servers, namespace: str) -> None:
+    async with installation(servers, namespace) as (parts, catalog):
+        publications, days = Publications(parts, catalog), [at(0).date() + timedelta(days=n) for n in range(3)]
+        consumer = AIOKafkaConsumer(**parts.connection, enable_auto_commit=False, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            await parts.publish(PANEL, [encode(closing(market, days[0]), market, MIDNIGHT) for market in MARKETS])
+            first = await publications.read(consumer)
+            assert first.closed == dict.fromkeys(MARKETS, days[0].toordinal())
+            await parts.publish(PANEL, [encode(closing("de", day, 1), str(day), MIDNIGHT) for day in days[1:]])
+            assert await publications.read(consumer) is first
+            assert first.closed == dict.fromkeys(MARKETS, days[0].toordinal()) | {"de": days[2].toordinal()}
+            assert (first.revisions["de"], first.revisions["fr"]) == (1, 0)
+        finally:
+            await consumer.stop()
