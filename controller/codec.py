@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -36,6 +36,8 @@ from controller.findings import FINDING_TYPES
 from controller.wire import Message
 
 M = TypeVar("M", bound=Message)
+#: a message, or a mapping under the same rules
+R = TypeVar("R")
 Headers = list[tuple[str, bytes]]
 
 #: every model of the contract -> its CloudEvents type, and back
@@ -139,24 +141,28 @@ def decode(headers: tuple[tuple[str, bytes], ...] | Headers, value: bytes) -> Me
     return read(model, value)
 
 
-def read_all(model: type[M], values: Sequence[bytes | None]) -> list[M] | None:
+def read_all(model: type[R], values: Sequence[bytes | None]) -> list[R] | None:
     """The messages of many records in one go; None where one of them is unreadable, and `read` says which.
 
     A call for each costs as much again. A value that is no object of its own (half of one, or two) cannot hide among
     its neighbours: raw line breaks stand in no JSON string, and our messages have no lists of objects.
     """
-    if not all(value and value.startswith(b"{") and value.endswith(b"}") for value in values):
-        return None
+    some = cast("Sequence[bytes]", values)
     try:
-        found = _many(model).validate_json(b"[" + b",\n".join(cast("Sequence[bytes]", values)) + b"]")
-    except ValidationError:
+        if {value[0] for value in some} != BEGIN or {value[-1] for value in some} != END:
+            return None
+        found: list[R] = _many(cast("Any", model)).validate_json(b"[" + b",\n".join(some) + b"]")
+    except (ValidationError, TypeError, IndexError):  # a tombstone has no value, and an empty one no first byte
         return None
     return found if len(found) == len(values) else None
 
 
+BEGIN, END = set(b"{"), set(b"}")
+
+
 @cache
-def _many(model: type[M]) -> TypeAdapter[list[M]]:
-    return TypeAdapter(list[model])  # type: ignore[valid-type]
+def _many(model: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(list[model])
 
 
 def read(model: type[M], value: bytes) -> M:

@@ -5,9 +5,10 @@ writes carries CloudEvents 1.0 headers as well.
 """
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NotRequired
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from controller.experiment import Experiment, MinorUnits
 from controller.wire import (
@@ -65,6 +66,21 @@ class Sale(Message):
     price_minor: MinorUnits
     #: cost of one piece, where the seller knows it
     cost_minor: MinorUnits | None = None
+    currency: Currency
+
+
+class SaleRow(TypedDict):
+    """A sale as a plain mapping, under the very rules of `Sale`: half the work where thousands are read at a time."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
+
+    version: NotRequired[Literal[1]]
+    id: EventId
+    unit: UnitId
+    occurred_at: AwareDatetime
+    quantity: Annotated[int, Field(ge=0, le=10**9)]
+    price_minor: MinorUnits
+    cost_minor: NotRequired[MinorUnits | None]
     currency: Currency
 
 

@@ -2,9 +2,22 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from typing import Protocol
 
-from controller.events import Sale
 from controller.periods import local_day
+
+
+class Sold(Protocol):
+    """What a total takes of a sale."""
+
+    @property
+    def quantity(self) -> int: ...
+
+    @property
+    def price_minor(self) -> int: ...
+
+    @property
+    def cost_minor(self) -> int | None: ...
 
 
 @dataclass(slots=True)
@@ -18,7 +31,7 @@ class UnitDayTotal:
     costed: int = 0
     events: int = 0
 
-    def add(self, sale: Sale) -> None:
+    def add(self, sale: Sold) -> None:
         """Count one sale."""
         quantity, cost_minor = sale.quantity, sale.cost_minor
         self.quantity += quantity

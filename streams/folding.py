@@ -1,14 +1,14 @@
 """Folding sales: what becomes of each record of a batch, before anything of it is written."""
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from hashlib import md5
 from typing import NamedTuple, Protocol
 
 from controller.codec import Record, encode, read, read_all
 from controller.errors import UnknownVersion, UnreadableMessage
-from controller.events import CatalogEntry, Sale, SaleCorrection
+from controller.events import CatalogEntry, Sale, SaleCorrection, SaleRow
 from controller.outcomes import UnitDayTotal
 from controller.periods import local_day, period_at
 from controller.wire import from_milliseconds, market_of
@@ -21,7 +21,7 @@ CELLS_PER_CALL = 1000
 IDS_PER_CALL = 2000
 #: records that are read in one go; where one is unreadable, all of these are read one by one
 RECORDS_PER_READ = 100
-LONG_AGO = datetime(1, 1, 2, tzinfo=UTC)
+LONG_AGO, END_OF_TIME = datetime(1, 1, 2, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 class Arrived(Incoming, Protocol):
@@ -65,13 +65,16 @@ class Home:
 
 
 class Counted(NamedTuple):
-    """A sale that is to be counted."""
+    """A sale that is to be counted, without what nobody asks for any more."""
 
-    sale: Sale
+    unit: str
     #: proleptic ordinal of its local day
     day: int
     #: None where ids are not compared
     id: bytes | None
+    quantity: int
+    price_minor: int
+    cost_minor: int | None
 
 
 Totals = dict[tuple[str, int], UnitDayTotal]
@@ -94,11 +97,11 @@ class SaleBatch:
     def count(self, counted: Counted) -> None:
         """Add a sale."""
         self.counted.append(counted)
-        place = counted.sale.unit, counted.day
+        place = counted[:2]
         total = self.totals.get(place)
         if total is None:
             total = self.totals[place] = UnitDayTotal()
-        total.add(counted.sale)
+        total.add(counted)
 
     def cells(self) -> list[Cell]:
         """What the counted sales add to unit-days."""
@@ -109,7 +112,7 @@ class SaleBatch:
 
     def ids(self) -> list[tuple[int, bytes]]:
         """Day and digest of each counted sale, in its order; empty where ids are not compared."""
-        return [(day, identity) for _, day, identity in self.counted if identity is not None]
+        return [(day, identity) for _, day, identity, *_ in self.counted if identity is not None]
 
     def without(self, which: Iterable[int]) -> "SaleBatch":
         """The batch without the counted sales at these places: they were counted before."""
@@ -130,11 +133,10 @@ class SaleBatch:
 Judged = Counted | Rejected | SaleCorrection
 
 
-def digest(sale: Sale) -> bytes:
+def digest(unit: str, id: str) -> bytes:
     """What is remembered of a sale's id. With its unit, because a till may number the lines of a receipt alike."""
-    named = f"{sale.unit}\n{sale.id}".encode()
     # Shortens, protects nothing: the fastest there is.
-    return hashlib.md5(named, usedforsecurity=False).digest()[:DIGEST_BYTES]
+    return md5(f"{unit}\n{id}".encode(), usedforsecurity=False).digest()[:DIGEST_BYTES]
 
 
 def fold(records: Sequence[Arrived], start: int, rules: Rules) -> tuple[SaleBatch, int]:
@@ -143,21 +145,24 @@ def fold(records: Sequence[Arrived], start: int, rules: Rules) -> tuple[SaleBatc
     Records before ``start`` are passed over: they are counted already.
     """
     batch, seen = SaleBatch(start, start), set[bytes]()
+    count, remember = batch.count, seen.add
     used = next((place for place, record in enumerate(records) if record.offset >= start), len(records))
     while used < len(records) and len(batch.totals) < CELLS_PER_CALL and len(seen) < IDS_PER_CALL:
         some = records[used : used + RECORDS_PER_READ]
         for judged in judge_all(some, rules):
-            if isinstance(judged, Rejected):
-                batch.rejected.append(judged)
+            if type(judged) is Counted:
+                identity = judged[2]
+                if identity is None:
+                    count(judged)
+                elif identity in seen:
+                    batch.doubled += 1
+                else:
+                    remember(identity)
+                    count(judged)
             elif isinstance(judged, SaleCorrection):
                 batch.corrections.append(judged)
-            elif judged.id is None:
-                batch.count(judged)
-            elif judged.id in seen:
-                batch.doubled += 1
-            else:
-                seen.add(judged.id)
-                batch.count(judged)
+            elif isinstance(judged, Rejected):
+                batch.rejected.append(judged)
         used += len(some)
         batch.end = some[-1].offset + 1
     return batch, used
@@ -168,38 +173,44 @@ def judge_all(records: Sequence[Arrived], rules: Rules) -> list[Judged]:
     found: list[Judged] = []
     for start in range(0, len(records), RECORDS_PER_READ):
         some = records[start : start + RECORDS_PER_READ]
-        sales = read_all(Sale, [record.value for record in some])
-        usual = [None] * len(some) if sales is None else _usual(sales, some, rules)
-        found += [counted or judge(record, rules) for record, counted in zip(some, usual, strict=True)]
+        rows = read_all(SaleRow, [record.value for record in some])
+        found += (judge(record, rules) for record in some) if rows is None else _judge_rows(rows, some, rules)
     return found
 
 
-def _usual(sales: Sequence[Sale], records: Sequence[Arrived], rules: Rules) -> list[Counted | None]:
-    """What `judge` says of sales as they are nearly always, by a few comparisons; None where it has to be asked."""
-    latest = None
+def _judge_rows(rows: Sequence[SaleRow], records: Sequence[Arrived], rules: Rules) -> list[Judged]:
+    """What `judge` says of sales, by a few comparisons of those that are as they nearly always are."""
+    latest = END_OF_TIME
     if rules.future_ms is not None:
-        latest = from_milliseconds(min(record.timestamp for record in records) + rules.future_ms)
-    found: list[Counted | None] = []
-    for sale, record in zip(sales, records, strict=True):
-        unit, counted = sale.unit, None
-        home = rules.homes.get(unit)
-        if home is None or home.entry is not rules.catalog.get(unit):
+        latest = from_milliseconds(min([record.timestamp for record in records]) + rules.future_ms)
+    homes, catalog, sealed, deduplicate = rules.homes, rules.catalog, rules.sealed, rules.deduplicate
+    found: list[Judged] = []
+    for row, record in zip(rows, records, strict=True):
+        unit = row["unit"]
+        home = homes.get(unit)
+        if home is None or home.entry is not catalog.get(unit):
             home = _settle(unit, rules)
-        if home is not None and sale.currency == home.currency and record.partition == home.partition:
-            try:
-                # Instants of one zone object compare ten times as fast as those of two.
-                at = sale.occurred_at.astimezone(UTC)
-                if not home.start <= at < home.end:
-                    today = period_at(at, home.entry.time_zone)
-                    home.start, home.end, home.day = today.start, today.end, today.day.toordinal()
-            except OverflowError:
-                found.append(None)
+        if home is not None and row["currency"] == home.currency and record.partition == home.partition:
+            at = _on_its_day(home, row["occurred_at"])
+            if at is not None and at <= latest and (day := home.day) > sealed.get(home.market, -1):
+                identity = digest(unit, row["id"]) if deduplicate else None
+                found.append(Counted(unit, day, identity, row["quantity"], row["price_minor"], row.get("cost_minor")))
                 continue
-            day = home.day
-            if (latest is None or at <= latest) and day > rules.sealed.get(home.market, -1):
-                counted = Counted(sale, day, digest(sale) if rules.deduplicate else None)
-        found.append(counted)
+        found.append(judge(record, rules))
     return found
+
+
+def _on_its_day(home: "Home", instant: datetime) -> datetime | None:
+    """The instant in UTC, with the home's day turned to the one that holds it; None where the calendar ends."""
+    try:
+        # Instants of one zone object compare ten times as fast as those of two.
+        at = instant.astimezone(UTC)
+        if not home.start <= at < home.end:
+            today = period_at(at, home.entry.time_zone)
+            home.start, home.end, home.day = today.start, today.end, today.day.toordinal()
+    except OverflowError:
+        return None
+    return at
 
 
 def _settle(unit: str, rules: Rules) -> Home | None:
@@ -240,14 +251,15 @@ def judge(record: Arrived, rules: Rules) -> Judged:
     market = market_of(sale.unit)
     if day <= rules.sealed.get(market, -1):
         return SaleCorrection(
-            id=f"{sale.unit}/{digest(sale).hex()}",
+            id=f"{sale.unit}/{digest(sale.unit, sale.id).hex()}",
             sale=sale,
             day=date.fromordinal(day),
             closed_through=date.fromordinal(max(rules.closed.get(market, day), day)),
             partition=record.partition,
             offset=record.offset,
         )
-    return Counted(sale, day, digest(sale) if rules.deduplicate else None)
+    identity = digest(sale.unit, sale.id) if rules.deduplicate else None
+    return Counted(sale.unit, day, identity, sale.quantity, sale.price_minor, sale.cost_minor)
 
 
 def correction_records(corrections: Iterable[SaleCorrection]) -> list[Record]:

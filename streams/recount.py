@@ -37,12 +37,12 @@ class Recounted:
 
     def take(self, counted: Counted, offset: int) -> None:
         """A sale that no other repeats."""
-        place = (counted.sale.unit, counted.day)
-        self.firsts.setdefault((market_of(counted.sale.unit), counted.day), offset)
+        place = counted[:2]
+        self.firsts.setdefault((market_of(counted.unit), counted.day), offset)
         row = self.base.get(place)
         if row is not None and (row.offset is None or offset < row.offset):
             return
-        self.added.setdefault(place, UnitDayTotal()).add(counted.sale)
+        self.added.setdefault(place, UnitDayTotal()).add(counted)
 
     def days(self) -> list[CountedDay]:
         """Each unit-day: its last row, and what came after that."""
