@@ -1,6 +1,8 @@
 """Short spellings of what the store is given."""
 
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 from controller.decide import Flip, Proposal
 from controller.events import Blackout, Scope
@@ -80,3 +82,16 @@ def cell(unit: str = "de/a", day: int = 0, *, quantity: int = 1, revenue: int = 
 def total(cells: list[DirtyCell]) -> list[tuple[str, int, int, int]]:
     """Unit, quantity, revenue and revision of dirty cells."""
     return [(c.unit, c.quantity, c.revenue_minor, c.revision) for c in cells]
+
+
+@dataclass
+class Batch:
+    """Records on their way to one partition."""
+
+    records: list[tuple[bytes, bytes, tuple[tuple[str, bytes], ...]]] = field(default_factory=list)
+
+    def append(self, *, timestamp: None, key: bytes, value: bytes, headers: Any) -> int:
+        self.records.append((key, value, tuple(headers)))
+        return len(self.records)
+
+    def close(self) -> None: ...

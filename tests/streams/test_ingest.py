@@ -20,6 +20,7 @@ from streams.parts import Parts
 from streams.settings import Settings
 from streams.store.memory import MemoryStore
 from tests.streams.arrivals import CATALOG, MONDAY, PARTITIONS, Arrived, sale
+from tests.streams.builders import Batch
 
 HOME = sale().partition
 HERE = TopicPartition(SALE, HOME)
@@ -152,7 +153,10 @@ def store() -> Watched:
 class Producer:
     """Whose brokers acknowledge everything at once."""
 
-    async def send(self, *_: object, **__: object) -> Awaitable[None]:
+    def create_batch(self) -> Batch:
+        return Batch()
+
+    async def send_batch(self, *_: object, **__: object) -> Awaitable[None]:
         return asyncio.sleep(0)
 
 

@@ -37,6 +37,7 @@ from streams.store import Registration, Store
 from streams.store.memory import MemoryStore
 from streams.store.redis import RedisStore
 from tests.controller.test_triggers import STRICT, market_of_rivals, triggered
+from tests.streams.builders import Batch
 
 PARTITIONS, LIST_PRICE = 2, 300
 Arriving = Sequence[tuple[CompetitorPrice, datetime]]
@@ -84,29 +85,16 @@ class Known(Catalog):
 
 
 @dataclass
-class Batch:
-    """Records on their way to one partition."""
-
-    records: list[tuple[bytes, bytes, tuple[tuple[str, bytes], ...]]] = field(default_factory=list)
-
-    def append(self, *, timestamp: None, key: bytes, value: bytes, headers: Any) -> int:
-        self.records.append((key, value, tuple(headers)))
-        return len(self.records)
-
-    def close(self) -> None: ...
-
-
-@dataclass
 class Topics:
     """What was published, by topic and partition: each record ``times`` times."""
 
     times: int
     logs: dict[tuple[str, int], list[Rec]] = field(default_factory=lambda: defaultdict(list))
 
-    def create_batch(self) -> "Batch":
+    def create_batch(self) -> Batch:
         return Batch()
 
-    async def send_batch(self, batch: "Batch", topic: str, *, partition: int) -> Any:
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> Any:
         log = self.logs[topic, partition]
         for key, value, headers in batch.records:
             log += [Rec(topic, partition, len(log) + k, key, value, headers) for k in range(self.times)]
