@@ -406,6 +406,14 @@ def test_a_sale_that_was_sent_twice_counts_once() -> None:
     assert judge(replace(evidence, sales=[*evidence.sales, again])) == {name: [] for name in RULES}
 
 
+def test_of_two_rows_of_one_revision_the_one_with_more_events_stands() -> None:
+    evidence = calm()
+    row = next(e for e in evidence.panel if e.kind == "flipside.unit-day.v1")
+    assert row.body is not None
+    older = replace(row, offset=99, real=row.real + 9, body=row.body | {"quantity": 0, "events": 0})
+    assert RULES["sales lost"](replace(evidence, panel=[*evidence.panel, older])) == []
+
+
 def test_the_checkers_partitioner_is_kafkas() -> None:
     for market in ("berlin", "tokyo", "a", "ab", "abc", "new-york-17", "sehr-weit-weg"):
         assert shard_of(f"{market}/tea", 7) == (murmur2(market.encode()) & 0x7FFFFFFF) % 7
