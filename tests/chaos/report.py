@@ -31,14 +31,17 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 
 
 def takeovers(evidence: Evidence, lease: float) -> list[float]:
-    """Real seconds from the loss of a worker, for longer than its lease, to another owner of each shard it held."""
+    """Real seconds from the loss of a worker to another owner of each shard it held.
+
+    Away for one lease and a half: after a shorter time it may not have been missed, and keeps its shards.
+    """
     owners: dict[int, list[tuple[float, str]]] = {}
     for entry in sorted(evidence.ticks, key=lambda e: e.real):
         if entry.body is not None and entry.body.get("kind") == "ownership":
             owners.setdefault(entry.partition, []).append((entry.real, entry.body["worker"]))
     found = []
     for fault in evidence.faults:
-        if "worker SIG" not in fault.what or fault.ended - fault.began < lease:
+        if "worker SIG" not in fault.what or fault.ended - fault.began < 1.5 * lease:
             continue
         for history in owners.values():
             before = [worker for real, worker in history if real < fault.began]

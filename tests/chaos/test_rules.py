@@ -12,7 +12,7 @@ import pytest
 from aiokafka.partitioner import murmur2
 
 from controller.assignment import deal
-from tests.chaos.evidence import Entry, Evidence, Fault, Look, Window, Write, first_instant, load, save
+from tests.chaos.evidence import Entry, Evidence, Fault, Look, Window, Write, first_instant, instant, load, save
 from tests.chaos.pace import DAY, Pace
 from tests.chaos.report import announced, summary, table, takeovers, write
 from tests.chaos.rules import RULES, judge
@@ -373,6 +373,27 @@ def test_what_replaces_a_late_decision_must_be_newer() -> None:
     assert RULES["once"](replaced_when_late(sequence=0, appended_after=2))
 
 
+def decided_anew(epoch: int) -> Evidence:
+    """Another owner decides again, an hour later, and both publish it."""
+    evidence = calm()
+    body = evidence.log[0].body
+    assert body is not None
+    hour = {"epoch": epoch, "sequence": 99, "decided_at": said(instant(body["decided_at"]) + HOUR)}
+    again = entry("assignment", body | hour, instant(body["decided_at"]) + 2 * HOUR, 99)
+    begins = PACE.real(instant(body["decided_at"]))
+    loss = Fault("Redis flushed", "redis", begins + 0.01, begins + 0.02)
+    log = [*evidence.log, again]
+    return replace(evidence, log=log, assignments=log, faults=[loss])
+
+
+def test_a_decision_that_redis_lost_may_be_made_anew_by_another_owner_and_only_then() -> None:
+    evidence = decided_anew(epoch=5)
+    assert RULES["once"](evidence) == []
+    assert RULES["once"](replace(evidence, faults=[]))
+    assert RULES["once"](decided_anew(epoch=0))
+    assert RULES["ahead"](evidence) == []
+
+
 def test_a_window_told_after_the_decision_forbids_nothing() -> None:
     t = midnight("berlin/tea", 1)
     late = PACE.real(t - LEAD * HOUR)
@@ -383,6 +404,14 @@ def test_a_sale_that_was_sent_twice_counts_once() -> None:
     evidence = calm()
     again = replace(evidence.sales[0], offset=99)
     assert judge(replace(evidence, sales=[*evidence.sales, again])) == {name: [] for name in RULES}
+
+
+def test_of_two_rows_of_one_revision_the_one_with_more_events_stands() -> None:
+    evidence = calm()
+    row = next(e for e in evidence.panel if e.kind == "flipside.unit-day.v1")
+    assert row.body is not None
+    older = replace(row, offset=99, real=row.real + 9, body=row.body | {"quantity": 0, "events": 0})
+    assert RULES["sales lost"](replace(evidence, panel=[*evidence.panel, older])) == []
 
 
 def test_the_checkers_partitioner_is_kafkas() -> None:

@@ -8,7 +8,10 @@ from math import floor
 from typing import Any
 
 from tests.chaos.evidence import Evidence, instant, of_kind
-from tests.chaos.rules.reading import by_unit, first_said, lease, shard_of, version
+from tests.chaos.rules.reading import by_unit, each_said, first_said, lease, shard_of, version
+
+#: faults that take from Redis what it held
+LOSSES = frozenset({"Redis flushed", "Redis restarted without its file", "Redis restored"})
 
 
 def planned(evidence: Evidence) -> list[str]:
@@ -43,7 +46,7 @@ def ahead(evidence: Evidence) -> list[str]:
     away says what has been replaced by a newer version that was there before."""
     found, versions = [], by_unit(evidence.assignments)
     appended = {identity: entry.real for identity, entry in first_said(evidence.assignments).items()}
-    for identity, entry in first_said(evidence.assignments).items():
+    for (identity, *_), entry in each_said(evidence.assignments).items():
         assert entry.body is not None
         body = entry.body
         late = entry.real - evidence.pace.real(instant(body["effective_at"]))
@@ -75,8 +78,9 @@ def boundary(evidence: Evidence) -> list[str]:
 
 
 def once(evidence: Evidence) -> list[str]:
-    """A decision that is said again is said the same; a unit has one decision a day, and at most one newer one that has
-    put control in its place because it was late; a version has one record."""
+    """A decision that is said again is said the same, but where Redis lost it before it was out and another owner made
+    it anew; a unit has one decision a day, and at most one newer one that has put control in its place because it was
+    late; a version has one record."""
     found = []
     by_id: dict[str, Mapping[str, Any]] = {}
     by_day: dict[tuple[str, str, bool], Mapping[str, Any]] = {}
@@ -84,7 +88,7 @@ def once(evidence: Evidence) -> list[str]:
     for entry in of_kind([*evidence.log, *evidence.assignments], "assignment"):
         assert entry.body is not None
         body, identity = entry.body, entry.body["id"]
-        if by_id.setdefault(identity, body) != body:
+        if by_id.setdefault(identity, body) != body and not _lost_between(evidence, by_id[identity], body):
             found.append(f"{identity} is said twice, differently: {version(by_id[identity])} and {version(body)}")
         late = body["reason"]["code"] == "late"
         if by_day.setdefault((body["unit"], body["day"], late), body)["id"] != identity:
@@ -96,6 +100,13 @@ def once(evidence: Evidence) -> list[str]:
         if by_version.setdefault(place, identity) != identity:
             found.append(f"version {place} names both {by_version[place]} and {identity}")
     return found
+
+
+def _lost_between(evidence: Evidence, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether Redis lost what it held between two decisions of two owners."""
+    first, last = sorted(evidence.pace.real(instant(body["decided_at"])) for body in (one, other))
+    losses = [fault for fault in evidence.faults if fault.what in LOSSES]
+    return one["epoch"] != other["epoch"] and any(loss.began <= last and first <= loss.ended for loss in losses)
 
 
 def one_writer(evidence: Evidence) -> list[str]:

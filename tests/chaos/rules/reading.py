@@ -7,13 +7,20 @@ from typing import Any
 from tests.chaos.evidence import Entry, instant, of_kind
 
 
-def first_said(entries: Iterable[Entry]) -> dict[str, Entry]:
-    """The first record of each assignment, by id."""
-    found: dict[str, Entry] = {}
+def each_said(entries: Iterable[Entry]) -> dict[tuple[str, int, int], Entry]:
+    """The first record of each version of each assignment, by id and version, in the order of appearance."""
+    found: dict[tuple[str, int, int], Entry] = {}
     for entry in sorted(of_kind(entries, "assignment"), key=lambda e: e.real):
         assert entry.body is not None
-        found.setdefault(entry.body["id"], entry)
+        found.setdefault((entry.body["id"], *version(entry.body)), entry)
     return found
+
+
+def first_said(entries: Iterable[Entry]) -> dict[str, Entry]:
+    """The first record of the newest version of each assignment, by id. There is one version, but where Redis has lost
+    a decision before it was out, and whoever had made it published it all the same after it had been made anew."""
+    said = each_said(entries)
+    return {identity: said[identity, epoch, sequence] for identity, epoch, sequence in sorted(said)}
 
 
 def by_unit(entries: Iterable[Entry]) -> dict[str, list[Mapping[str, Any]]]:

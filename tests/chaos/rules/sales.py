@@ -44,7 +44,8 @@ def _counted(evidence: Evidence) -> list[tuple[str, tuple[str, int], tuple[int, 
     for entry in of_kind(evidence.panel, "unit-day"):
         assert entry.body is not None
         cell = (entry.body["unit"], date.fromisoformat(entry.body["day"]).toordinal())
-        if cell not in latest or entry.body["revision"] >= latest[cell]["revision"]:
+        # Whoever was replaced may say what it had counted after its successor did: of one revision, more events stand.
+        if cell not in latest or _standing(entry.body) >= _standing(latest[cell]):
             latest[cell] = entry.body
     for cell in sorted(truth.keys() | latest.keys()):
         if cell[1] <= closed.get(cell[0].split("/")[0], 0):
@@ -52,6 +53,10 @@ def _counted(evidence: Evidence) -> list[tuple[str, tuple[str, int], tuple[int, 
             said = (0, 0) if row is None else (row["quantity"], row["events"])
             rows.append(("panel", cell, said, truth.get(cell, (0, 0))))
     return rows
+
+
+def _standing(row: Mapping[str, Any]) -> tuple[int, int]:
+    return row["revision"], row["events"]
 
 
 def sales_lost(evidence: Evidence) -> list[str]:
