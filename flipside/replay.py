@@ -58,7 +58,7 @@ from streams.settings import Settings
 #: data weeks become consecutive local days from here on: a spring with a change of clocks
 FIRST_DAY = date(1990, 3, 12)
 TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.01
 ONE_DAY = timedelta(days=1)
 #: how long after midnight somebody looks at rivals' prices

@@ -179,6 +179,10 @@ class Seen:
     def totals(self) -> dict[tuple[str, date], list[int]]:
         return {place: [row.quantity, row.revenue_minor, row.events] for place, row in self.rows.items()}
 
+    def vouched_for(self) -> int:
+        """Sales that the closings speak of."""
+        return sum(closing.events for closing in self.closings.values())
+
     def reasons(self) -> Counter[str]:
         return Counter(self.dead.values())
 
@@ -299,6 +303,8 @@ class Drive:
                 self.seen.totals() == truth.totals
                 and len(self.seen.corrections) == len(truth.too_late)
                 and self.seen.reasons() == truth.dead
+                # The closings that vouch for rows come after them.
+                and self.seen.vouched_for() == truth.counted
             )
 
         try:

@@ -104,8 +104,11 @@ class Watched(MemoryStore):
         self.beside: Callable[[], Awaitable[None]] | None = None
         #: how many more questions find no answer
         self.away = 0
+        #: how often somebody has asked what is closed
+        self.asked = 0
 
     async def closed_days(self) -> dict[str, int]:
+        self.asked += 1
         if self.away:
             self.away -= 1
             raise CannotReach("the store is away")
@@ -160,9 +163,9 @@ class Producer:
         return asyncio.sleep(0)
 
 
-def parts(store: MemoryStore) -> Parts:
+def parts(store: MemoryStore, **more: Any) -> Parts:
     # Ids are not compared: they would hide what this is about.
-    settings = Settings(clock="ticks", partitions=PARTITIONS, deduplicate=False)
+    settings = Settings(**{"clock": "ticks", "partitions": PARTITIONS, "deduplicate": False} | more)
     return Parts(settings, TickClock(), store, cast("Any", Producer()), Metrics(), structlog.get_logger(), "w", {})
 
 
@@ -234,6 +237,26 @@ async def test_what_was_polled_while_the_store_was_away_is_never_taken_for_a_gap
 
     events, position, _ = await events_after(store, three, but_away, three, but_away, three, three)
     assert (events, position) == (10, 10)
+
+
+async def test_a_day_that_is_shut_between_two_looks_at_the_closings_takes_no_more_sales(store: Watched) -> None:
+    """Under the wall clock closings are asked for once a second, however often records come."""
+
+    async def shut(_: Group) -> Sequence[Arrived]:
+        await store.shut({"de": MONDAY})
+        return TEN[3:6]
+
+    shared = parts(store, clock="wall", reconcile_seconds=60.0)
+    owned = shared.shard_of("de")
+    await store.claim(owned, 0)
+    await store.restoring.stand(owned, 0, {"log:0": 1})
+    group = Group([polled(TEN[:3]), shut, polled(TEN[3:6]), polled(TEN[6:])])
+    await Ingest(shared, Known(shared), SALE, group, begin_at_zero(store)).run(group.stop_asked)
+    assert await store.day_totals("de", MONDAY) == (1, 3)
+    assert await store.position("sale", HOME) == 10
+    told = {"topic": "sale", "outcome": "corrected"}
+    assert shared.metrics.registry.get_sample_value("flipside_events_total", told) == 7
+    assert store.asked == 2, "at the start, and after the store had refused a batch"
 
 
 async def test_nothing_is_counted_while_it_is_not_known_what_a_lost_shard_has_closed(store: Watched) -> None:
