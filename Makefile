@@ -85,8 +85,12 @@ $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-streams,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
 	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
+
+.PHONY: bench-streams
+bench-streams: $(VENV)/.peers ## the streams: ingest, latency, flips, workers, rebuild (ARGS="--only latency --write FILE")
+	$(BIN)/python -m benchmarks.streams $(ARGS)
 
 bench-%: benchmarks/%.py $(VENV)/.peers
 	$(BIN)/python -m benchmarks.$* $(ARGS)

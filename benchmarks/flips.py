@@ -24,7 +24,17 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from benchmarks.installation import CURRENCY, Parts, fill_catalog, machine, publish, servers, start_worker, unit
+from benchmarks.installation import (
+    CURRENCY,
+    Parts,
+    fill_catalog,
+    machine,
+    publish,
+    resident_mb,
+    servers,
+    start_worker,
+    unit,
+)
 from controller.codec import encode
 from controller.events import Tick
 from controller.experiment import Arm, CatalogFilter, Experiment, PriceRule
@@ -66,6 +76,9 @@ class Flipped:
     peer_seconds: float
     #: processor time until all are held, by process
     cpu_seconds: dict[str, float]
+    #: memory afterwards: of the largest worker, and of Redis
+    worker_mb: float
+    redis_mb: float
     #: instants around the flip at which all units of both clients were compared, and units that differed
     instants: int
     differing: int
@@ -222,6 +235,7 @@ async def measure(kafka: Any, redis: Any, number: int, count: int, profile: str)
                     return Flipped(
                         units=number, workers=count, flips=found.flips, published_seconds=await published,
                         held_seconds=passed, peer_seconds=await peer(settings, units), cpu_seconds=taken,
+                        worker_mb=max(resident_mb(w.pid) for w in workers), redis_mb=resident_mb(redis.pid),
                         instants=len(AROUND_MS), differing=found.differing, skew_ms=found.skew_ms,
                     )  # fmt: skip
         finally:
@@ -257,15 +271,15 @@ def result(numbers: Sequence[int], workers: int = 1, profile: str = "") -> dict[
 def table(shown: dict[str, Any]) -> str:
     lines = [
         "| units | workers | arms changed | published, s | held by both clients, s | ready-made records, s | CPU, s "
-        "| instants compared | units that differed | skew, ms |",
-        "| ---: |" + " ---: |" * 9,
+        "| instants compared | units that differed | skew, ms | worker, MB | Redis, MB |",
+        "| ---: |" + " ---: |" * 11,
     ]
     for one in shown["runs"]:
         cpu = ", ".join(f"{name} {seconds:.1f}" for name, seconds in one["cpu_seconds"].items())
         lines.append(
             f"| {one['units']:,} | {one['workers']} | {one['flips']:,} | {one['published_seconds']:.2f} "
             f"| {one['held_seconds']:.2f} | {one['peer_seconds']:.2f} | {cpu} | {one['instants']} "
-            f"| {one['differing']} | {one['skew_ms']} |"
+            f"| {one['differing']} | {one['skew_ms']} | {one['worker_mb']:.0f} | {one['redis_mb']:.0f} |"
         )
     return "\n".join(lines)
 

@@ -10,8 +10,9 @@ from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
-from controller.codec import MODELS, ce_type, decode, encode, key_of, read
+from controller.codec import MODELS, ce_type, decode, encode, key_of, read, read_all
 from controller.control import Kill, LifecycleRequest
 from controller.errors import UnreadableMessage
 from controller.events import (
@@ -30,6 +31,7 @@ from controller.events import (
     Registered,
     Sale,
     SaleCorrection,
+    SaleRow,
     Scope,
     StopExperiment,
     Stopped,
@@ -227,3 +229,31 @@ def test_compaction_never_puts_a_request_in_the_place_of_a_definition() -> None:
     assert definition == "oj-2026"
     assert all("/" in (key_of(request) or "") for request in requests), "no name of an experiment has a slash"
     assert key_of(stop) == "oj-2026/request", "requests of one experiment stay in order, in one partition"
+
+
+def test_a_sale_as_a_mapping_has_the_very_rules_of_the_model() -> None:
+    """Two spellings of one contract: whatever is said of a field of the one must be said of the other's."""
+    model, row = Sale.model_json_schema(), TypeAdapter(SaleRow).json_schema()
+    for name, field in model["properties"].items():
+        field.pop("default", None)
+        assert row["properties"].pop(name) == field, name
+    assert row["properties"] == {}
+    for rule in ("required", "additionalProperties"):
+        assert row[rule] == model[rule]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [b'{"id":"1"', b'"x":1}'], [b"", b"{}"], [None, b"{}"], [b"{} ", b"{}"], [b"[{}]", b"{}"],
+        [A_SALE.model_dump_json().encode() + b",\n" + A_SALE.model_dump_json().encode()],
+        [A_SALE.model_dump_json().encode()[:-20], A_SALE.model_dump_json().encode()[-20:]],
+    ],
+)  # fmt: skip
+def test_what_is_no_object_of_its_own_cannot_hide_among_its_neighbours(values: list[bytes | None]) -> None:
+    good = A_SALE.model_dump_json().encode()
+    assert read_all(Sale, [good, *values, good]) is None
+    assert read_all(SaleRow, [good, *values, good]) is None
+    found = read_all(SaleRow, [good, good])
+    assert found is not None
+    assert [row["id"] for row in found] == ["s1", "s1"]
