@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.estimators.cluster_day import ClusterDayDifference, cluster_day_difference
+from analysis.estimators.cluster_day import cluster_day_difference
 from analysis.panel import BoolArray, FloatArray
 from controller.assignment import counts, deal
 from controller.errors import NotEstimable
