@@ -16,11 +16,11 @@ from analysis.block_sums import BlockPlan
 from analysis.by_design import NO_PRE_PERIOD, Method, is_undrawn, method_of
 from analysis.by_entry import difference_by_entry
 from analysis.case import CONFIDENCE, METRICS, Case, Metric
-from analysis.estimators.cluster_day import ClusterDayDifference, Effect, Units, difference_by_chunks
+from analysis.estimators.cluster_day import ClusterDayDifference, Effect, ReadCells, Units, difference_by_chunks
 from analysis.health import CHECKS, health
 from analysis.ledger import Ledger
 from analysis.looks import plans_of
-from analysis.panel import BoolArray, FloatArray, IntArray
+from analysis.panel import BoolArray, IntArray
 from analysis.running import Sums, advance, anytime, sequence_of, settings_of
 from analysis.study import UNKNOWN, State, Study, UnitDays, numbers, outcome
 from controller.codec import key_of
@@ -94,25 +94,22 @@ def due(ledger: Ledger, published: Mapping[str, Mark], share: Share | None = Non
     All of them are computed on what the ledger holds now: publish them before reading on. An experiment of which
     nothing new was read costs nothing. ``share``: who computes where there are many.
     """
-    studies = [study for _, study in sorted(ledger.studies.items())]
+    closed = [(study, through) for _, study in sorted(ledger.studies.items()) if (through := ledger.horizon(study))]
+    ledger.settle_all(closed)
     if share is None:
-        for study in studies:
-            job = job_of(ledger, study, published)
+        for study, through in closed:
+            job = job_of(ledger, study, through, published)
             if job is not None:
                 yield from findings(job)
         return
-    jobs = [(study, job) for study in studies if (job := job_of(ledger, study, published)) is not None]
+    jobs = [(study, job) for study, end in closed if (job := job_of(ledger, study, end, published)) is not None]
     for (study, _), (found, sums) in zip(jobs, share([job for _, job in jobs]), strict=True):
         study.sums = sums
         yield from found
 
 
-def job_of(ledger: Ledger, study: Study, published: Mapping[str, Mark]) -> Job | None:
-    """What there is to compute of an experiment; None where nothing is new."""
-    through = ledger.horizon(study)
-    if through is None:
-        return None
-    ledger.settle(study, through)
+def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, Mark]) -> Job | None:
+    """What there is to compute of an experiment that is settled up to a day; None where nothing is new."""
     changed = study.changed_since_asked()
     held = {name: published[name] for name in _keys(study) if name in published}
     newest = Mark(study.key[1], through, study.revision(through))
@@ -261,7 +258,7 @@ def _estimate(
     if method.needs_pre_period and not _has_history(draws, days, metric, arm):
         return None, NO_PRE_PERIOD
 
-    def read(units: Units) -> tuple[FloatArray, BoolArray, BoolArray]:
+    def read(units: Units) -> ReadCells:
         """The cells that may be used for an arm against control, and those of the pre-period."""
         state = days.state[:, units]
         treated = state == arm

@@ -85,6 +85,8 @@ class Holds:
         self.buckets: dict[int, Bucket] = {}
         #: the last answer of `standing`, to go on from
         self._standing: Standing | None = None
+        #: the last question to `during`, and its answer: experiments of one market ask alike
+        self._during: tuple[tuple[int, int], dict[str, Integers]] | None = None
 
     def put(
         self, slot: int, effective_at: int, expires_at: int, epoch: int, sequence: int, study: int, arm: int, code: int
@@ -96,6 +98,7 @@ class Holds:
         bucket.fresh.extend((effective_at, epoch, sequence, expires_at, study, arm, code, slot))
         if self._standing is not None and effective_at <= self._standing.at:
             self._standing = None
+        self._during = None
 
     def standing(self, at: int, units: int) -> Standing:
         """What stands over the first ``units`` slots at an instant: of all that took effect up to it, the newest.
@@ -104,6 +107,8 @@ class Holds:
         starts from the beginning.
         """
         held = self._standing
+        if held is not None and held.at == at and len(held.study) >= units:
+            return held
         if held is None or held.at > at:
             held = Standing(np.iinfo(np.int64).min, *(np.full(0, NOTHING, dtype=np.int64) for _ in range(4)))
         columns = [_grown(column, units) for column in (held.expires_at, held.study, held.arm, held.code)]
@@ -112,6 +117,8 @@ class Holds:
             after = rows["effective_at"]
             since = np.flatnonzero((after > held.at) & (after <= at))
             last = since[_last_of_each(rows["slot"][since])]
+            if len(last):  # units of other experiments in the market, too
+                columns = [_grown(column, int(rows["slot"][last].max()) + 1) for column in columns]
             for column, name in zip(columns, ("expires_at", "study", "arm", "code"), strict=True):
                 column[rows["slot"][last]] = rows[name][last]
         self._standing = Standing(at, *columns)
@@ -119,15 +126,19 @@ class Holds:
 
     def during(self, start: int, end: int) -> dict[str, Integers]:
         """The columns of what takes effect strictly between two instants."""
+        if self._during is not None and self._during[0] == (start, end):
+            return self._during[1]
         numbers = sorted(number for number in self.buckets if start // DAY_US <= number <= end // DAY_US)
         found = [self.buckets[number].sorted() for number in numbers]
         masks = [(rows["effective_at"] > start) & (rows["effective_at"] < end) for rows in found]
-        return {
+        answer = {
             name: np.concatenate([rows[name][mask].astype(np.int64) for rows, mask in zip(found, masks, strict=True)])
             if found
             else np.zeros(0, dtype=np.int64)
             for name in COLUMNS
         }
+        self._during = (start, end), answer
+        return answer
 
 
 def _last_of_each(slots: NDArray[np.integer]) -> Integers:

@@ -6,6 +6,7 @@ something that touches it was read: a closed day costs its own cells.
 """
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from zlib import crc32
@@ -24,7 +25,7 @@ from analysis.settling import (
     states,
     states_before,
 )
-from analysis.study import Live, State, Study
+from analysis.study import Live, State, Study, number_of
 from controller.control import Entered, TriggerIgnored
 from controller.enrolment import entry_of
 from controller.entries import Entry
@@ -35,11 +36,6 @@ from controller.wire import Message, market_of
 
 HOUR_US = 3_600_000_000
 RELEASED, EMPTY, FULL = crc32(b"released"), 1, 0
-
-
-def number_of(name: str) -> int:
-    """A name as a number that does not depend on what was read before it."""
-    return crc32(name.encode())
 
 
 CODES: dict[int, State] = {number_of(code): state for code, state in BY_CODE.items()}
@@ -233,28 +229,38 @@ class Ledger:
 
     def settle(self, study: Study, through: date) -> None:
         """Write every unit-day up to ``through`` that is not settled into the experiment's arrays."""
+        self.settle_all([(study, through)])
+
+    def settle_all(self, studies: Iterable[tuple[Study, date]]) -> None:
+        """The same of many experiments, market by market and day by day: what stood then is found out once for all."""
         self.tell()
-        arms = {number_of(name): index for name, index in study.arms.items()}
-        number = number_of(f"{study.key[0]}.{study.key[1]}")
-        for market, day in study.unsettled(through, lambda market, day: day in self.books[market].rows.days):
-            book, units = self.books[market], study.roster.units[market]
-            found = period(day, study.roster.time_zones[market])
-            slots = study.slots(market, book.rows)
-            rows, closing = book.rows.read(day, slots), book.closings.get(day)
-            now = nothing_live(len(units))
-            cells = np.full(len(units), State.UNSETTLED, dtype=np.int8)
-            if found.exists:
-                span = Span(microseconds(found.start), microseconds(found.end))
-                if day < study.first_day:
-                    cells = states_before(book.assignments, slots, span, RELEASED)
-                else:
-                    cells = states(book.assignments, slots, span, number, arms, CODES)
-                    now = Live(
-                        *live(book.reports, slots, span, cells, arms),
-                        out_of_stock(book.stock, slots, span, EMPTY),
-                        stale_hours(book.rivals, slots, span),
-                    )
-            study.write(market, day, cells, rows, now, closing.revision if closing else 0)
+        wanted = [
+            (market, day, *study.key, study)
+            for study, through in studies
+            for market, day in study.unsettled(through, lambda market: self.books[market].rows.days)
+        ]
+        for market, day, *_, study in sorted(wanted, key=lambda one: one[:4]):
+            self._settle(study, market, day)
+
+    def _settle(self, study: Study, market: str, day: date) -> None:
+        book, units = self.books[market], study.roster.units[market]
+        found = period(day, study.roster.time_zones[market])
+        slots = study.slots(market, book.rows)
+        rows, closing = book.rows.read(day, slots), book.closings.get(day)
+        now = nothing_live(len(units))
+        cells = np.full(len(units), State.UNSETTLED, dtype=np.int8)
+        if found.exists:
+            span = Span(microseconds(found.start), microseconds(found.end))
+            if day < study.first_day:
+                cells = states_before(book.assignments, slots, span, RELEASED)
+            else:
+                cells = states(book.assignments, slots, span, study.number, study.arm_numbers, CODES)
+                now = Live(
+                    *live(book.reports, slots, span, cells, study.arm_numbers),
+                    out_of_stock(book.stock, slots, span, EMPTY),
+                    stale_hours(book.rivals, slots, span),
+                )
+        study.write(market, day, cells, rows, now, closing.revision if closing else 0)
 
     def standing(self, study: Study, through: date) -> tuple[PeriodClosed, ...]:
         """The closing that stands on ``through`` in each market: that day's, or the last one before it."""

@@ -1,11 +1,12 @@
 """One experiment's unit-days as integer arrays: what was sold, and under which arm, or why a cell cannot be used."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Literal, NamedTuple
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from controller.roster import Roster
 
 Metric = Literal["units", "revenue", "margin"]
 METRICS: tuple[Metric, ...] = ("units", "revenue", "margin")
+Cells = NDArray[Any]
 #: days before the start that are kept, to measure changes against: eight weeks, older ones tell little of today
 PRE_PERIOD_DAYS = 56
 #: live arm of a unit-day: none was reported; an arm of another experiment, or none for most of the day
@@ -38,8 +40,13 @@ EMPTY: dict[str, np.generic] = {
 
 __all__ = [
     "METRICS", "NOT_REPORTED", "OTHER_ARM", "PRE_PERIOD_DAYS", "UNKNOWN", "Live", "Metric", "State", "Study",
-    "UnitDays", "numbers", "outcome",
+    "UnitDays", "number_of", "numbers", "outcome",
 ]  # fmt: skip
+
+
+def number_of(name: str) -> int:
+    """A name as a number that does not depend on what was read before it."""
+    return crc32(name.encode())
 
 
 class State(IntEnum):
@@ -127,6 +134,9 @@ class Study:
         self.roster = registered
         self.registered_at = registered_at
         self.key = (experiment.name, experiment.version)
+        #: as assignments name it and its arms
+        self.number = number_of(f"{experiment.name}.{experiment.version}")
+        self.arm_numbers = {number_of(arm.name): index for index, arm in enumerate(experiment.arms)}
         self.arms = {arm.name: index for index, arm in enumerate(experiment.arms)}
         self.first_day, self.last_day = experiment.start, experiment.end - timedelta(days=1)
         self._first_row = self.first_day - timedelta(days=PRE_PERIOD_DAYS)
@@ -179,14 +189,14 @@ class Study:
         if settled and max(settled) >= day:
             self._settled[market] = {other for other in settled if other < day}
 
-    def unsettled(self, through: date, sold: Callable[[str, date], bool]) -> Iterator[tuple[str, date]]:
+    def unsettled(self, through: date, sold: Callable[[str], Container[date]]) -> Iterator[tuple[str, date]]:
         """The market-days up to ``through`` that must be written (again); of the pre-period only those ``sold``."""
         while len(self._days) <= self._row(through):
             self._days.append(self._first_row + timedelta(days=len(self._days)))
         for market in self.roster.units:
-            settled = self._settled[market]
+            settled, before = self._settled[market], sold(market)
             for day in self._days[: self._row(through) + 1]:
-                if day not in settled and (day >= self.first_day or sold(market, day)):
+                if day not in settled and (day >= self.first_day or day in before):
                     yield market, day
 
     def write(self, market: str, day: date, states: NDArray[np.int8], sold: Day, live: Live, revision: int) -> None:
@@ -291,7 +301,7 @@ def numbers(
     The numbers are the caller's to write over.
     """
 
-    def cells(array: NDArray[Any]) -> NDArray[Any]:
+    def cells(array: Cells) -> Cells:
         return array[rows][:, units]
 
     if metric == "units":

@@ -4,8 +4,8 @@ Run: python -m benchmarks.worker [--units N] [--days N] [--experiments N] [--onl
 
 ``refresh``: N units (100,000), each a cluster of its own, held for N days (90) of random days; one more day closes, and
 all that is due of three metrics is computed: estimates, running sequences, checks. ``start``: the same from a snapshot
-on the disk, up to being ready to publish. ``many``: a thousand small experiments, one more day each, in one process
-and in two. ``exact``: the test over 10,000 schedules that were drawn before, 100 clusters and 60 days.
+on the disk, up to being ready to publish. ``many``: a thousand small experiments in twenty markets, one more day each,
+in one process and in two. ``exact``: the test over 10,000 redraws, 100 clusters and 60 days, drawing included.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -33,18 +33,23 @@ from rich.table import Table
 from analysis.analyse import Finding, Mark, Share, due, key, mark_of
 from analysis.estimators.cluster_day import cluster_day_difference
 from analysis.holds import COLUMNS, Bucket, microseconds, packed
-from analysis.ledger import Ledger, number_of
+from analysis.ledger import Ledger
 from analysis.randomization import randomization_test
 from analysis.rows import Day
 from analysis.sharing import share_of
 from analysis.snapshot import Snapshot, load, save
+from analysis.study import number_of
+from controller.calendar import calendar
 from controller.codec import decode, encode
 from controller.events import Assignment, Estimate, PeriodClosed, Reason, Registered, UnitDay
 from controller.experiment import Arm, Experiment, Market, PriceRule, design_hash
 from controller.periods import period
+from controller.redraw import redraws
 
 START = date(2026, 3, 2)
 ZONE = "Europe/Vienna"
+#: what a thousand experiments hold before they are measured: to settle a month of 20,000 market-days takes minutes
+DAYS_OF_MANY = 14
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +71,14 @@ class Measured:
     note: str = ""
 
 
-def experiment(name: str, markets: tuple[str, ...], products: int, days: int, clusters: str) -> Experiment:
-    """Random days, two arms."""
+def experiment(
+    name: str, markets: tuple[str, ...], products: int, days: int, clusters: str, *, first: int = 0
+) -> Experiment:
+    """Random days, two arms; products counted from ``first``."""
     return Experiment(
         name=name,
         currency="EUR",
-        units=tuple(f"{market}/p{k:06d}" for market in markets for k in range(products)),
+        units=tuple(f"{market}/p{k:06d}" for market in markets for k in range(first, first + products)),
         markets=tuple(Market(name=market, time_zone=ZONE) for market in markets),
         clusters=clusters,  # type: ignore[arg-type]
         arms=(Arm(name="control"), Arm(name="low", price=PriceRule(percent=Decimal(-10)))),
@@ -95,65 +102,72 @@ def held(definitions: list[Experiment], days: int, rng: np.random.Generator) -> 
     ledger = Ledger()
     for definition in definitions:
         ledger.fold(registered(definition))
-    for definition in definitions:
-        number = number_of(f"{definition.name}.{definition.version}")
-        for market, units in definition.units_by_market().items():
-            rows = ledger.books[market].rows
-            slots = rows.slots_of(units)
-            for k in range(days):
-                span = period(START + timedelta(days=k), ZONE)
-                _sell(ledger, market, span.day, len(rows.slots), slots, rng)
-                _assign(ledger, market, slots, number, span.start, span.end, k, rng)
+    placed = _placed(ledger, definitions)
+    for k in range(days):
+        _fill(ledger, definitions, placed, START + timedelta(days=k), rng)
     for market in list(ledger.books):
         for k in range(days):
             ledger.fold(closing(ledger, market, START + timedelta(days=k)))
     return ledger
 
 
+#: market -> slots, numbers of experiments, places among all clusters of the experiments
+Placed = dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+
+
+def _placed(ledger: Ledger, definitions: list[Experiment]) -> Placed:
+    """Where the units of all experiments stand."""
+    found: dict[str, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {}
+    first = 0
+    for definition in definitions:
+        number, of = number_of(f"{definition.name}.{definition.version}"), definition.cluster_by_unit()
+        place = {cluster: first + k for k, cluster in enumerate(definition.cluster_names())}
+        first += len(place)
+        for market, units in definition.units_by_market().items():
+            slots = ledger.books[market].rows.slots_of(units)
+            clusters = np.array([place[of[unit]] for unit in units])
+            found.setdefault(market, []).append((slots, np.full(len(units), number), clusters))
+    return {
+        market: (
+            np.concatenate([part[0] for part in parts]),
+            np.concatenate([part[1] for part in parts]),
+            np.concatenate([part[2] for part in parts]),
+        )
+        for market, parts in found.items()
+    }
+
+
+def _fill(ledger: Ledger, definitions: list[Experiment], placed: Placed, day: date, rng: np.random.Generator) -> None:
+    """One more day of sales and assignments: exact halves of each experiment's clusters treated."""
+    span = period(day, ZONE)
+    treated = np.concatenate(
+        [rng.permutation(len(names)) < len(names) // 2 for one in definitions for names in [one.cluster_names()]]
+    )
+    for market, (slots, studies, clusters) in placed.items():
+        book = ledger.books[market]
+        _sell(ledger, market, day, len(book.rows.slots), slots, rng)
+        columns = {
+            "effective_at": microseconds(span.start),
+            "epoch": 1,
+            "sequence": (day - START).days,
+            "expires_at": microseconds(span.end),
+            "study": studies,
+            "arm": np.where(treated[clusters], number_of("low"), number_of("control")),
+            "code": number_of("scheduled"),
+            "slot": slots,
+        }
+        bucket = book.assignments.buckets.setdefault(microseconds(span.start) // 86_400_000_000, Bucket())
+        bucket.columns = tuple(packed(np.broadcast_to(np.int64(columns[name]), slots.shape)) for name in COLUMNS)
+
+
 def _sell(ledger: Ledger, market: str, day: date, known: int, slots: np.ndarray, rng: np.random.Generator) -> None:
-    held = ledger.books[market].rows.days.get(day)
-    if held is None or len(held.revision) < known:
-        before = held
-        held = Day(*(np.zeros(known, dtype=np.int64) for _ in range(3)), *(np.zeros(known, np.int32) for _ in range(2)))
-        held.revision[:] = -1
-        if before is not None:
-            for new, old in zip(held.columns(), before.columns(), strict=True):
-                new[: len(old)] = old
-        ledger.books[market].rows.days[day] = held
+    held = Day(*(np.zeros(known, dtype=np.int64) for _ in range(3)), *(np.zeros(known, np.int32) for _ in range(2)))
+    held.revision[:] = -1
     quantity = rng.poisson(5, len(slots))
     held.quantity[slots], held.revenue[slots], held.cost[slots] = quantity, 3 * quantity, 2 * quantity
     held.events[slots], held.revision[slots] = 1, 0
     held.rows, held.total_events = int((held.revision >= 0).sum()), int(held.events.sum())
-
-
-def _assign(
-    ledger: Ledger,
-    market: str,
-    slots: np.ndarray,
-    study: int,
-    start: datetime,
-    end: datetime,
-    sequence: int,
-    rng: np.random.Generator,
-) -> None:
-    treated = np.isin(np.arange(len(slots)), rng.permutation(len(slots))[: len(slots) // 2])
-    columns = {
-        "effective_at": microseconds(start),
-        "epoch": 1,
-        "sequence": sequence,
-        "expires_at": microseconds(end),
-        "study": study,
-        "arm": np.where(treated, number_of("low"), number_of("control")),
-        "code": number_of("scheduled"),
-        "slot": slots,
-    }
-    buckets = ledger.books[market].assignments.buckets
-    bucket = buckets.setdefault(microseconds(start) // 86_400_000_000, Bucket())
-    before = bucket.sorted()
-    bucket.columns = tuple(
-        packed(np.concatenate([before[name], np.broadcast_to(np.int64(columns[name]), slots.shape)]))
-        for name in COLUMNS
-    )
+    ledger.books[market].rows.days[day] = held
 
 
 def closing(ledger: Ledger, market: str, day: date) -> PeriodClosed:
@@ -296,52 +310,42 @@ def start(ledger: Ledger, published: dict[str, Mark]) -> list[Measured]:
 
 def many(count: int) -> list[Measured]:
     rng = np.random.default_rng(2)
-    definitions = [
-        experiment(f"e{k:04d}", tuple(f"e{k:04d}-{m:02d}" for m in range(20)), 5, 90, "market") for k in range(count)
-    ]
-    ledger = held(definitions, 30, rng)
-    published = last_steps(ledger, START + timedelta(days=29))
+    markets = tuple(f"m{k:02d}" for k in range(20))
+    definitions = [experiment(f"e{k:04d}", markets, 5, 90, "market", first=5 * k) for k in range(count)]
+    ledger = held(definitions, DAYS_OF_MANY, rng)
+    placed = _placed(ledger, definitions)
+    published = last_steps(ledger, START + timedelta(days=DAYS_OF_MANY - 1))
     refreshed(ledger, published)
     found = []
-    for k, processes, bar in ((30, 1, None), (31, 2, None), (32, 2, 10.0)):
-        _close(ledger, definitions, START + timedelta(days=k), rng)
+    for number, processes, bar in ((0, 1, None), (1, 2, None), (2, 2, 10.0)):
+        k = DAYS_OF_MANY + number
+        day = START + timedelta(days=k)
+        _fill(ledger, definitions, placed, day, rng)
+        for market in markets:
+            ledger.fold(closing(ledger, market, day))
+            ledger.books[market].changed_from = microseconds(period(day, ZONE).start)
         share = share_of(processes)
         took, out = timed(lambda share=share: refreshed(ledger, published, share))  # type: ignore[misc]
         note = f"{len(out):,} messages; 20 markets, 100 units each, {k} days held"  # type: ignore[arg-type]
-        first = ", first (they start)" if k == 31 else ""
+        first = ", first (they start)" if number == 1 else ""
         found.append(Measured(f"{count:,} experiments, a day each, {processes} processes{first}", took, bar, note))
     return found
 
 
-def _close(ledger: Ledger, definitions: list[Experiment], day: date, rng: np.random.Generator) -> None:
-    """One more day of every experiment."""
-    span, k = period(day, ZONE), (day - START).days
-    for definition in definitions:
-        number = number_of(f"{definition.name}.1")
-        for market, units in definition.units_by_market().items():
-            book = ledger.books[market]
-            slots = book.rows.slots_of(units)
-            _sell(ledger, market, day, len(slots), slots, rng)
-            _assign(ledger, market, slots, number, span.start, span.end, k, rng)
-            ledger.fold(closing(ledger, market, day))
-            book.changed_from = microseconds(span.start)
-
-
 def exact() -> list[Measured]:
     rng = np.random.default_rng(3)
+    definition = experiment("exact", tuple(f"m{k:03d}" for k in range(100)), 1, 60, "market")
     outcome = rng.lognormal(1, 0.5, (100, 60))
-    arm = np.array([rng.permutation(100) < 50 for _ in range(60)]).T.astype(np.int8)
-    draws = np.argsort(rng.random((10_000, 100, 60), dtype=np.float32), axis=1) < 50
-    took, _found = timed(lambda: randomization_test(outcome, arm, draws.astype(np.int8)))
+    arm = calendar(definition).arms
+    drawing, draws = timed(lambda: redraws(definition, 10_000, "benchmark"))
+    took, _found = timed(lambda: randomization_test(outcome, arm, draws))  # type: ignore[arg-type]
+    whole = Taken(drawing.passed + took.passed, drawing.cpu + took.cpu)
     treated = (arm == 1).T
     plain, _ = timed(lambda: cluster_day_difference(outcome.T, treated, np.arange(100)))
+    note = f"the estimate alone {plain.passed * 1e3:.1f} ms"
     return [
-        Measured(
-            "exact test, 10,000 redraws, 100 clusters x 60 days",
-            took,
-            2.0,
-            f"the estimate alone {plain.passed * 1e3:.1f} ms",
-        )
+        Measured("exact test, 10,000 redraws, 100 clusters x 60 days", whole, 2.0, note),
+        Measured("  of this, drawing", drawing, None),
     ]
 
 

@@ -22,9 +22,10 @@ CHUNK_CELLS = 1 << 15
 
 #: some units, as a slice or by number
 Units = slice | IntArray
-#: units -> (T, n) each: their outcomes, 0 where a cell must not be used; which cells may; where they were in the arm.
-#: The outcomes are written over.
-Reader = Callable[[Units], tuple[FloatArray, BoolArray, BoolArray]]
+#: (T, n) each: outcomes, 0 where a cell must not be used; which cells may; where they were in the arm
+ReadCells = tuple[FloatArray, BoolArray, BoolArray]
+#: some units -> their cells; the outcomes are written over
+Reader = Callable[[Units], ReadCells]
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,7 @@ from scipy.special import stdtr, stdtrit
 from analysis.estimators.cluster_cells import (
     Moments,
     Part,
+    ReadCells,
     Reader,
     Sharing,
     Units,
@@ -62,7 +63,7 @@ from analysis.estimators.cluster_cells import (
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
-__all__ = ["ClusterDayDifference", "Effect", "Units", "cluster_day_difference", "difference_by_chunks"]
+__all__ = ["ClusterDayDifference", "Effect", "ReadCells", "Units", "cluster_day_difference", "difference_by_chunks"]
 
 #: with fewer clusters a day cannot have two in each arm, and its variance is taken between days
 CLUSTERS_FOR_DAILY_VARIANCE = 4
@@ -125,7 +126,7 @@ def cluster_day_difference(
             or constant outcomes. The message is what is published in place of the number.
     """
 
-    def read(units: Units) -> tuple[FloatArray, BoolArray, BoolArray]:
+    def read(units: Units) -> ReadCells:
         observed = np.isfinite(outcome[:, units])
         return np.where(observed, outcome[:, units], 0.0), observed, treated[:, units]
 

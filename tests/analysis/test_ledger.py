@@ -73,9 +73,9 @@ def test_a_revision_gives_what_the_final_rows_would_have_given_at_once() -> None
     assert published(ledger_of(at_once)) == PUBLISHED
 
 
-def never(market: str, day: date) -> bool:
+def never(market: str) -> tuple[date, ...]:
     """Nothing was sold before the start."""
-    return False
+    return ()
 
 
 def state_after(*messages: Message, unit: str = "m00/p0", day: date = DAY) -> int:
