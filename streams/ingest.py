@@ -71,7 +71,6 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         #: partition -> the position that Kafka was told
         self._committed: dict[int, int] = {}
         self._looked = 0.0
-        self._learned = 0.0
         self._consumer = consumer(
             **parts.connection,
             group_id=parts.topic(f"flipside.{self._short}"),
@@ -271,12 +270,9 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _seal(self) -> None:
         """Learn what is closed; a day that closed long enough before its market's last takes no more sales.
 
-        Under the wall clock once a second: the store refuses by itself what is sealed before we have learned so.
+        Once in a while is enough: the store refuses by itself what is sealed before we have learned so.
         """
-        settings, now = self._parts.settings, asyncio.get_running_loop().time()
-        if settings.clock == "wall" and not self._unsure and now - self._learned < settings.reconcile_seconds:
-            return
-        self._closed, self._learned = await self._parts.store.closed_days(), now
+        self._closed = await self._parts.store.closed_days()
         if self._unsure:
             await self._wait_for_closings()
         last = {market: day - self._parts.settings.revision_days for market, day in self._closed.items()}
