@@ -4,8 +4,8 @@ No method awaits anything, so each is atomic under asyncio. What one process dec
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import date, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from controller.blackout import binding
 from controller.control import Kill
@@ -25,65 +25,16 @@ from streams.store import (
     Registration,
     encoding,
 )
-from streams.store.memory_inputs import MemoryInputs
 from streams.store.memory_restore import MemoryRestore
+from streams.store.memory_state import Held, MemoryShard, MemoryState
 from streams.store.memory_triggers import MemoryTriggers
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
-    """The arm that a unit was last granted, and whose it is."""
-
-    owner: str
-    day: date
-    arm: str
-    on_control: bool
-    effective_at: datetime
-    #: None: for good
-    expires_at: datetime | None
-    price_minor: int | None
-
-    def lasts_to(self, instant: datetime) -> bool:
-        return self.expires_at is None or self.expires_at >= instant
-
-    def binds_after(self, instant: datetime) -> bool:
-        """Whether something of this grant lies after an instant: a lease, or its very beginning."""
-        return self.effective_at > instant or (self.expires_at is not None and self.expires_at > instant)
-
-
-@dataclass(slots=True)
-class MemoryShard:
-    epoch: int = -1
-    tick: int = 0
-    sequence: int = 0
-    entries: int = 0
-    units: dict[str, Held] = field(default_factory=dict)
-    prices: dict[str, tuple[PriceChange, ...]] = field(default_factory=dict)
-    plans: dict[str, MarketPlan] = field(default_factory=dict)
-    outbox: list[OutboxEntry] = field(default_factory=list)
-    closed: dict[str, tuple[int, int]] = field(default_factory=dict)
-    #: unit -> (epoch, sequence) of what it was granted last
-    orders: dict[str, tuple[int, int]] = field(default_factory=dict)
-    log: dict[str, int] = field(default_factory=dict)
-
-    def own(self, epoch: int) -> None:
-        if self.epoch != epoch:
-            said = f"the shard belongs to the owner with epoch {self.epoch}, not to the one with {epoch}"
-            raise Fenced(said, newer=self.epoch > epoch)
-
-    def next_id(self) -> str:
-        self.entries += 1
-        return f"{self.entries}-0"
-
-
-class MemoryStore(MemoryInputs):
+class MemoryStore(MemoryState):
     """See `streams.store.Store`."""
 
     def __init__(self, shards: int) -> None:
         super().__init__(shards)
-        self.shards = [MemoryShard() for _ in range(shards)]
-        self.registered: dict[str, Registration] = {}
-        self.version = 0
         self._kills: dict[str, Kill] = {}
         self._blackouts: dict[str, Blackout] = {}
         self.triggers = MemoryTriggers(self.shards, self.positions)
@@ -208,12 +159,6 @@ class MemoryStore(MemoryInputs):
         await self.published(shard, [id])
 
     # --- definitions and blackouts ------------------------------------------------------------------------------------
-
-    async def put_registration(self, registration: Registration) -> None:
-        name = registration.experiment.name
-        if self.registered.get(name) != registration:
-            self.registered[name] = registration
-            self.version += 1
 
     async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
         return self.version, dict(self.registered)

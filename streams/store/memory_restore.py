@@ -2,21 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import TYPE_CHECKING
 
 from controller.wire import from_milliseconds, milliseconds
 from streams.store import Fenced, Registration
 from streams.store.memory_inputs import Total
+from streams.store.memory_state import Held, MemoryShard, MemoryState
 from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest
-
-if TYPE_CHECKING:
-    from streams.store.memory import Held, MemoryStore
 
 
 class MemoryRestore:
     """See `streams.store.restoring.RestorableStore`."""
 
-    def __init__(self, store: "MemoryStore") -> None:
+    def __init__(self, store: MemoryState) -> None:
         self._store = store
 
     # --- shards -------------------------------------------------------------------------------------------------------
@@ -36,8 +33,6 @@ class MemoryRestore:
         return {unit: _held_unit(unit, held, there.orders[unit]) for unit, held in there.units.items()}
 
     async def restore_units(self, shard: int, epoch: int, units: Sequence[HeldUnit]) -> int:
-        from streams.store.memory import Held  # the store is built of this module
-
         there, written = self._store.shards[shard], 0
         there.own(epoch)
         for back in units:
@@ -85,8 +80,6 @@ class MemoryRestore:
 
     async def forget_shard(self, shard: int) -> None:
         """Definitions stay: this store keeps them once for all shards."""
-        from streams.store.memory import MemoryShard
-
         self._store.shards[shard] = MemoryShard(epoch=self._store.shards[shard].epoch)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
@@ -164,7 +157,7 @@ class MemoryRestore:
         ]  # fmt: skip
 
 
-def _held_unit(unit: str, held: "Held", order: tuple[int, int]) -> HeldUnit:
+def _held_unit(unit: str, held: Held, order: tuple[int, int]) -> HeldUnit:
     epoch, sequence = order
     return HeldUnit(
         unit, held.owner, held.day.toordinal(), held.arm, held.on_control, milliseconds(held.effective_at),

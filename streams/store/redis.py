@@ -22,6 +22,7 @@ from streams.store import (
     Registration,
     encoding,
 )
+from streams.store.known import Known
 from streams.store.link import ANSWER_SECONDS, Link
 from streams.store.redis_restore import RedisRestore
 from streams.store.redis_triggers import RedisTriggers
@@ -37,9 +38,8 @@ class RedisStore(Link):
     def __init__(self, url: str, namespace: str, shards: int, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         super().__init__(url, namespace, shards, answer_seconds=answer_seconds)
         self.triggers = RedisTriggers(self._redis, self._ask, self._run, self._shard, self._input)
-        self._restoring = RedisRestore(self)
-        #: shard -> (sequence, tick, run of the server): what this store was told, and must find again
-        self._known: dict[int, tuple[int, int, str]] = {}
+        self._known = Known()
+        self._restoring = RedisRestore(self, self, self._known)
         #: shard -> the epoch that it was claimed with
         self._claimed: dict[int, int] = {}
 
@@ -48,27 +48,14 @@ class RedisStore(Link):
         """See `streams.store.restoring`."""
         return self._restoring
 
-    def known(self, shard: int) -> tuple[int, int, str]:
-        """Sequence, tick and run of the server that a shard must at least be at."""
-        return self._known.get(shard, (0, 0, ""))
-
-    def learn(self, shard: int, *, sequence: int = 0, tick: int = 0, run: str = "") -> None:
-        """The shard was there."""
-        known = self.known(shard)
-        self._known[shard] = max(known[0], sequence), max(known[1], tick), run or known[2]
-
-    def unlearn(self, shard: int) -> None:
-        """What was known of it belongs to whoever held it before."""
-        self._known.pop(shard, None)
-
     # --- shards -----------------------------------------------------------------------------------------------------
 
     async def claim(self, shard: int, epoch: int) -> int:
         if self._claimed.get(shard) != epoch:
-            self.unlearn(shard)
+            self._known.unlearn(shard)
         tick = int(await self._run("claim", [self._shard(shard, "epoch"), self._shard(shard, "tick")], [epoch]))
         self._claimed[shard] = epoch
-        self.learn(shard, tick=tick)
+        self._known.learn(shard, tick=tick)
         return tick
 
     async def plans(self, shard: int) -> dict[str, MarketPlan]:
@@ -84,7 +71,7 @@ class RedisStore(Link):
         names = ("epoch", "units", "blackouts", "outbox", "sequence", "hashes", "prices")
         keys = [self._shard(shard, name) for name in names]
         remember_ms = round(remember.total_seconds() * 1000)
-        known, _, _ = self.known(shard)
+        known, _, _ = self._known.of(shard)
         calls = [
             (number, [epoch, header, json.dumps(encoding.rows(batch)), remember_ms, known])
             for number, flip in enumerate(flips)
@@ -97,7 +84,7 @@ class RedisStore(Link):
             for (number, _), reply in zip(trip, await self._run_all("flip", keys, [a for _, a in trip]), strict=True):
                 changed, blocked, kept, repeated, sequence, *withheld = json.loads(reply)
                 said = Outcome(changed, blocked, kept, repeated, tuple(withheld[0]) if withheld else ())
-                self.learn(shard, sequence=sequence)
+                self._known.learn(shard, sequence=sequence)
                 outcomes[number] += said
         return outcomes
 
@@ -122,9 +109,9 @@ class RedisStore(Link):
         # The sequence: what flips have decided for these plans must still be there.
         keys = [self._shard(shard, name) for name in ("epoch", "tick", "plans", "outbox", "sequence")]
         pairs = [part for key, plan in plans.items() for part in (key, _plan_text(plan))]
-        known, _, _ = self.known(shard)
+        known, _, _ = self._known.of(shard)
         await self._run("settle", keys, [epoch, tick, json.dumps(list(records)) if records else "", known, *pairs])
-        self.learn(shard, tick=tick)
+        self._known.learn(shard, tick=tick)
 
     async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
         if records:

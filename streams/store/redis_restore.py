@@ -3,13 +3,12 @@
 import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from streams.store import DIGEST_BYTES, Registration, encoding
+from streams.store import DIGEST_BYTES, Registration, Store, encoding
+from streams.store.known import Known
+from streams.store.link import Link
 from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest
-
-if TYPE_CHECKING:
-    from streams.store.redis import RedisStore
 
 #: units, or unit-days, in one call: keeps a script to a few milliseconds
 ROWS_PER_CALL = 500
@@ -27,10 +26,11 @@ NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "posi
 class RedisRestore:
     """See `streams.store.restoring.RestorableStore`."""
 
-    def __init__(self, store: "RedisStore") -> None:
-        self._store = store
-        self._redis, self._ask, self._run, self._sound = store._redis, store._ask, store._run, store._sound
-        self._shard, self._input = store._shard, store._input
+    def __init__(self, store: Store, link: Link, known: Known) -> None:
+        """``store``: what asks whether something can be read. ``known``: what that was told of its shards."""
+        self._store, self._known, self._suspect = store, known, link.suspect
+        self._redis, self._ask, self._run, self._sound = link._redis, link._ask, link._run, link._sound
+        self._shard, self._input = link._shard, link._input
 
     # --- shards -------------------------------------------------------------------------------------------------------
 
@@ -42,9 +42,9 @@ class RedisRestore:
 
     async def stand(self, shard: int, epoch: int, positions: LogPositions | None = None) -> None:
         keys = [self._shard(shard, name) for name in ("epoch", "sequence", "tick", "log")]
-        sequence, tick, run = self._store.known(shard)
+        sequence, tick, run = self._known.of(shard)
         pairs = [part for pair in (positions or {}).items() for part in pair]
-        self._store.learn(shard, run=await self._run("stand", keys, [epoch, sequence, tick, run, *pairs]))
+        self._known.learn(shard, run=await self._run("stand", keys, [epoch, sequence, tick, run, *pairs]))
 
     async def held(self, shard: int) -> dict[str, HeldUnit]:
         key = self._shard(shard, "units")
@@ -81,12 +81,12 @@ class RedisRestore:
             await self._look_at(self._shard(shard, ""))
             store = self._store
             reads = [store.plans, store.registrations, store.kills, store.blackouts, store.closed_through]
-            for read in [*reads, self.log_positions, *([self.held] if ("t", shard) in store.suspect else [])]:
+            for read in [*reads, self.log_positions, *([self.held] if ("t", shard) in self._suspect else [])]:
                 async with self._sound(self._shard(shard, read.__name__)):
                     await read(shard)
         except Damaged as damage:
             return damage
-        self._store.suspect.discard(("t", shard))
+        self._suspect.discard(("t", shard))
         return None
 
     async def _look_at(self, prefix: str) -> None:
@@ -102,7 +102,7 @@ class RedisRestore:
     async def forget_shard(self, shard: int) -> None:
         keep = self._shard(shard, "epoch")
         await self._drop([key async for key in self._keys(self._shard(shard, "")) if key != keep])
-        self._store.unlearn(shard)
+        self._known.unlearn(shard)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -110,7 +110,7 @@ class RedisRestore:
         return bool(await self._ask(self._redis.exists(self._input(topic, partition, "position"))))
 
     async def input_damage(self, topic: str, partition: int) -> Damaged | None:
-        if (topic, partition) not in self._store.suspect:
+        if (topic, partition) not in self._suspect:
             return None
         try:
             await self._look_at(self._input(topic, partition, ""))
@@ -120,7 +120,7 @@ class RedisRestore:
                     await self._store.sealed(partition)
         except Damaged as damage:
             return damage
-        self._store.suspect.discard((topic, partition))
+        self._suspect.discard((topic, partition))
         return None
 
     async def begin_input(self, topic: str, partition: int, token: str) -> None:

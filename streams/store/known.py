@@ -1,0 +1,20 @@
+"""What a store was told of shards, and must find again: less of it means that the server has come back older."""
+
+
+class Known:
+    """By shard: sequence, tick, and run of the server that it must at least be at."""
+
+    def __init__(self) -> None:
+        self._shards: dict[int, tuple[int, int, str]] = {}
+
+    def of(self, shard: int) -> tuple[int, int, str]:
+        return self._shards.get(shard, (0, 0, ""))
+
+    def learn(self, shard: int, *, sequence: int = 0, tick: int = 0, run: str = "") -> None:
+        """The shard was there."""
+        known = self.of(shard)
+        self._shards[shard] = max(known[0], sequence), max(known[1], tick), run or known[2]
+
+    def unlearn(self, shard: int) -> None:
+        """What was known of it belongs to whoever held it before."""
+        self._shards.pop(shard, None)
