@@ -136,8 +136,11 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                     follows = self._short == "sale" and now() - followed >= wait / 2
                     if follows:
                         await self._seal()
-                    for partition, records in polled.items():
-                        await self._apply_whole(partition, records)
+                    # At once: while the store works on one partition, the next is folded here.
+                    applied = [self._apply_whole(partition, records) for partition, records in polled.items()]
+                    for fault in await asyncio.gather(*applied, return_exceptions=True):
+                        if isinstance(fault, BaseException):
+                            raise fault
                     await self._rivals.publish_owed()
                     await self._report(polled)
                     if follows:
