@@ -183,8 +183,10 @@ async def flipside(deduplicate: bool, settings: Settings, events: int) -> Taken:
 
 
 async def counted(parts: Parts) -> int:
-    shown = parts.metrics.registry.get_sample_value("flipside_events_total", {"topic": "sale", "outcome": "counted"})
-    return int(shown or 0)
+    # This meter alone: to collect all of them costs as much as a thousand sales.
+    samples = (sample for metric in parts.metrics.events.collect() for sample in metric.samples)
+    wanted = ("flipside_events_total", {"topic": "sale", "outcome": "counted"})
+    return int(next((sample.value for sample in samples if (sample.name, sample.labels) == wanted), 0))
 
 
 def since(begin: tuple[float, float], events: int) -> Taken:

@@ -58,6 +58,7 @@ async def begin(
             continue
         flips = [await _safe(parts, shard, flip, catalog, records) for _, flips in found for flip in flips]
         outcomes = await parts.store.flip_all(shard.number, shard.epoch, flips, shard.remember)
+        shard.relay.wake()
         for flip, outcome in zip(flips, outcomes, strict=True):
             records += withheld(flip, outcome)
             parts.metrics.flips.labels("within a day").inc(outcome.flips)

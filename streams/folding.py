@@ -18,7 +18,7 @@ from streams.store import DIGEST_BYTES, Cell
 
 #: unit-days, and ids, after which a batch takes no more reads: keeps a script to a few milliseconds
 CELLS_PER_CALL = 1000
-IDS_PER_CALL = 2000
+IDS_PER_CALL = 4000
 #: records that are read in one go; where one is unreadable, all of these are read one by one
 RECORDS_PER_READ = 100
 LONG_AGO, END_OF_TIME = datetime(1, 1, 2, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)

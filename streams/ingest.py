@@ -152,9 +152,12 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._look()
             if seal or (self._unsure and self._short == "sale"):
                 await self._seal()
-            for partition, records in polled.items():
-                if partition.partition in self._positions:
-                    await self._apply(partition, records)
+            # At once: while the store works on one partition, the next is folded here.
+            mine = [(place, records) for place, records in polled.items() if place.partition in self._positions]
+            applied = [self._apply(place, records) for place, records in mine]
+            for fault in await asyncio.gather(*applied, return_exceptions=True):
+                if isinstance(fault, BaseException):
+                    raise fault
             await self._rivals.publish_owed()
         except BaseException:
             # What was fetched but not applied is fetched again from the store's position: passed over twice, it would

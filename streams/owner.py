@@ -235,9 +235,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             async with self._as_owner(number):
                 await self._refresh(shard)
                 markets = await answer(self._parts, shard, records)
+                shard.relay.wake()
                 if markets:
                     await begin_at_once(self._parts, shard, markets, self._catalog.last)
-                shard.relay.wake()
 
     @asynccontextmanager
     async def _as_owner(self, number: int) -> AsyncIterator[None]:

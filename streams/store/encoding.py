@@ -169,6 +169,8 @@ def ids_by_day(ids: Sequence[tuple[int, bytes]]) -> tuple[list[int], list[tuple[
 
     The first says where each of them stood.
     """
+    if len({day for day, _ in ids}) == 1:
+        return list(range(len(ids))), [(ids[0][0], len(ids))], b"".join([identity for _, identity in ids])
     order = sorted(range(len(ids)), key=lambda place: ids[place][0])
     days = [(day, len(list(same))) for day, same in groupby(ids[place][0] for place in order)]
     return order, days, b"".join(ids[place][1] for place in order)
