@@ -28,7 +28,8 @@ COLUMNS = ("effective_at", "epoch", "sequence", "expires_at", "study", "arm", "c
 
 def microseconds(instant: datetime) -> int:
     """Microseconds since 1970, exactly."""
-    return (instant - EPOCH) // MICROSECOND
+    since = instant - EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
 
 
 def packed(column: NDArray[np.integer]) -> NDArray[np.integer]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
@@ -44,6 +45,7 @@ __all__ = [
 ]  # fmt: skip
 
 
+@lru_cache(maxsize=1 << 16)
 def number_of(name: str) -> int:
     """A name as a number that does not depend on what was read before it."""
     return crc32(name.encode())

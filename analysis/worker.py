@@ -7,7 +7,7 @@ was read up to the end that it had when the closing was read.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -21,7 +21,7 @@ from analysis.analyse import Finding, Mark, Share, due, key, mark_of
 from analysis.ledger import Ledger
 from analysis.sharing import share_of
 from analysis.waiting import ClosingsHeld, Positions
-from controller.codec import decode, encode, read
+from controller.codec import Decoded, decode_many, encode, read_many
 from controller.errors import FlipsideError, UnreadableMessage
 from controller.events import Applied, CatalogEntry, CompetitorPrice, Estimate, PeriodClosed
 from controller.findings import Health, RunningSequence
@@ -258,20 +258,22 @@ def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list
     for partition, records in batches.items():
         # an owner's systems need not say what kind their records are: the topic does
         model = next((model for name, model in OWNERS.items() if partition.topic.endswith(name)), None)
-        for record in records:
-            tally.records += 1
-            if record.value is None:
-                continue
-            try:
-                message = read(model, record.value) if model else decode(record.headers, record.value)
-            except UnreadableMessage as error:
+        tally.records += len(records)
+        records = [record for record in records if record.value is not None]
+        read: Sequence[Decoded]
+        if model:
+            read = read_many(model, [record.value for record in records])
+        else:
+            read = decode_many([(record.headers, record.value) for record in records])
+        for record, message in zip(records, read, strict=True):
+            if isinstance(message, UnreadableMessage):
                 tally.unreadable += 1
                 log.warning(
                     "record skipped",
                     topic=partition.topic,
                     partition=partition.partition,
                     offset=record.offset,
-                    reason=str(error),
+                    reason=str(message),
                 )
             else:
                 found.append((message, from_milliseconds(record.timestamp)))

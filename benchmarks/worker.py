@@ -39,8 +39,10 @@ from analysis.rows import Day
 from analysis.sharing import share_of
 from analysis.snapshot import Snapshot, load, save
 from analysis.study import number_of
+from analysis.worker import BATCH
 from controller.calendar import calendar
-from controller.codec import decode, encode
+from controller.codec import decode_many, encode
+from controller.errors import UnreadableMessage
 from controller.events import Assignment, Estimate, PeriodClosed, Reason, Registered, UnitDay
 from controller.experiment import Arm, Experiment, Market, PriceRule, design_hash
 from controller.periods import period
@@ -245,7 +247,7 @@ def refresh(units: int, days: int, profile: bool) -> tuple[list[Measured], Ledge
     found = []
     day = START + timedelta(days=days)
     sent = records(definition, day, rng)
-    took, _ = timed(lambda: [ledger.fold(decode(headers, value)) for headers, value in sent])
+    took, _ = timed(lambda: _read(ledger, sent))
     found.append(Measured("decode and fold the day's records", took, None, f"{len(sent):,} records, as they come in"))
     ledger.fold(closing(ledger, "m", day))
     profiler = cProfile.Profile()
@@ -264,6 +266,14 @@ def refresh(units: int, days: int, profile: bool) -> tuple[list[Measured], Ledge
         Measured("memory, peak", Taken(0.0, 0.0), None, f"{memory():.2f} GB; {built:.2f} before the first refresh")
     )
     return found, ledger, published
+
+
+def _read(ledger: Ledger, sent: list[tuple[list[tuple[str, bytes]], bytes]]) -> None:
+    """In batches, as the worker does."""
+    for first in range(0, len(sent), BATCH):
+        for message in decode_many(sent[first : first + BATCH]):
+            assert not isinstance(message, UnreadableMessage)
+            ledger.fold(message)
 
 
 def _touch(ledger: Ledger, market: str, unit: str, day: date) -> None:

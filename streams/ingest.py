@@ -6,7 +6,7 @@ Kafka holds as committed offset serves lag dashboards only.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -154,10 +154,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._seal()
             # At once: while the store works on one partition, the next is folded here.
             mine = [(place, records) for place, records in polled.items() if place.partition in self._positions]
-            applied = [self._apply(place, records) for place, records in mine]
-            for fault in await asyncio.gather(*applied, return_exceptions=True):
-                if isinstance(fault, BaseException):
-                    raise fault
+            await all_of(self._apply(place, records) for place, records in mine)
             await self._rivals.publish_owed()
         except BaseException:
             # What was fetched but not applied is fetched again from the store's position: passed over twice, it would
@@ -343,6 +340,13 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._positions.pop(partition, None)
                 # A rebalance may have taken the partition away while the store was told; what it was told is true.
                 self._target.pop(partition, None)
+
+
+async def all_of(work: Iterable[Awaitable[None]]) -> None:
+    """Do all of it, and only then say what failed first."""
+    for fault in await asyncio.gather(*work, return_exceptions=True):
+        if isinstance(fault, BaseException):
+            raise fault
 
 
 _NEVER = datetime.fromisoformat("0001-01-01T00:00:00+00:00")

@@ -129,7 +129,7 @@ class RedisStore(Link):
     async def put_back(self, shard: int, epoch: int, id: str, units: Sequence[str], detail: str) -> None:
         keys = [self._shard(shard, name) for name in ("epoch", "units", "outbox", "sequence")]
         sequence = await self._run("put_back", keys, [epoch, id, json.dumps(list(units)), detail])
-        self.learn(shard, sequence=int(sequence))
+        self._known.learn(shard, sequence=int(sequence))
 
     # --- definitions and blackouts ------------------------------------------------------------------------------------
 

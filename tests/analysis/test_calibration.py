@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.diagnostics.carryover import carryover_test
+from analysis.diagnostics.carryover import carryover_test, less_other_draws, non_anticipation_test
 from analysis.diagnostics.counts import sequential_ratio_p
 from analysis.estimators.switchback import bias_corrected_effect, block_means, burn_in_effect
 from analysis.variance import bias_corrected_jackknife, burn_in_jackknife
@@ -69,36 +69,56 @@ def test_the_carryover_test_has_its_size_and_its_power() -> None:
     assert np.mean(rejected[0.4]) > 0.8
 
 
-def test_in_blocks_of_weeks_a_steady_effect_lets_the_carryover_test_find_more() -> None:
+def test_in_blocks_of_weeks_the_carryover_test_keeps_its_size_and_most_of_its_power() -> None:
+    """Whether levels come from the pre-period, or from the very days with the effect in them as in the worker."""
     rng, points = np.random.default_rng(7), tuple(range(0, 42, 7))
-    rejected: dict[tuple[float, bool], list[bool]] = {}
+    rejected: dict[tuple[float, str], list[bool]] = {}
     for spill in (0.0, 0.4):
         for _ in range(150):
             outcome = white(rng, 40, 28 + 42)
             arm = balanced_blocks(rng, 40, 6, 7)
-            value = with_effect(outcome[:, 28:], arm, 1.0, spill) - outcome[:, :28].mean(axis=1, keepdims=True)
-            for steady in (False, True):
-                check = carryover_test(
-                    value, arm, points, assumed_order=0, longer_order=1, rng=rng, bootstraps=200, steady=steady
-                )
-                rejected.setdefault((spill, steady), []).append(check.verdict == "fail")
-    assert np.mean(rejected[0.0, True]) <= 0.07 + error(0.07, 150)
-    assert np.mean(rejected[0.4, True]) > 0.9
-    assert np.mean(rejected[0.4, True]) > np.mean(rejected[0.4, False])
+            sold = with_effect(outcome[:, 28:], arm, 1.0, spill)
+            levels = {"before": outcome[:, :28].mean(axis=1, keepdims=True), "own": sold.mean(axis=1, keepdims=True)}
+            for level, mean in levels.items():
+                for steady in (True, False):
+                    check = carryover_test(
+                        sold - mean,
+                        arm,
+                        points,
+                        assumed_order=0,
+                        longer_order=1,
+                        rng=rng,
+                        bootstraps=200,
+                        steady=steady,
+                    )
+                    rejected.setdefault((spill, f"{level} {steady}"), []).append(check.verdict == "fail")
+    for level in ("before", "own"):
+        assert np.mean(rejected[0.0, f"{level} True"]) <= 0.07 + error(0.07, 150)
+        assert np.mean(rejected[0.4, f"{level} True"]) > 0.9
+    assert np.mean(rejected[0.4, "before True"]) > np.mean(rejected[0.4, "before False"])
+    # a cluster's own mean contains the effect: the comparison of estimates needs another forecast
+    assert np.mean(rejected[0.0, "own False"]) > 0.1
 
 
-def test_centring_on_a_clusters_own_mean_breaks_the_carryover_test() -> None:
-    """That mean contains the effect: hence forecasts from the pre-period only."""
-    rng = np.random.default_rng(4)
-    rejected = []
+def test_less_the_other_draws_the_anticipation_test_keeps_its_size_where_a_clusters_own_mean_breaks_it() -> None:
+    rng, points = np.random.default_rng(4), tuple(range(0, 42, 7))
+    rejected: dict[str, list[bool]] = {"own": [], "others": [], "leaked": []}
     for _ in range(150):
         arm = balanced_blocks(rng, 40, 6, 7)
         value = with_effect(white(rng, 40, 42), arm, 1.0)
-        value -= value.mean(axis=1, keepdims=True)
-        points = tuple(range(0, 42, 7))
-        check = carryover_test(value, arm, points, assumed_order=0, longer_order=1, rng=rng, bootstraps=200)
-        rejected.append(check.verdict == "fail")
-    assert np.mean(rejected) > 0.1
+        leaked = value.copy()
+        leaked[:, :-1] += arm[:, 1:]
+        own = value - value.mean(axis=1, keepdims=True)
+        for name, less in (
+            ("own", own),
+            ("others", less_other_draws(own, points)),
+            ("leaked", less_other_draws(leaked, points)),
+        ):
+            check = non_anticipation_test(less, arm, points, lead=1, rng=rng, bootstraps=200)
+            rejected[name].append(check.verdict == "fail")
+    assert np.mean(rejected["own"]) > 0.1
+    assert np.mean(rejected["others"]) <= 0.07 + error(0.07, 150)
+    assert np.mean(rejected["leaked"]) > 0.8
 
 
 def test_a_healthy_split_looked_at_a_thousand_times_raises_no_alarm() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from analysis.analyse import due
 from analysis.ledger import Ledger
 from analysis.study import State
-from controller.events import Assignment, UnitDay
+from controller.events import Assignment, PeriodClosed, UnitDay
 from controller.experiment import Experiment
 from controller.periods import period
 from controller.wire import Message
@@ -176,3 +176,41 @@ def test_a_local_day_that_does_not_exist_is_no_cell_at_all() -> None:
 
 def skipped(message: Message) -> bool:
     return getattr(message, "day", None) == date(2011, 12, 30)
+
+
+def test_experiments_that_share_their_markets_are_counted_as_if_each_were_alone() -> None:
+    one = experiment(markets=4, products=2, days=4, name="one")
+    two = experiment(
+        markets=4, products=0, days=4, name="two", units=tuple(f"m{m:02d}/q{p}" for m in range(4) for p in range(3))
+    )
+    messages = [*history(one), *history(two, seed=2)]
+    alone = {
+        name: published(ledger_of(list(history(plan, seed=seed))))
+        for name, plan, seed in (("one", one, 1), ("two", two, 2))
+    }
+
+    def whole_closings() -> list[Message]:
+        """A market's day is closed once, with the unit-days of both."""
+        kept = [message for message in messages if not isinstance(message, PeriodClosed)]
+        days = [one.start + timedelta(days=k) for k in range(4)]
+        closed = [closing(one, market, day) for day in days for market in one.units_by_market()]
+        return [*kept, *(message.model_copy(update={"unit_days": 5, "events": 5}) for message in closed)]
+
+    together = published(ledger_of(whole_closings()))
+    for name, findings in alone.items():
+        assert [found for found in together if f'"experiment":"{name}"' in found] == findings
+
+
+def test_an_amount_beyond_thirty_one_bits_is_counted_to_the_last_cent() -> None:
+    definition = experiment(markets=2, products=1, days=3)
+    large = 2**40 + 1
+    sold = [unit_day(definition, "m00/p0", definition.start, large, revision=1)]
+    ledger = ledger_of([*history(definition), *sold])
+    (study,) = ledger.studies.values()
+    through = ledger.horizon(study)
+    assert through is not None
+    ledger.settle(study, through)
+    days = study.unit_days(through)
+    assert days.quantity[0, 0] == large
+    assert days.revenue[0, 0] == 3 * large
+    assert (days.quantity[1:] < 10_000).all()

@@ -69,6 +69,9 @@ def test_its_number_is_that_of_the_panel_of_cluster_means(in_steps: list[Finding
     for message in history(IN_STEPS, effect=-0.2):
         ledger.fold(message)
     (study,) = ledger.studies.values()
+    through = ledger.horizon(study)
+    assert through is not None
+    ledger.settle(study, through)
     job = job_of(ledger, study, through, {})
     assert job is not None
     observed = last(in_steps, OBSERVATIONAL)
