@@ -32,7 +32,7 @@ async def test_an_owner_killed_before_it_publishes_and_another_frozen_before_it_
     script = in_turn(lambda stage: killed(stage, "publish"), lambda stage: frozen(stage, "fold", every_input_moves_on))
     evidence, _ = await run(replace(SMALL, seed=20), script)
     assert_nothing_broken(evidence, SMALL)
-    assert len(evidence.faults) == 2
+    assert {fault.what for fault in evidence.faults} >= {"worker SIGKILL at publish", "worker SIGSTOP at fold"}
 
 
 # Not by day: which process is where when it is struck is chance, and what chance finds need not be today's change.
