@@ -17,7 +17,7 @@ from tests.chaos.run import run
 from tests.chaos.scripts import SCRIPTS
 from tests.chaos.setting import Setting
 
-SMALL = Setting(nodes=1, workers=2, clients=2, partitions=2, day_seconds=12.0, session_ms=1500)
+SMALL = Setting(nodes=1, workers=2, clients=2, partitions=2, day_seconds=12.0, session_ms=3000)
 
 
 def caught(name: str, script: str = "", seed: int = 1) -> list[str]:

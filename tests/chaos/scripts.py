@@ -183,8 +183,9 @@ class Scripted:
 
 
 SCRIPTS: dict[str, Scripted] = {
-    "calm": Scripted(calm, {"day_seconds": 8.0}),
-    "blacked out": Scripted(blacked_out),
+    # Nobody is struck: no worker that is short of processor time must be taken for lost.
+    "calm": Scripted(calm, {"day_seconds": 8.0, "session_ms": 10_000}),
+    "blacked out": Scripted(blacked_out, {"session_ms": 10_000}),
     "frozen before its decision": Scripted(frozen_before_decision, {"partitions": 1}),
     "frozen before its fold": Scripted(lambda stage: frozen(stage, "fold", every_input_moves_on)),
     "killed between": Scripted(lambda stage: killed(stage, "between")),
