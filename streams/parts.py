@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 from controller.codec import Record
-from controller.topics import DEAD_LETTER
+from controller.topics import DEAD_LETTER, PANEL, SALE_CORRECTION
 from streams.clock import Clock
 from streams.dead_letters import Rejected, dead_letter
 from streams.metrics import Metrics
@@ -19,11 +19,19 @@ from streams.pulse import Pulse
 from streams.settings import Settings
 from streams.store import Store
 
+#: topics whose keys do not come again: a unit-day, a sale
+PASSING = frozenset({PANEL, SALE_CORRECTION})
+
+
+def partition_of_passing(key: bytes, partitions: int) -> int:
+    """Kafka's default partition of a key (murmur2), which is not remembered."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
 
 @lru_cache(maxsize=1 << 20)
 def partition_of(key: bytes, partitions: int) -> int:
-    """Kafka's default partition of a key (murmur2): part of the contract, and what makes a market's shard."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+    """The same of a unit or a market, remembered: part of the contract, and what makes a market's shard."""
+    return partition_of_passing(key, partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +60,9 @@ class Parts:
 
     async def publish(self, topic: str, records: Iterable[Record]) -> None:
         """Send records to a topic and return once all are acknowledged by all replicas in sync."""
-        partitions = self.settings.partitions
-        homes = ((partition_of(_key(record), partitions), record) for record in records)
-        await publish(self.producer, self.topic(topic), homes)
+        name, partitions = self.topic(topic), self.settings.partitions
+        home = partition_of_passing if topic in PASSING else partition_of
+        await publish(self.producer, name, ((home(_key(record), partitions), record) for record in records))
 
     async def reject(self, rejected: Iterable[Rejected], at: datetime) -> None:
         """Write dead letters; returns once they are safe."""

@@ -13,7 +13,7 @@ from streams.catalog import Catalog
 from streams.clock import TickClock
 from streams.closing import Closing, Watermark
 from streams.metrics import Metrics
-from streams.parts import Parts
+from streams.parts import Parts, partition_of
 from streams.settings import Settings
 from streams.store import DIGEST_BYTES, Store
 from streams.store.restoring import CountedDay
@@ -116,6 +116,16 @@ async def test_a_day_that_a_closing_seals_takes_no_more_sales_once_the_closing_i
     assert sorted(row.day for row in panel.rows) == [at(day).date() for day in range(DAYS)]
     assert [found.events for found in panel.closings] == [1] * DAYS, "shutting a day drops nothing of it"
     assert panel.closings[-1].recount == {"0": 0, "1": 0}, "the days that it seals can be counted again, too"
+
+
+async def test_publishing_rows_keeps_nothing_of_them(store: Store) -> None:
+    """Each has a key of its own: whoever remembers those grows with every day."""
+    panel, watermark = Panel(), await sold(store)
+    before = partition_of.cache_info().currsize
+    await closing(store, panel).close(watermark)
+    assert len(panel.rows) + len(panel.closings) == 2 * DAYS
+    # At most the market, whose shard is asked for.
+    assert partition_of.cache_info().currsize <= before + 1
 
 
 @pytest.mark.parametrize("position", [DAYS, DAYS + 3])
