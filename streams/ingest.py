@@ -90,6 +90,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._target.pop(partition.partition, None)
             self._sealed.pop(partition.partition, None)
             self._progress.drop(partition.partition)
+            self._rivals.forget(partition.partition)
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """The loop seeks: what fails there is tried again, which nobody would do here."""

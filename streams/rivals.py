@@ -35,7 +35,7 @@ LOOK_SECONDS = 0.1
 #: records that are read in one go; where one is unreadable, all of these are read one by one
 RECORDS_PER_READ = 100
 #: histories of a partition that are kept in memory, so that they need not be read back for each batch
-HISTORIES_KEPT = 100_000
+HISTORIES_KEPT = 50_000
 #: states in which rivals are watched
 WATCHED: frozenset[State] = frozenset({"scheduled", "running", "paused"})
 HISTORY = TypeAdapter(RivalHistory)
@@ -211,7 +211,7 @@ class Rivals:
                 remembered.histories[watch].update(changed)
             remembered.position = end
         else:
-            self._remembered.pop(number)
+            self._remembered.pop(number, None)
         if applied and told:
             parts.metrics.triggers.labels("fired").inc(len(told))
             self._owing.add(number)
@@ -234,6 +234,11 @@ class Rivals:
             for name in missing:
                 text = texts.get(name)
                 known[name] = None if text is None else HISTORY.validate_json(text)
+
+    def forget(self, partition: int) -> None:
+        """The partition is somebody else's."""
+        self._remembered.pop(partition, None)
+        self._owing.discard(partition)
 
     async def publish(self, partition: int) -> None:
         """Tell what a partition may still owe: whoever read it before may have ended before the topic had it."""

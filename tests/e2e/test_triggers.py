@@ -135,7 +135,7 @@ async def test_a_stated_delay_starts_within_the_day_and_control_prices_stop_it(
         await undercut(it, noon, *UNITS)
         arms = {name.split("@")[0]: said for name, said in (await answered(it, len(UNITS))).items()}
         assert set(arms.values()) == {"control", "cheap"}
-        await it.tick(at(0, 12.1))
+        # No tick comes in between: the answer begins it.
         await it.shows({unit: arms[unit] for unit in UNITS}, begins)
         await it.shows(dict.fromkeys(UNITS, "control"), at(0, 13.4))
         tomorrow = await it.decided(1)

@@ -181,6 +181,26 @@ def in_order(events: Sequence[CompetitorPrice]) -> Arriving:
     return [(event, event.observed_at + timedelta(seconds=1)) for event in events]
 
 
+async def test_workers_that_take_a_partition_from_each_other_remember_nothing_that_is_over() -> None:
+    """What a worker keeps in memory of rivals is of use only where the store stands as it has left it."""
+    experiment, events = triggered(design=STRICT), market_of_rivals(1_500)
+    alone = await passage(MemoryStore(PARTITIONS), experiment, in_order(events))
+    system = System(MemoryStore(PARTITIONS), experiment, times=1)
+    await system.store.put_registration(Registration(experiment, design_hash(experiment)))
+    await system.start()
+    other = Rivals(system.parts, Known(experiment))
+    shape, swaps = np.random.default_rng(1), np.random.default_rng(4)
+    arriving, at = in_order(events), 0
+    while at < len(arriving):
+        some = arriving[at : at + int(shape.integers(1, 15))]
+        at += len(some)
+        await system.take(some, again=False)
+        if swaps.random() < 0.5:
+            system.rivals, other = other, system.rivals
+    assert await system.answers() == alone
+    assert len(alone) > 20
+
+
 @pytest.mark.slow
 async def test_ten_thousand_events_with_every_record_twice_and_crashes_lead_to_the_same_entries(redis_url: str) -> None:
     experiment, events = triggered(design=STRICT), market_of_rivals(10_000)
