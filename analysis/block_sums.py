@@ -22,6 +22,8 @@ from analysis.panel import BoolArray, FloatArray, IntArray
 
 #: days that a unit's level is shrunk by: with n days of history it is ``sum / (n + 1)``
 SHRINKAGE = 1.0
+#: squares about a mean that are less than this part of what they were taken from are rounding
+ROUNDING = 1e-13
 TOO_FEW = "an arm had fewer than two clusters with usable cells"
 
 
@@ -157,26 +159,33 @@ def _day_of_units(
     plan: BlockPlan, value: FloatArray, usable: BoolArray, in_arm: BoolArray, forecast: FloatArray
 ) -> BlockSum:
     """The same of one day, each unit a cluster of its own: a mean and a variance for each arm."""
-    row = int(plan.rows[0])
-    found: list[FloatArray] = []
-    control_mean = 0.0
-    for chosen in (usable & ~in_arm, usable & in_arm):
-        outcome = value[chosen]
-        residual = outcome - forecast[chosen]
-        if not found:
-            control_mean = float(outcome.mean()) if len(outcome) else 0.0
-        found.append(residual)
-    counts = len(found[0]), len(found[1])
+    row, every = int(plan.rows[0]), bool(usable.all())
+    treated = in_arm if every else in_arm & usable
+    cells = int(np.count_nonzero(usable))
+    in_treatment = int(np.count_nonzero(treated))
+    counts = cells - in_treatment, in_treatment
     if min(counts) < 2:
         return BlockSum(plan.label, row, row, None, (0.0, 0.0), (0, 0), 0.0, 0, TOO_FEW)
-    mean = [float(residual.mean()) for residual in found]
+    residual = value - forecast
+    if not every:
+        residual[~usable] = 0.0
+    centre = float(residual.sum()) / cells
+    residual -= centre
+    if not every:
+        residual[~usable] = 0.0
+    under = residual * treated
+    sums = [float(residual.sum()), float(under.sum())]
+    squares = [float(np.einsum("u,u->", residual, residual)), float(np.einsum("u,u->", under, residual))]
+    sums[0] -= sums[1]
+    squares[0] -= squares[1]
+    mean = [total / n for total, n in zip(sums, counts, strict=True)]
+    about = [square - total**2 / n for square, total, n in zip(squares, sums, counts, strict=True)]
     rest, mostly = (
-        float(np.square(residual - centre).sum()) / (n * (n - 1))
-        for residual, centre, n in zip(found, mean, counts, strict=True)
+        left / (n * (n - 1)) if left > ROUNDING * square else 0.0
+        for left, square, n in zip(about, squares, counts, strict=True)
     )
-    return BlockSum(
-        plan.label, row, row, mean[1] - mean[0], (rest, mostly), counts, control_mean, counts[0] + counts[1]
-    )
+    foretold = float(np.einsum("u,u->", forecast, usable & ~treated)) / counts[0]
+    return BlockSum(plan.label, row, row, mean[1] - mean[0], (rest, mostly), counts, mean[0] + centre + foretold, cells)
 
 
 @dataclass(slots=True)

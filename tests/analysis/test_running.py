@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from analysis.analyse import due
-from analysis.block_sums import BlockPlan, block_sum, clusters_of
+from analysis.block_sums import BlockPlan, Clusters, block_sum, clusters_of
 from analysis.ledger import Ledger
 from analysis.looks import variance_factor
 from analysis.running import SPENT
@@ -244,3 +244,21 @@ def test_a_day_that_one_market_has_not_closed_moves_nothing() -> None:
     definition = experiment(markets=8, days=2)
     messages = [m for m in history(definition) if m != closing(definition, "m03", START + DAY)]
     assert sequence(messages).through == START
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.3, 0.99])
+def test_a_day_of_units_that_are_clusters_is_summed_as_any_draw_of_any_clusters(missing: float) -> None:
+    rng = np.random.default_rng(5)
+    count = 40
+    value = rng.lognormal(3.0, 1.0, (1, count))
+    value[rng.random(value.shape) < missing] = np.nan
+    in_arm, forecast = rng.random((1, count)) < 0.4, rng.normal(size=count)
+    plan = BlockPlan(3, np.array([4]), 4)
+    short = block_sum(plan, value, in_arm, forecast, Clusters(None, None))
+    general = block_sum(plan, value, in_arm, forecast, Clusters(np.arange(count), np.arange(count)))
+    for name in ("label", "first", "last", "clusters", "cells", "reason"):
+        assert getattr(short, name) == getattr(general, name)
+    assert (short.difference is None) == (missing == 0.99)
+    assert short.difference == (None if general.difference is None else pytest.approx(general.difference))
+    assert short.arm_variance == pytest.approx(general.arm_variance)
+    assert short.control_mean == pytest.approx(general.control_mean)

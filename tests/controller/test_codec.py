@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from controller.codec import MODELS, ce_type, decode, encode, key_of, read, read_all
+from controller.codec import MODELS, Headers, ce_type, decode, decode_many, encode, key_of, read, read_all
 from controller.control import Kill, LifecycleRequest
 from controller.errors import UnreadableMessage
 from controller.events import (
@@ -257,3 +257,24 @@ def test_what_is_no_object_of_its_own_cannot_hide_among_its_neighbours(values: l
     found = read_all(SaleRow, [good, good])
     assert found is not None
     assert [row["id"] for row in found] == ["s1", "s1"]
+
+
+def test_many_records_at_once_are_read_as_one_by_one_and_a_broken_one_spoils_no_other() -> None:
+    examples = [example[0] for example in EXAMPLES.values()] * 60
+    records: list[tuple[Headers, bytes]] = [
+        (record.headers, record.value or b"") for record in (encode(one, "id", AT) for one in examples)
+    ]
+    records[7] = (records[7][0], b"{}")
+    records[300] = (records[300][0], records[300][1] + b"," + records[300][1])
+    records[11] = ([("ce_type", b"unheard.of")], b"{}")
+    broken = [7, 11, 300]
+    found = decode_many(records)
+    assert len(found) == len(records) > 600
+    assert [place for place, message in enumerate(found) if isinstance(message, UnreadableMessage)] == broken
+    for place, (headers, value) in enumerate(records):
+        if place not in broken:
+            assert found[place] == decode(headers, value)
+    for place in broken:
+        with pytest.raises(UnreadableMessage) as refused:
+            decode(*records[place])
+        assert str(refused.value) == str(found[place])
