@@ -75,8 +75,14 @@ def fail_safe(evidence: Evidence) -> list[str]:
 
 
 def blackout(evidence: Evidence) -> list[str]:
-    """No arm changes inside a window that was answered in time: neither in the log nor in what clients show."""
+    """No arm changes inside a window that was answered in time: neither in the log nor in what clients show. But where
+    nobody renewed a lease in time it ends, window or not: control with the reason `late` says no more than that."""
     found = []
+    late: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    for entry in of_kind(evidence.log, "assignment"):
+        assert entry.body is not None
+        if entry.body["reason"]["code"] == "late" and entry.body["arm"] == evidence.control:
+            late[entry.body["unit"]].append(lease(entry.body))
     for unit, bodies in by_unit(evidence.log).items():
         before, until = evidence.control, float("inf")
         for body in sorted(bodies, key=lambda b: (instant(b["effective_at"]), version(b))):
@@ -84,7 +90,7 @@ def blackout(evidence: Evidence) -> list[str]:
             held = before if until >= begins else evidence.control
             decided = evidence.pace.real(instant(body["decided_at"]))
             for window in _binding(evidence, unit, decided):
-                if window.starts <= begins < window.ends and body["arm"] != held:
+                if window.starts <= begins < window.ends and body["arm"] != held and (begins, ends) not in late[unit]:
                     found.append(f"{unit} at {begins}: {held} to {body['arm']} inside {window.id}")
             before, until = body["arm"], ends
     last: dict[tuple[str, int], tuple[int, str, str]] = {}
@@ -97,6 +103,8 @@ def blackout(evidence: Evidence) -> list[str]:
             shown = look.arms[place] or evidence.control
             last[look.client, place] = (look.t, shown, look.why[place])
             if arm in (None, shown) or "l" in (why, look.why[place]) or "-" in (why, look.why[place]):
+                continue
+            if shown == evidence.control and any(begins <= look.t < ends for begins, ends in late[unit]):
                 continue
             # What was decided before the answer is not taken back: the window must have been told a lead before.
             for window in _binding(evidence, unit, evidence.pace.real(look.t - lead)):
