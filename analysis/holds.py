@@ -118,10 +118,12 @@ class Holds:
             after = rows["effective_at"]
             since = np.flatnonzero((after > held.at) & (after <= at))
             last = since[_last_of_each(rows["slot"][since])]
+            if len(last) < len(after):
+                rows = {name: column[last] for name, column in rows.items()}
             if len(last):  # units of other experiments in the market, too
-                columns = [_grown(column, int(rows["slot"][last].max()) + 1) for column in columns]
+                columns = [_grown(column, int(rows["slot"].max()) + 1) for column in columns]
             for column, name in zip(columns, ("expires_at", "study", "arm", "code"), strict=True):
-                column[rows["slot"][last]] = rows[name][last]
+                column[rows["slot"]] = rows[name]
         self._standing = Standing(at, *columns)
         return self._standing
 

@@ -48,7 +48,9 @@ def states(
     for number, index in arms.items():
         found[held & (arm == number)] = index
     for number, state in codes.items():
-        found[held & (code == number)] = state
+        named = code == number
+        if named.any():
+            found[held & named] = state
     found[held & (expires < span.end)] = State.PARTIAL
     later = holds.during(span.start, span.end)["slot"]
     found[np.isin(slots, later)] = State.PARTIAL

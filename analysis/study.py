@@ -223,7 +223,9 @@ class Study:
             self.lags[market, day] = live.lags
         else:
             self.lags.pop((market, day), None)
-        revised = revision + int(sold.revision[observed].sum())
+        # a slot without a row counts for NO_ROW
+        unobserved = len(observed) - int(np.count_nonzero(observed))
+        revised = revision + int(sold.revision.sum(dtype=np.int64)) - NO_ROW * unobserved
         self._revised[day] += revised - self._revisions.get((market, day), 0)
         self._revisions[market, day] = revised
         self._settled[market].add(day)
