@@ -104,23 +104,37 @@ class _Kept:
 
 
 @dataclass(slots=True)
+class Batch:
+    """Records on their way to a topic."""
+
+    records: list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]] = field(default_factory=list)
+
+    def append(
+        self, *, timestamp: None, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
+    ) -> bool:
+        """As aiokafka's; it always has room."""
+        self.records.append((key, value, tuple(headers)))
+        return True
+
+    def close(self) -> None:
+        """Nothing more is added."""
+
+
+@dataclass(slots=True)
 class MemoryLog:
     """Topics in memory: what is sent lies there in order."""
 
     topics: dict[str, list[Letter]] = field(default_factory=dict)
 
-    async def send(
-        self,
-        topic: str,
-        *,
-        value: bytes,
-        key: bytes | None,
-        headers: Sequence[tuple[str, bytes]],
-        partition: int | None,
-    ) -> _Kept:
+    def create_batch(self) -> Batch:
+        """As aiokafka's producer."""
+        return Batch()
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> _Kept:
         """As aiokafka's producer."""
         records = self.topics.setdefault(topic, [])
-        records.append(Letter(topic, partition or 0, len(records), key, value, tuple(headers)))
+        for key, value, headers in batch.records:
+            records.append(Letter(topic, partition, len(records), key, value, headers))
         return _Kept()
 
     def put(self, topic: str, records: Sequence[Record]) -> list[Letter]:
@@ -219,7 +233,7 @@ async def _walk(setting: Setting, effect: float, seed: int) -> list[Finding]:
 
 async def _close(store: MemoryStore, closing: Closing, clock: TickClock, offset: int) -> None:
     assert await store.mark_caught_up(0, offset, clock.now())
-    await closing.close(Watermark(clock.now() - timedelta(minutes=15), {0: offset}))
+    await closing.close(Watermark(clock.now() - timedelta(minutes=15), {0: offset}, {0: ""}))
 
 
 def _read(log: MemoryLog, parts: Parts) -> list[Letter]:

@@ -24,6 +24,8 @@ REFUSED_GAP = 1e-9
 #: objectives below this share of the donors' weighted squared distance to the target count as a perfect fit: weights
 #: in float64 leave a gap of about 1e-16 of that distance by their own rounding, and 1e-15 by that of the solution
 PERFECT_FIT = 1e-5
+#: squared distances below this share of the longest count as zero: what is left of a copy by rounding, or by a ridge
+ROUNDING = 1e-9
 #: donors handed to the active set at once
 SCREENED_DONORS = 400
 
@@ -79,7 +81,7 @@ def sharp_weights(
         residual = weights[support] @ (donors[support] - target)
         gradient = (donors @ residual - target @ residual + ridge * weights)[candidates]
         objective = float(residual @ residual + ridge * weights @ weights)
-        found = bounded(weights, objective, gradient, float(weights @ every_distance))
+        found = bounded(weights, objective, gradient, averaged_away(weights, every_distance))
         stalled = best is not None and found.objective >= best.objective
         best = found if best is None or not stalled or found.gap < best.gap else best
         if stalled or working.size == candidates.size or best.gap <= FINISHED_GAP * objective:
@@ -196,6 +198,18 @@ def _to_face_minimum(system: FloatArray, start: FloatArray, support: BoolArray) 
         current = np.zeros_like(current)
         current[inside] = moved / moved.sum()
         support[inside[gone]] = False
+
+
+def averaged_away(weights: FloatArray, distance: FloatArray) -> float:
+    """What the weights average away: their mean squared distance (n,) to the target.
+
+    Where all of them rest on copies of the target that is nothing but rounding, and differs from machine to machine:
+    the nearest of the others then stands for it.
+    """
+    found = float(weights @ distance)
+    rounding = ROUNDING * float(distance.max())
+    others = distance[distance > rounding]
+    return float(others.min()) if found <= rounding and others.size else found
 
 
 def distances(donors: FloatArray, target: FloatArray) -> FloatArray:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 
-from analysis.estimators.simplex import REFUSED_GAP, SimplexFit, distances, sharp_weights, yardstick
+from analysis.estimators.simplex import REFUSED_GAP, SimplexFit, averaged_away, distances, sharp_weights, yardstick
 from analysis.panel import BoolArray, FloatArray
 from controller.errors import NotEstimable
 
@@ -112,7 +112,7 @@ def ridge_weights(
         SimplexFit(*fit) for fit in zip(weights, objectives.tolist(), gaps.tolist(), relatives.tolist(), strict=True)
     ]
     for k in np.flatnonzero(relatives > REFUSED_GAP):
-        relative = gaps[k] / yardstick(objectives[k], float(weights[k] @ distances(donors, targets[k])))
+        relative = gaps[k] / yardstick(objectives[k], averaged_away(weights[k], distances(donors, targets[k])))
         if relative > REFUSED_GAP:
             # a ridge that is next to nothing: Newton creeps, the active set does not
             fits[k] = sharp_weights(donors, targets[k], float(ridges[k]), None if allowed is None else allowed[k])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky
 
-from analysis.estimators.simplex import FINISHED_GAP, SimplexFit, certify, nnls_on_simplex
+from analysis.estimators.simplex import FINISHED_GAP, SimplexFit, averaged_away, certify, nnls_on_simplex
 from analysis.estimators.simplex_newton import ridge_weights
 from analysis.estimators.threads import blas_threads
 from analysis.estimators.weighted import WeightedFit, noise_level, weighted_fit
@@ -187,12 +187,12 @@ class _TimeProblem:
             else:
                 weights = nnls_on_simplex(factor.T, 0.0)
                 gradient = gram @ weights
-                return certify(weights, float(weights @ gradient), gradient, float(weights @ distances))
+                return certify(weights, float(weights @ gradient), gradient, averaged_away(weights, distances))
         kept = np.setdiff1d(np.arange(self.pre.shape[0]), self.left_out)
         rows = self._rows(kept) - mean
         weights = nnls_on_simplex(rows.T, ridge)
         gradient = rows.T @ (rows @ weights) + ridge * weights
-        return certify(weights, float(weights @ gradient), gradient, float(weights @ distances))
+        return certify(weights, float(weights @ gradient), gradient, averaged_away(weights, distances))
 
     def _rows(self, rows: IntArray) -> FloatArray:
         differences: FloatArray = self.pre[rows] - self.post[rows, None] - self.centre

@@ -125,6 +125,20 @@ def test_a_copied_donor_is_a_perfect_fit() -> None:
     assert fit.objective < 1e-14
 
 
+def test_a_copied_donor_stays_certified_whatever_the_machine_rounds_to() -> None:
+    """Many panels and scales: a mean of distances that is all rounding is never what a gap is held against."""
+    rng = np.random.default_rng(8)
+    for k in range(300):
+        donors = rng.normal(10.0, 3.0, (30, 12)) * 10.0 ** rng.integers(-3, 4)
+        target = donors[k % 30] * (1.0 + rng.choice([0.0, 1e-16, 1e-15]))
+        for fit in (
+            sharp_weights(donors, target),
+            *ridge_weights(donors, target[None], 1e-12 * float(target @ target)),
+        ):
+            assert fit.relative_gap < _GAP
+            assert fit.weights[k % 30] == pytest.approx(1.0, abs=1e-6)
+
+
 def test_projection_to_the_simplex_is_the_nearest_point() -> None:
     # (1, 0.4): excess 0.4 spread over both gives (0.8, 0.2); (3, 0): all on the first
     np.testing.assert_allclose(project_to_simplex(np.array([[1.0, 0.4], [3.0, 0.0]])), [[0.8, 0.2], [1.0, 0.0]])
