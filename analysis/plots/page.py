@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from html import escape
 from importlib import resources
 from string import Template
@@ -34,7 +35,7 @@ class NothingToReport(FlipsideError):
     """The caller's: there is no such experiment, or nothing was published of it; the message says which."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Found:
     """All that is known of one experiment, in its latest version."""
 
@@ -47,7 +48,7 @@ class Found:
         body = json.loads(self.definition["definition"])
         return {arm["name"]: f"{arm['name']}: {_price(arm['price'], self.definition)}" for arm in body["arms"]}
 
-    @property
+    @cached_property
     def series(self) -> tuple[effect.Series, ...]:
         """Every metric and treated arm, in the order of the report."""
         of = self.definition

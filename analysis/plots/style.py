@@ -41,51 +41,52 @@ def styled(chart: Any, heading: tuple[str, list[str]] | None, width: Width, heig
     if heading is not None:
         chart = chart.properties(title=alt.TitleParams(heading[0], subtitle=heading[1]))
     fit: Any = "fit-x" if width == "container" else "pad"
-    return (
-        chart.properties(
-            width=width,
-            height=height,
-            background=PAPER,
-            padding=8,
-            autosize=alt.AutoSizeParams(type=fit, contains="padding"),
-        )
-        .configure(font=FONT)
-        .configure_title(
-            anchor="start",
-            fontSize=17,
-            fontWeight=600,
-            color=INK,
-            subtitleColor=QUIET,
-            subtitleFontSize=13,
-            subtitlePadding=5,
-            offset=14,
-            frame="group",
-        )
-        .configure_axis(
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight=500,
-            labelColor=INK,
-            titleColor=QUIET,
-            gridColor=FAINT,
-            domainColor="#9aa0a6",
-            tickColor="#9aa0a6",
-            titlePadding=8,
-        )
-        .configure_legend(
-            orient="bottom",
-            direction="horizontal",
-            labelFontSize=12,
-            titleFontSize=12,
-            titleFontWeight=500,
-            labelColor=INK,
-            titleColor=QUIET,
-            columns=alt.ExprRef("width < 560 ? 1 : 4"),
-            labelLimit=420,
-            symbolSize=140,
-            columnPadding=18,
-        )
-        .configure_view(stroke=None)
+    # In one call: each copies the chart with all that is in it.
+    return chart.properties(
+        width=width,
+        height=height,
+        background=PAPER,
+        padding=8,
+        autosize=alt.AutoSizeParams(type=fit, contains="padding"),
+        config=alt.Config(
+            font=FONT,
+            title=alt.TitleConfig(
+                anchor="start",
+                fontSize=17,
+                fontWeight=600,
+                color=INK,
+                subtitleColor=QUIET,
+                subtitleFontSize=13,
+                subtitlePadding=5,
+                offset=14,
+                frame="group",
+            ),
+            axis=alt.AxisConfig(
+                labelFontSize=12,
+                titleFontSize=12,
+                titleFontWeight=500,
+                labelColor=INK,
+                titleColor=QUIET,
+                gridColor=FAINT,
+                domainColor="#9aa0a6",
+                tickColor="#9aa0a6",
+                titlePadding=8,
+            ),
+            legend=alt.LegendConfig(
+                orient="bottom",
+                direction="horizontal",
+                labelFontSize=12,
+                titleFontSize=12,
+                titleFontWeight=500,
+                labelColor=INK,
+                titleColor=QUIET,
+                columns=alt.ExprRef("width < 560 ? 1 : 4"),
+                labelLimit=420,
+                symbolSize=140,
+                columnPadding=18,
+            ),
+            view=alt.ViewConfig(stroke=None),
+        ),
     )
 
 
