@@ -38,8 +38,6 @@ class Closing:
         #: market -> (last closed day, closings published)
         self._closed: dict[str, tuple[int, int]] = {}
         self._seen: datetime | None = None
-        #: in the first round, cells of a day that is not closed may have been published by whoever was before us
-        self._resumed = True
 
     async def run(self) -> None:
         """Close until cancelled."""
@@ -94,7 +92,6 @@ class Closing:
         await parts.store.cleaned(cells)
         await parts.store.set_closed(self._shard, self._epoch, closed)
         self._closed |= closed
-        self._resumed = False
         for cell in cells:
             parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
 
@@ -157,9 +154,9 @@ class Closing:
             for day in sorted({*range(through + 1, last_day + 1), *days}):
                 late = day <= through
                 times += late
-                ask = late or self._resumed
-                totals = await self._parts.store.day_totals(market, day) if ask else None
-                unit_days, events = totals or (len(days.get(day, ())), sum(c.events for c in days.get(day, ())))
+                # Not the sum of what changed: some of a day that is not closed may be published already, by whoever
+                # ended before it had vouched for it.
+                unit_days, events = await self._parts.store.day_totals(market, day)
                 closing = PeriodClosed(
                     market=market,
                     day=date.fromordinal(day),

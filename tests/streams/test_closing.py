@@ -1,6 +1,7 @@
 """What a closing vouches for holds from the instant that it is out, whatever becomes of the store beside it."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -27,11 +28,12 @@ Beside = Callable[[], Awaitable[None]]
 
 
 class Known(Catalog):
-    """A catalog of one unit."""
+    """A catalog of two units."""
 
     @property
     def known(self) -> dict[str, CatalogEntry]:
-        return {"de/a": CatalogEntry(unit="de/a", time_zone="UTC", currency="EUR", list_price_minor=100)}
+        entry = CatalogEntry(unit="de/a", time_zone="UTC", currency="EUR", list_price_minor=100)
+        return {"de/a": entry, "de/b": entry.model_copy(update={"unit": "de/b"})}
 
     @property
     def time_zones(self) -> dict[str, str]:
@@ -116,6 +118,23 @@ async def test_a_day_that_a_closing_seals_takes_no_more_sales_once_the_closing_i
     assert sorted(row.day for row in panel.rows) == [at(day).date() for day in range(DAYS)]
     assert [found.events for found in panel.closings] == [1] * DAYS, "shutting a day drops nothing of it"
     assert panel.closings[-1].recount == {"0": 0, "1": 0}, "the days that it seals can be counted again, too"
+
+
+async def test_a_closing_vouches_for_rows_that_were_published_by_somebody_who_never_vouched_for_them(
+    store: Store,
+) -> None:
+    """Nor does it matter whether this owner has closed another day in between."""
+    panel, watermark = Panel(), await sold(store)
+    owner = closing(store, panel)
+    await owner.close(replace(watermark, at=at(1)))
+    # Another owner's rows of day 1 went out, and it ended; then one more sale of that day came.
+    await store.cleaned(await store.dirty({MARKET: ordinal(1)}))
+    assert await store.fold_sales(
+        0, DAYS, DAYS + 1, [cell(unit="de/b", day=1)], [(ordinal(1), bytes([1] * DIGEST_BYTES))]
+    )
+    assert await store.mark_caught_up(0, DAYS + 1, at(DAYS))
+    await owner.close(replace(watermark, offsets={0: DAYS + 1, 1: 0}))
+    assert [(found.events, found.unit_days) for found in panel.closings] == [(1, 1), (2, 2), (1, 1), (1, 1), (1, 1)]
 
 
 async def test_publishing_rows_keeps_nothing_of_them(store: Store) -> None:
