@@ -38,6 +38,8 @@ class Closing:
         #: market -> (last closed day, closings published)
         self._closed: dict[str, tuple[int, int]] = {}
         self._seen: datetime | None = None
+        #: in the first round, cells of a day that is not closed may have been published by whoever was before us
+        self._resumed = True
 
     async def run(self) -> None:
         """Close until cancelled."""
@@ -92,6 +94,7 @@ class Closing:
         await parts.store.cleaned(cells)
         await parts.store.set_closed(self._shard, self._epoch, closed)
         self._closed |= closed
+        self._resumed = False
         for cell in cells:
             parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
 
@@ -154,9 +157,12 @@ class Closing:
             for day in sorted({*range(through + 1, last_day + 1), *days}):
                 late = day <= through
                 times += late
-                # Not the sum of what changed: some of a day that is not closed may be published already, by whoever
-                # ended before it had vouched for it.
-                unit_days, events = await self._parts.store.day_totals(market, day)
+                changed = days.get(day, ())
+                # Where some of a day were published already, by whoever ended before it had vouched for them, what
+                # has changed is not all of it.
+                ask = late or self._resumed or any(c.revision for c in changed)
+                totals = await self._parts.store.day_totals(market, day) if ask else None
+                unit_days, events = totals or (len(changed), sum(c.events for c in changed))
                 closing = PeriodClosed(
                     market=market,
                     day=date.fromordinal(day),

@@ -127,14 +127,13 @@ async def test_a_closing_vouches_for_rows_that_were_published_by_somebody_who_ne
     panel, watermark = Panel(), await sold(store)
     owner = closing(store, panel)
     await owner.close(replace(watermark, at=at(1)))
+    assert await store.fold_sales(0, DAYS, DAYS + 1, [cell("de/b", 1)], [(ordinal(1), bytes([1] * DIGEST_BYTES))])
     # Another owner's rows of day 1 went out, and it ended; then one more sale of that day came.
     await store.cleaned(await store.dirty({MARKET: ordinal(1)}))
-    assert await store.fold_sales(
-        0, DAYS, DAYS + 1, [cell(unit="de/b", day=1)], [(ordinal(1), bytes([1] * DIGEST_BYTES))]
-    )
-    assert await store.mark_caught_up(0, DAYS + 1, at(DAYS))
-    await owner.close(replace(watermark, offsets={0: DAYS + 1, 1: 0}))
-    assert [(found.events, found.unit_days) for found in panel.closings] == [(1, 1), (2, 2), (1, 1), (1, 1), (1, 1)]
+    assert await store.fold_sales(0, DAYS + 1, DAYS + 2, [cell(day=1)], [(ordinal(1), bytes([2] * DIGEST_BYTES))])
+    assert await store.mark_caught_up(0, DAYS + 2, at(DAYS))
+    await owner.close(replace(watermark, offsets={0: DAYS + 2, 1: 0}))
+    assert [(found.events, found.unit_days) for found in panel.closings] == [(1, 1), (3, 2), (1, 1), (1, 1), (1, 1)]
 
 
 async def test_publishing_rows_keeps_nothing_of_them(store: Store) -> None:
