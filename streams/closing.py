@@ -38,8 +38,6 @@ class Closing:
         #: market -> (last closed day, closings published)
         self._closed: dict[str, tuple[int, int]] = {}
         self._seen: datetime | None = None
-        #: in the first round, cells of a day that is not closed may have been published by whoever was before us
-        self._resumed = True
 
     async def run(self) -> None:
         """Close until cancelled."""
@@ -94,7 +92,6 @@ class Closing:
         await parts.store.cleaned(cells)
         await parts.store.set_closed(self._shard, self._epoch, closed)
         self._closed |= closed
-        self._resumed = False
         for cell in cells:
             parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
 
@@ -158,18 +155,19 @@ class Closing:
                 late = day <= through
                 times += late
                 changed = days.get(day, ())
-                # Where some of a day were published already, by whoever ended before it had vouched for them, what
-                # has changed is not all of it.
-                ask = late or self._resumed or any(c.revision for c in changed)
-                totals = await self._parts.store.day_totals(market, day) if ask else None
-                unit_days, events = totals or (len(changed), sum(c.events for c in changed))
+                # What has changed need not be all of a day: some may have been published by whoever was here before,
+                # and did not live to vouch for them. What has come since these were read is in no row yet.
+                stored = await self._parts.store.unit_days(market, day)
+                vouched = {d.unit: d.published for d in stored if d.published >= 0} | {
+                    c.unit: c.events for c in changed
+                }
                 closing = PeriodClosed(
                     market=market,
                     day=date.fromordinal(day),
                     watermark=watermark.at,
                     offsets={str(p): offset for p, offset in watermark.offsets.items()},
-                    unit_days=unit_days,
-                    events=events,
+                    unit_days=len(vouched),
+                    events=sum(vouched.values()),
                     revised=sum(1 for c in days.get(day, ()) if c.revision),
                     revision=times if late else 0,
                     recount=recount,

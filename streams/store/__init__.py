@@ -21,7 +21,7 @@ from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
 
 if TYPE_CHECKING:
-    from streams.store.restoring import RestorableStore
+    from streams.store.restoring import CountedDay, RestorableStore
     from streams.store.triggers import TriggerStore
 
 NOTHING = timedelta(0)
@@ -345,8 +345,8 @@ class Store(Protocol):
         """These totals are published; a cell that changed in the meantime stays dirty, with one revision more."""
         ...
 
-    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
-        """Number of unit-days and of sale events of a market's day (ordinal), over all sale partitions."""
+    async def unit_days(self, market: str, day: int) -> "list[CountedDay]":
+        """The unit-days of a market's day (ordinal), over all sale partitions, as they stand and were published."""
         ...
 
     async def time(self) -> datetime:

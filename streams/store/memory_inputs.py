@@ -6,6 +6,7 @@ from datetime import datetime
 
 from controller.wire import from_milliseconds, milliseconds
 from streams.store import CaughtUp, Cell, CountedBefore, DirtyCell
+from streams.store.restoring import CountedDay
 
 
 @dataclass(slots=True)
@@ -19,6 +20,12 @@ class Total:
     events: int = 0
     published: int = -1
     revision: int = 0
+
+    def counted(self, market: str, day: int, unit: str) -> CountedDay:
+        return CountedDay(
+            market, day, unit,
+            self.quantity, self.revenue_minor, self.cost_minor, self.costed, self.events, self.published, self.revision,
+        )  # fmt: skip
 
 
 class MemoryInputs:
@@ -144,6 +151,5 @@ class MemoryInputs:
             if total.events == cell.events:
                 self.owed.discard(key)
 
-    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
-        totals = [t for (m, d, _, _), t in self.totals.items() if (m, d) == (market, day)]
-        return len(totals), sum(t.events for t in totals)
+    async def unit_days(self, market: str, day: int) -> list[CountedDay]:
+        return [total.counted(m, d, unit) for (m, d, unit, _), total in self.totals.items() if (m, d) == (market, day)]

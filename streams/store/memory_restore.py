@@ -148,13 +148,10 @@ class MemoryRestore:
 
     async def days(self, partition: int) -> list[CountedDay]:
         return [
-            CountedDay(
-                market, day, unit, t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events, t.published,
-                t.revision,
-            )
-            for (market, day, unit, p), t in sorted(self._store.totals.items())
+            total.counted(market, day, unit)
+            for (market, day, unit, p), total in sorted(self._store.totals.items())
             if p == partition
-        ]  # fmt: skip
+        ]
 
 
 def _held_unit(unit: str, held: Held, order: tuple[int, int]) -> HeldUnit:

@@ -26,6 +26,7 @@ from streams.store.known import Known
 from streams.store.link import ANSWER_SECONDS, Link
 from streams.store.redis_restore import RedisRestore
 from streams.store.redis_triggers import RedisTriggers
+from streams.store.restoring import CountedDay
 
 #: decisions sent to the server at once: hides its distance, and stays far below the time that one answer may take
 CALLS_PER_TRIP = 32
@@ -267,16 +268,14 @@ class RedisStore(Link):
             for start in range(0, len(rows), 500):
                 await self._run("cleaned", keys, [json.dumps(rows[start : start + 500])])
 
-    async def day_totals(self, market: str, day: int) -> tuple[int, int]:
-        texts: list[str] = []
-        events = 0
+    async def unit_days(self, market: str, day: int) -> list[CountedDay]:
+        found: list[CountedDay] = []
         for partition in range(self._shards):
             key = self._input("sale", partition, f"cells:{market}:{day}")
             async with self._sound(key):
-                here = await self._ask(self._redis.hvals(key))
-                events += sum(int(text.split()[4]) for text in here)
-                texts += here
-        return len(texts), events
+                cells = await self._ask(self._redis.hgetall(key))
+                found += [encoding.counted_day(market, day, unit, text) for unit, text in cells.items()]
+        return found
 
     async def time(self) -> datetime:
         seconds, microseconds = await self._ask(self._redis.time())

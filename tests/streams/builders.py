@@ -8,7 +8,7 @@ from controller.decide import Flip, Proposal
 from controller.events import Blackout, Scope
 from controller.experiment import Arm, Experiment, PriceRule
 from controller.wire import market_of
-from streams.store import Cell, DirtyCell
+from streams.store import Cell, DirtyCell, Store
 
 #: the first instant of day 0
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -22,6 +22,12 @@ def at(day: float) -> datetime:
 
 def ordinal(day: int) -> int:
     return at(day).date().toordinal()
+
+
+async def day_totals(store: Store, market: str, day: int) -> tuple[int, int]:
+    """Number of unit-days and of sale events of a market's day (ordinal)."""
+    found = await store.unit_days(market, day)
+    return len(found), sum(d.events for d in found)
 
 
 def experiment(name: str = "juice", version: int = 1) -> Experiment:

@@ -20,7 +20,7 @@ from streams.parts import Parts
 from streams.settings import Settings
 from streams.store.memory import MemoryStore
 from tests.streams.arrivals import CATALOG, MONDAY, PARTITIONS, Arrived, sale
-from tests.streams.builders import Batch
+from tests.streams.builders import Batch, day_totals
 
 HOME = sale().partition
 HERE = TopicPartition(SALE, HOME)
@@ -174,7 +174,7 @@ async def events_after(store: MemoryStore, *polls: Poll) -> tuple[int, int, list
     group = Group(polls)
     shared = parts(store)
     await Ingest(shared, Known(shared), SALE, group, begin_at_zero(store)).run(group.stop_asked)
-    _, events = await store.day_totals("de", MONDAY)
+    _, events = await day_totals(store, "de", MONDAY)
     return events, await store.position("sale", HOME), group.sought
 
 
@@ -252,7 +252,7 @@ async def test_a_day_that_is_shut_between_two_looks_at_the_closings_takes_no_mor
     await store.restoring.stand(owned, 0, {"log:0": 1})
     group = Group([polled(TEN[:3]), shut, polled(TEN[3:6]), polled(TEN[6:])])
     await Ingest(shared, Known(shared), SALE, group, begin_at_zero(store)).run(group.stop_asked)
-    assert await store.day_totals("de", MONDAY) == (1, 3)
+    assert await day_totals(store, "de", MONDAY) == (1, 3)
     assert await store.position("sale", HOME) == 10
     told = {"topic": "sale", "outcome": "corrected"}
     assert shared.metrics.registry.get_sample_value("flipside_events_total", told) == 7
@@ -285,7 +285,7 @@ async def test_nothing_is_counted_while_it_is_not_known_what_a_lost_shard_has_cl
     await Ingest(shared, Known(shared), SALE, group, mend).run(group.stop_asked)
     assert seen == [0, 0, 0]
     assert await store.position("sale", HOME) == 10
-    assert await store.day_totals("de", MONDAY) == (0, 0), "Monday was sealed by a closing of the Monday after"
+    assert await day_totals(store, "de", MONDAY) == (0, 0), "Monday was sealed by a closing of the Monday after"
     corrected = shared.metrics.registry.get_sample_value(
         "flipside_events_total", {"topic": "sale", "outcome": "corrected"}
     )

@@ -9,7 +9,7 @@ from controller.control import LifecycleChanged
 from controller.schedule import MarketPlan
 from streams.store import DIGEST_BYTES, Fenced, Registration, Store, plan_key
 from streams.store.restoring import CountedDay, HeldUnit, ShardRest
-from tests.streams.builders import MIDNIGHT, at, cell, experiment, flip, ordinal, total
+from tests.streams.builders import MIDNIGHT, at, cell, day_totals, experiment, flip, ordinal, total
 
 LAST = {"de": ordinal(99)}
 
@@ -152,7 +152,7 @@ async def test_an_input_is_missing_until_it_is_written_back_whole(store: Store) 
     assert (await store.position("sale", 0), await store.recount_from()) == (9, [4, 0])
     assert await store.sealed(0) == {"de": ordinal(-3)}
     assert total(await store.dirty(LAST)) == [("de/b", 3, 300, 1)], "what was published as it is need not be again"
-    assert await store.day_totals("de", ordinal(0)) == (2, 6)
+    assert await day_totals(store, "de", ordinal(0)) == (2, 6)
     assert await store.fold_sales(0, 9, 10, [cell()], [(ordinal(0), b"a" * DIGEST_BYTES)]), "what it knew is gone"
 
 

@@ -30,6 +30,7 @@ from streams.store import (
 )
 from streams.store.memory import MemoryStore
 from streams.store.redis import RedisStore
+from streams.store.restoring import CountedDay
 from tests.streams.builders import at, experiment, flip, ordinal, window
 
 CLUSTERS = {"de/a": "x", "de/b": "x", "de/c": "y"}
@@ -265,9 +266,12 @@ class Drive:
             store.closed_days(),
             store.sealed(0),
             store.recount_from(),
-            *(store.day_totals("de", ordinal(day)) for day in range(8)),
+            *(self.unit_days(day) for day in range(8)),
         ]
         return [await read for read in reads]
+
+    async def unit_days(self, day: int) -> list[CountedDay]:
+        return sorted(await self.store.unit_days("de", ordinal(day)), key=lambda found: found.unit)
 
     async def due_to_be_told(self) -> list[OutboxEntry]:
         return [replace(entry, id="") for entry in await self.store.triggers.owed(0, 100)]
