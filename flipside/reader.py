@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from controller.codec import decode
 from controller.errors import FlipsideError
-from controller.topics import MAX_RECORD_BYTES
 from controller.wire import Message
 from streams.kafka import connection, stop_client
+from streams.reading import reader
 from streams.settings import Settings
 
 
@@ -17,13 +17,7 @@ class Reader:
     """Reads topics from their beginning, without a group, and keeps the messages."""
 
     def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
-        self._consumer = AIOKafkaConsumer(
-            **connection(settings),
-            enable_auto_commit=False,
-            fetch_max_wait_ms=settings.fetch_wait_ms,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=MAX_RECORD_BYTES,
-        )
+        self._consumer = reader(connection(settings), settings)
         self._partitions = [
             TopicPartition(settings.prefixed(topic), number)
             for topic in topics

@@ -11,7 +11,7 @@ from typing import Any
 
 import faust
 import structlog
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.tables.manager import TableManager
 from mode import Service
 
@@ -30,6 +30,7 @@ from streams.parts import Parts
 from streams.probes import serve_probes
 from streams.published import Publications
 from streams.pulse import Pulse
+from streams.reading import reader
 from streams.recount import Recount
 from streams.settings import Settings
 from streams.store.redis import RedisStore
@@ -163,12 +164,7 @@ def _service(duty: Duty, watch: Watch) -> type[Service]:
 
 async def follow_ticks(parts: Parts, clock: TickClock, stop: asyncio.Event) -> None:
     """Move the tick clock: reads one partition of the tick topic, because a tick is written to all of them."""
-    consumer = AIOKafkaConsumer(
-        **parts.connection,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=parts.settings.fetch_wait_ms,
-    )
+    consumer = reader(parts.connection, parts.settings)
     await consumer.start()
     try:
         consumer.assign([TopicPartition(parts.topic(TICK), 0)])

@@ -8,11 +8,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from controller.codec import read
 from controller.errors import UnreadableMessage
 from controller.events import CatalogEntry
-from controller.topics import CATALOG, MAX_RECORD_BYTES
+from controller.topics import CATALOG
 from controller.wire import market_of
 from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
 from streams.parts import Parts
+from streams.reading import read_up_to, reader
 
 
 class Catalog:
@@ -50,13 +51,7 @@ class Catalog:
 
     async def start(self) -> None:
         """Connect and read what is there."""
-        self._consumer = AIOKafkaConsumer(
-            **self._parts.connection,
-            enable_auto_commit=False,
-            fetch_max_wait_ms=self._parts.settings.fetch_wait_ms,
-            auto_offset_reset="earliest",
-            max_partition_fetch_bytes=MAX_RECORD_BYTES,
-        )
+        self._consumer = reader(self._parts.connection, self._parts.settings)
         await self._consumer.start()
         topic = self._parts.topic(CATALOG)
         self._partitions = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
@@ -73,12 +68,8 @@ class Catalog:
         if consumer is None:
             raise AssertionError("the catalog is read before it was started")
         async with self._lock:
-            ends = await consumer.end_offsets(self._partitions)
-            while True:
-                behind = [p for p in self._partitions if await consumer.position(p) < ends[p]]
-                if not behind:
-                    return
-                for records in (await consumer.getmany(*behind, timeout_ms=1000)).values():
+            async for batches in read_up_to(consumer, await consumer.end_offsets(self._partitions)):
+                for records in batches.values():
                     for record in records:
                         await self._apply(record)
 

@@ -10,15 +10,16 @@ and no reader may take that for newer, or for the same.
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from controller.codec import read
 from controller.errors import UnreadableMessage
 from controller.events import Assignment
-from controller.topics import ASSIGNMENT, MAX_RECORD_BYTES
+from controller.topics import ASSIGNMENT
 from controller.wire import milliseconds
 from streams.kafka import stop_client
 from streams.parts import Parts, partition_of
+from streams.reading import read_up_to, reader
 from streams.store import OutboxEntry
 from streams.store.encoding import arms
 
@@ -62,20 +63,14 @@ async def published(parts: Parts, units: Iterable[str]) -> dict[str, list[Assign
     wanted = set(units)
     topic, shards = parts.topic(ASSIGNMENT), parts.settings.partitions
     partitions = [TopicPartition(topic, n) for n in sorted({partition_of(unit.encode(), shards) for unit in wanted})]
-    consumer = AIOKafkaConsumer(
-        **parts.connection,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        max_partition_fetch_bytes=MAX_RECORD_BYTES,
-    )
+    consumer = reader(parts.connection, parts.settings)
     found: dict[str, list[Assignment]] = {}
     await consumer.start()
     try:
         consumer.assign(partitions)
         await consumer.seek_to_beginning(*partitions)
-        ends = await consumer.end_offsets(partitions)
-        while any([await consumer.position(p) < end for p, end in ends.items()]):
-            for records in (await consumer.getmany(timeout_ms=200)).values():
+        async for batches in read_up_to(consumer, await consumer.end_offsets(partitions)):
+            for records in batches.values():
                 for record in records:
                     unit = (record.key or b"").decode(errors="replace")
                     if unit in wanted and record.value is not None:

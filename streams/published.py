@@ -18,11 +18,13 @@ from controller.wire import market_of, milliseconds
 from streams.catalog import Catalog
 from streams.folding import Arrived
 from streams.parts import Parts, partition_of
+from streams.reading import read_up_to
 
 #: rows of days that may still change were published in so many days more than a day may be revised
 SLACK = timedelta(days=7)
 #: for how long what was read is kept after it was used last
 KEEP_SECONDS = 30.0
+RECORDS_PER_POLL = 5000
 UNIT_DAY, CLOSING = CE_TYPES[UnitDay], CE_TYPES[PeriodClosed]
 
 
@@ -165,8 +167,8 @@ class Publications:
                 starts[place] = ends[place] if at is None else at.offset
         for place in places:
             consumer.seek(place, min(max(starts[place], reached.get(place, 0)), ends[place]))
-        while behind := [place for place in places if await consumer.position(place) < ends[place]]:
-            for place, records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=5000)).items():
+        async for batches in read_up_to(consumer, ends, RECORDS_PER_POLL):
+            for place, records in batches.items():
                 take = takes[place.topic]
                 for record in records:
                     take(record)

@@ -14,11 +14,12 @@ from controller.codec import ce_type, read
 from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, Blackout, Tick
 from controller.experiment import COMMITMENT, Experiment
-from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, MAX_RECORD_BYTES, PANEL, TICK
+from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, PANEL, TICK
 from streams.entries_again import restore_enrolments
 from streams.kafka import stop_client
 from streams.parts import Parts
-from streams.published import Publications
+from streams.published import RECORDS_PER_POLL, Publications
+from streams.reading import read_up_to, reader
 from streams.remembered import Remembered
 from streams.store.restoring import LogPositions, ShardRest
 
@@ -52,13 +53,7 @@ class Rebuild:
 
     async def _connected(self) -> AIOKafkaConsumer:
         if self._consumer is None:
-            consumer = AIOKafkaConsumer(
-                **self._parts.connection,
-                enable_auto_commit=False,
-                auto_offset_reset="earliest",
-                fetch_max_wait_ms=self._parts.settings.fetch_wait_ms,
-                max_partition_fetch_bytes=MAX_RECORD_BYTES,
-            )
+            consumer = reader(self._parts.connection, self._parts.settings)
             await consumer.start()
             self._consumer = consumer
         return self._consumer
@@ -137,8 +132,8 @@ class Rebuild:
         beginnings = await consumer.beginning_offsets(list(places.values()))
         for name, place in places.items():
             consumer.seek(place, min(max(starts.get(name, 0), beginnings[place]), ends[name]))
-        while behind := [p for n, p in places.items() if await consumer.position(p) < ends[n]]:
-            for records in (await consumer.getmany(*behind, timeout_ms=1000, max_records=5000)).values():
+        async for batches in read_up_to(consumer, {p: ends[n] for n, p in places.items()}, RECORDS_PER_POLL):
+            for records in batches.values():
                 for record in records:
                     found.take(record)
             self._parts.pulse.beat("owner")
@@ -185,8 +180,8 @@ class Rebuild:
         consumer, place = await self._connected(), TopicPartition(self._parts.topic(TICK), shard)
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
-        while await consumer.position(place) < epoch:
-            for record in (await consumer.getmany(place, timeout_ms=1000)).get(place, ()):
+        async for batches in read_up_to(consumer, {place: epoch}):
+            for record in batches.get(place, ()):
                 if ce_type(record.headers) == CE_TYPES[Tick] and read(Tick, record.value or b"").at >= last:
                     return int(record.offset)
         return epoch
@@ -201,9 +196,9 @@ class Rebuild:
         places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
         consumer.assign(places)
         await consumer.seek_to_beginning(*places)
-        ends, seeds = await consumer.end_offsets(places), dict[str, str]()
-        while behind := [p for p in places if await consumer.position(p) < ends[p]]:
-            for records in (await consumer.getmany(*behind, timeout_ms=1000)).values():
+        seeds = dict[str, str]()
+        async for batches in read_up_to(consumer, await consumer.end_offsets(places)):
+            for records in batches.values():
                 for record in records:
                     if (record.key or b"").decode(errors="replace") in wanted and record.value is not None:
                         seeds |= _seed(record.value)
@@ -220,8 +215,8 @@ class Rebuild:
             consumer.assign(places)
             for place, beginning in (await consumer.beginning_offsets(places)).items():
                 consumer.seek(place, min(max(reached.get(place, 0), beginning), ends[place]))
-            while behind := [p for p in places if await consumer.position(p) < ends[p]]:
-                for records in (await consumer.getmany(*behind, timeout_ms=1000)).values():
+            async for batches in read_up_to(consumer, ends):
+                for records in batches.values():
                     bodies.update({(r.key or b"").decode(errors="replace"): r.value for r in records})
             reached.update(ends)
         for name, body in bodies.items():

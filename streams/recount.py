@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from controller.errors import CannotReach
 from controller.events import SaleCorrection, UnitDay
 from controller.outcomes import UnitDayTotal
-from controller.topics import MAX_RECORD_BYTES, SALE, SALE_CORRECTION
+from controller.topics import SALE, SALE_CORRECTION
 from controller.wire import market_of
 from streams.catalog import Catalog
 from streams.dead_letters import Rejected
@@ -23,6 +23,7 @@ from streams.folding import IDS_PER_CALL, Arrived, Counted, Rules, correction_re
 from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.published import Publications, Published
+from streams.reading import read_up_to, reader
 from streams.store import Fenced
 from streams.store.restoring import CountedDay
 
@@ -114,13 +115,7 @@ class Recount:
     async def _sales(self, partition: int, token: str) -> int:
         """Count a partition of the sale topic again; returns how many records that took."""
         parts, restoring = self._parts, self._parts.store.restoring
-        consumer = AIOKafkaConsumer(
-            **parts.connection,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=parts.settings.fetch_wait_ms,
-            max_partition_fetch_bytes=MAX_RECORD_BYTES,
-        )
+        consumer = reader(parts.connection, parts.settings)
         await consumer.start()
         try:
             published = await self._publications.read(consumer)
@@ -156,10 +151,8 @@ class Recount:
             start = beginning
         consumer.seek(place, start)
         records = 0
-        while await consumer.position(place) < end:
-            polled: Sequence[Arrived] = (await consumer.getmany(place, timeout_ms=1000, max_records=IDS_PER_CALL)).get(
-                place, ()
-            )
+        async for batches in read_up_to(consumer, {place: end}, IDS_PER_CALL):
+            polled: Sequence[Arrived] = batches.get(place, ())
             fresh = [r for r in polled if r.offset < end and (partition, r.offset) not in published.set_aside]
             await self._take(found, fresh, rules, published, partition, token)
             records += len(polled)

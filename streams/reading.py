@@ -1,0 +1,28 @@
+"""Reading topics outside of any group: what is there now, from wherever one likes."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from controller.topics import MAX_RECORD_BYTES
+from streams.settings import Settings
+
+
+def reader(connection: Mapping[str, Any], settings: Settings) -> AIOKafkaConsumer:
+    """A consumer of no group, not started; it commits nothing."""
+    return AIOKafkaConsumer(
+        **connection,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=settings.fetch_wait_ms,
+        max_partition_fetch_bytes=MAX_RECORD_BYTES,
+    )
+
+
+async def read_up_to(
+    consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], max_records: int | None = None
+) -> AsyncIterator[dict[TopicPartition, list[ConsumerRecord]]]:
+    """Batches of these partitions, assigned before, until each is read up to its end; the last may go beyond it."""
+    while behind := [place for place, end in ends.items() if await consumer.position(place) < end]:
+        yield await consumer.getmany(*behind, timeout_ms=1000, max_records=max_records)
