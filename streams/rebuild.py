@@ -12,15 +12,17 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import ce_type, read
 from controller.errors import UnreadableMessage
-from controller.events import CE_TYPES, Blackout, Tick
+from controller.events import CE_TYPES, Blackout, Tick, UnitDay
 from controller.experiment import COMMITMENT, Experiment
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, PANEL, TICK
+from controller.wire import market_of
 from streams.entries_again import restore_enrolments
 from streams.kafka import stop_client
-from streams.parts import Parts
+from streams.parts import Parts, partition_of
 from streams.published import RECORDS_PER_POLL, Publications
 from streams.reading import read_up_to, reader
 from streams.remembered import Remembered
+from streams.store import DirtyCell
 from streams.store.restoring import LogPositions, ShardRest
 
 #: topic -> what its partitions are called in a shard's note
@@ -142,7 +144,7 @@ class Rebuild:
 
     async def _write_back(self, shard: int, epoch: int, found: Remembered, mine: frozenset[str], *, lost: bool) -> int:
         """Merge what was read of some markets into their shard; returns the number of units that were behind."""
-        store, restoring = self._parts.store, self._parts.store.restoring
+        parts, store, restoring = self._parts, self._parts.store, self._parts.store.restoring
         await self._reveal(found)
         await restoring.restore_registrations(shard, list(found.registrations.values()))
         held = await store.kills(shard)
@@ -153,6 +155,10 @@ class Rebuild:
             await self._blackouts(shard)
         units = found.held_units(mine)
         written = await restoring.restore_units(shard, epoch, units)
+        # Whoever wrote these rows may have ended before the store knew of them: a day that its closing has closed would
+        # look as if sales had come late.
+        rows = (row for row in found.rows.values() if market_of(row.unit) in mine)
+        await store.cleaned([_cell(row, parts.settings.partitions) for row in rows])
         closed = {market: closed for market, closed in found.closed.items() if market in mine}
         sequence = max((unit.sequence for unit in units), default=0)
         tick = await self._first_undecided(shard, epoch, found, mine) if lost or written else 0
@@ -227,6 +233,23 @@ class Rebuild:
                 await store.remove_blackout(name)
         for name in (await store.blackouts(shard)).keys() - bodies.keys():
             await store.remove_blackout(name)
+
+
+def _cell(row: UnitDay, partitions: int) -> DirtyCell:
+    """The unit-day that a row was made of."""
+    return DirtyCell(
+        partition=partition_of(row.unit.encode(), partitions),
+        market=market_of(row.unit),
+        day=row.day.toordinal(),
+        unit=row.unit,
+        quantity=row.quantity,
+        revenue_minor=row.revenue_minor,
+        cost_minor=row.cost_minor or 0,
+        costed=0 if row.cost_minor is None else row.events,
+        events=row.events,
+        revision=row.revision,
+        offset=row.offset or 0,
+    )
 
 
 def _seed(value: bytes) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from controller.codec import read
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
-from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, Withheld
+from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, UnitDay, Withheld
 from controller.experiment import COMMITMENT, with_seed
 from controller.schedule import MarketPlan
 from controller.wire import event_id, market_of, milliseconds
@@ -69,6 +69,8 @@ class Remembered:
     answers: dict[str, Entered | TriggerIgnored] = field(default_factory=dict)
     #: market -> (last closed day, greatest revision of a closing)
     closed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: (unit, day) -> its last row
+    rows: dict[tuple[str, date], UnitDay] = field(default_factory=dict)
     #: whether blackouts were set or removed
     blackouts: bool = False
     records: int = 0
@@ -107,6 +109,10 @@ class Remembered:
         elif isinstance(message, Withheld):
             place = (message.experiment, message.experiment_version, message.market)
             self._plan(place, message.day.toordinal(), message.decided_at)
+        elif isinstance(message, UnitDay):
+            held_row = self.rows.get((message.unit, message.day))
+            if held_row is None or held_row.revision <= message.revision:
+                self.rows[message.unit, message.day] = message
         elif isinstance(message, PeriodClosed):
             self.close(message.market, message.day.toordinal(), message.revision)
         else:
@@ -246,5 +252,6 @@ class Remembered:
 MODELS = {
     name.encode(): model
     for model, name in (CE_TYPES | CONTROL_TYPES).items()
-    if model in (Registered, LifecycleChanged, Kill, Withheld, PeriodClosed, BlackoutSet, Entered, TriggerIgnored)
+    if model
+    in (Registered, LifecycleChanged, Kill, Withheld, UnitDay, PeriodClosed, BlackoutSet, Entered, TriggerIgnored)
 }

@@ -8,21 +8,21 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from controller.codec import encode
-from controller.events import CatalogEntry, PeriodClosed, Registered
+from controller.events import CatalogEntry, PeriodClosed, Registered, UnitDay
 from controller.experiment import design_hash
 from controller.topics import ASSIGNMENT_LOG, CATALOG, PANEL
 from streams.admin import create_topics
 from streams.app import build_parts
 from streams.catalog import Catalog
 from streams.claims import append_ownership
-from streams.parts import Parts
+from streams.parts import Parts, partition_of
 from streams.published import Publications
 from streams.rebuild import Rebuild
 from streams.relay import assignment_records
 from streams.store import Registration
 from streams.store.memory import MemoryStore
 from tests.e2e.running import Servers
-from tests.streams.builders import MIDNIGHT, at, experiment, flip
+from tests.streams.builders import MIDNIGHT, at, cell, experiment, flip
 
 pytestmark = pytest.mark.broker
 
@@ -66,6 +66,13 @@ async def decided(parts: Parts, markets: Sequence[str]) -> None:
     await parts.publish(ASSIGNMENT_LOG, log)
 
 
+async def mended(parts: Parts, rebuild: Rebuild, shard: int) -> None:
+    """A shard as its next owner has it."""
+    epoch = await append_ownership(parts, shard)
+    await parts.store.claim(shard, epoch)
+    await rebuild.mend(shard, epoch)
+
+
 async def test_lost_shards_come_back_and_one_that_never_decided_is_new(servers: Servers, namespace: str) -> None:
     async with installation(servers, namespace) as (parts, catalog):
         homes = {market: parts.shard_of(market) for market in MARKETS}
@@ -77,9 +84,7 @@ async def test_lost_shards_come_back_and_one_that_never_decided_is_new(servers: 
         rebuild = Rebuild(parts, Publications(parts, catalog))
         held: set[str] = set()
         for shard in range(parts.settings.partitions):
-            epoch = await append_ownership(parts, shard)
-            await parts.store.claim(shard, epoch)
-            await rebuild.mend(shard, epoch)
+            await mended(parts, rebuild, shard)
             held |= (await parts.store.restoring.held(shard)).keys()
             assert await parts.store.restoring.log_positions(shard), "it is known to hold all that there is"
         await rebuild.stop()
@@ -87,6 +92,29 @@ async def test_lost_shards_come_back_and_one_that_never_decided_is_new(servers: 
         assert await parts.store.closed_days() == dict.fromkeys(old, at(0).date().toordinal())
         counted = parts.metrics.registry.get_sample_value("flipside_rebuilds_total", {"what": "shard", "why": "lost"})
         assert counted == len({homes[market] for market in old})
+
+
+async def test_rows_that_the_store_was_never_told_of_are_no_late_sales_for_the_next_owner(
+    servers: Servers, namespace: str
+) -> None:
+    """Its owner died between the closing and the mark that the rows are out."""
+    async with installation(servers, namespace) as (parts, catalog):
+        rebuild, store, day = Rebuild(parts, Publications(parts, catalog)), parts.store, at(0).date()
+        shard, home = parts.shard_of("de"), partition_of(b"de/a", parts.settings.partitions)
+        await mended(parts, rebuild, shard)
+        assert await store.fold_sales(home, 0, 1, [cell(events=2)])
+        row = UnitDay(
+            unit="de/a", day=day, starts_at=at(0), ends_at=at(1), quantity=1, revenue_minor=100, cost_minor=None,
+            currency="EUR", events=2, revision=0, offset=1,
+        )  # fmt: skip
+        await parts.publish(PANEL, [encode(row, "row", MIDNIGHT), encode(closing("de", day), "closing", MIDNIGHT)])
+        await mended(parts, rebuild, shard)
+        assert await store.dirty({"de": day.toordinal()}) == []
+        assert await store.closed_days() == {"de": day.toordinal()}
+        assert await store.fold_sales(home, 1, 2, [cell()])
+        (late,) = await store.dirty({"de": day.toordinal()})
+        assert (late.events, late.revision) == (3, 1), "a sale that is late indeed is a revision"
+        await rebuild.stop()
 
 
 async def test_what_was_published_is_read_once_and_then_read_on(servers: Servers, namespace: str) -> None:
