@@ -21,6 +21,8 @@ Kind = Literal["hash", "seed", "altered", "missing", "doubled", "unplanned", "la
 SKEW = timedelta(minutes=1)
 #: the block of a release
 RELEASE_BLOCK = -1
+#: reasons of control that may take the place of what was decided for the same instant
+REPLACES = ("late", "released")
 #: reasons with which a unit may hold another arm than the draw's, or be put on control
 KEPT_BY_RULE = frozenset({"blackout", "limit", "exclusivity", "killed", "paused", "dropped", "late"})
 
@@ -122,13 +124,13 @@ def _doubled(unit: str, day: date, same: Sequence[Assignment], entered: Sequence
 
 
 def _replaced(records: Sequence[Assignment]) -> Iterable[Sequence[Assignment]]:
-    """The decision of an instant, and the newer one that has put control in its place because it was late, if any."""
-    late = [record for record in records if record.reason.code == "late"]
-    others = [record for record in records if record.reason.code != "late"]
-    newest = max(((r.epoch, r.sequence) for r in others), default=None)
-    if newest is not None and any((r.epoch, r.sequence) <= newest for r in late):
+    """The decision of an instant, and newer ones that have put control in its place: it was late, or over just then."""
+    decided = [record for record in records if record.reason.code not in REPLACES]
+    newest = max(((r.epoch, r.sequence) for r in decided), default=None)
+    replacing = [[record for record in records if record.reason.code == code] for code in REPLACES]
+    if newest is not None and any((r.epoch, r.sequence) <= newest for group in replacing for r in group):
         return [records]
-    return [group for group in (others, late) if group]
+    return [group for group in (decided, *replacing) if group]
 
 
 class _Expected:

@@ -235,6 +235,17 @@ def test_a_kill_before_the_first_day_and_one_in_the_middle_are_as_asked_for() ->
         assert verify(published(experiment), log, through=START + timedelta(days=9)) == (), hours
 
 
+def test_a_kill_at_the_very_instant_of_a_flip_doubles_nothing_unless_it_is_the_older_of_the_two() -> None:
+    experiment, at = an_experiment(), day_start(START, CHICAGO) + 48 * HOUR
+    killed = [r for m in ("m0", "m1") for r in on_control(experiment, m, at, START + timedelta(days=2))]
+    log = [*a_log(experiment, 3), asked("kill", "stopped", at), *killed]
+    assert verify(published(experiment), log, through=START + timedelta(days=9)) == ()
+    older = [r.model_copy(update={"epoch": -1}) if isinstance(r, Assignment) else r for r in killed]
+    found = verify(published(experiment), [*log[: -len(killed)], *older])
+    assert {d.kind for d in found} == {"doubled"}
+    assert len(found) == 6
+
+
 def test_a_switch_over_one_market_excuses_that_market_until_it_is_lifted() -> None:
     experiment, at = an_experiment(), day_start(START, CHICAGO) + 60 * HOUR
     pulled = Kill(id="market.m0", scope="market", name="m0", who="ada", why="x", requested_at=at)
