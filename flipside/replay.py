@@ -60,6 +60,8 @@ FIRST_DAY = date(1990, 3, 12)
 TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.01
+#: units that an error names
+UNITS_NAMED = 5
 ONE_DAY = timedelta(days=1)
 #: how long after midnight somebody looks at rivals' prices
 RIVALS_SEEN = timedelta(hours=6)
@@ -173,12 +175,13 @@ class Replayer:
                 self.settings.prefixed(TICK), value=record.value, headers=record.headers, partition=number
             )
 
-    async def _until(self, what: str, done: Callable[[], Awaitable[bool]]) -> None:
+    async def _until(self, what: str | Callable[[], str], done: Callable[[], Awaitable[bool]]) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not await done():
             self.plan.check_alive()
             if time.monotonic() > deadline:
-                raise ReplayFailed(f"waited {PATIENCE_SECONDS:.0f} s for {what}; do worker and analysis run?")
+                named = what if isinstance(what, str) else what()
+                raise ReplayFailed(f"waited {PATIENCE_SECONDS:.0f} s for {named}; do worker and analysis run?")
             await asyncio.sleep(POLL_SECONDS)
 
     # --- the steps ----------------------------------------------------------------------------------------------------
@@ -216,18 +219,25 @@ class Replayer:
         await self.tick(local.start - experiment.lead)
 
         self._today = {}
+        missing: list[str] = []
 
         async def informed() -> bool:
             # An arm that holds over a block of days is published again on each of them: wait for today's word.
             await self._hear(day)
-            missing = max(shop.informed(experiment.units, local.start), len(experiment.units) - len(self._today))
-            if self.first_assignment_seconds is None and missing < len(experiment.units):
+            missing[:] = shop.uninformed(experiment.units, local.start, self._today)
+            if self.first_assignment_seconds is None and len(missing) < len(experiment.units):
                 self.first_assignment_seconds = time.monotonic() - self._started
                 plan.on_first_assignment(self.first_assignment_seconds)
-            return missing == 0
+            return not missing
 
         if running:
-            await self._until(f"the assignments of {day}", informed)
+            await self._until(
+                lambda: (
+                    f"the assignments of {day}: {len(missing)} of {len(experiment.units)} units have none, "
+                    f"among them {', '.join(missing[:UNITS_NAMED])}"
+                ),
+                informed,
+            )
         if self._rivals is not None:
             await self._rivals_move(self._rivals, shop, number, local.start)
         traded = shop.trade(number, local.start, local.end, plan.history.periods[number])

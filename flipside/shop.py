@@ -1,7 +1,7 @@
 """A shop to experiment on: it follows the assignments as a pricing system would, sells, and says what it did."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -40,10 +40,10 @@ class Shop:
     #: (unit, period) -> the arm under which the period's sales were made
     observed: dict[tuple[str, int], str] = field(default_factory=dict)
 
-    def informed(self, units: Sequence[str], instant: datetime) -> int:
-        """How many of these units have no assignment that holds at an instant."""
+    def uninformed(self, units: Sequence[str], instant: datetime, said: Container[str]) -> list[str]:
+        """Those of these units that have no assignment that holds at an instant, or are not among those ``said``."""
         at = milliseconds(instant)
-        return sum(1 for unit in units if self.assignments.assignment(unit, at) is None)
+        return [unit for unit in units if unit not in said or self.assignments.assignment(unit, at) is None]
 
     def trade(
         self, period: int, start: datetime, end: datetime, sold: Sequence[WeekOfSales]
