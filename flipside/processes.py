@@ -51,8 +51,8 @@ class Child:
         if self._process is not None and self._process.returncode is not None:
             raise CannotStart(f"{self.name} ended with {self._process.returncode}:\n{self.tail()}")
 
-    def tail(self) -> str:
+    def tail(self, size: int = LOG_TAIL_BYTES) -> str:
         """The end of what it said."""
         if not self._log.exists():
             return ""
-        return self._log.read_bytes()[-LOG_TAIL_BYTES:].decode(errors="replace")
+        return self._log.read_bytes()[-size:].decode(errors="replace")

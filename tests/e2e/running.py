@@ -58,7 +58,7 @@ async def running(settings: Settings) -> AsyncIterator[Processes]:
         try:
             yield started
         except ReplayFailed as error:
-            tails = "".join(f"\n--- {name}\n{child.tail(1000)}" for name, child in started.children.items())
+            tails = "".join(f"\n--- {name}\n{child.tail(100_000)}" for name, child in started.children.items())
             raise AssertionError(f"{error}{tails}") from error
 
 
