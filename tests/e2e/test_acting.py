@@ -102,6 +102,19 @@ class House:
 
         await eventually(f"{arms} at {now}", shown)
 
+    async def released(self) -> list[Assignment]:
+        """Wait until the log holds the release of every unit, and return what it says of them."""
+        found: list[Assignment] = []
+
+        async def all_let_go() -> bool:
+            await self.log.poll(20)
+            said = (message for message in self.log.messages if isinstance(message, Assignment))
+            found[:] = [message for message in said if message.reason.code == "released"]
+            return {message.unit for message in found} == set(UNITS)
+
+        await eventually("the release of every unit", all_let_go)
+        return found
+
     async def command(self, *arguments: str) -> Said:
         environment = {
             "FLIPSIDE_KAFKA": self.settings.kafka,
@@ -207,15 +220,7 @@ async def test_a_kill_reaches_the_pricing_system_at_once_and_says_who_and_why(se
         assert (last.action, last.from_state, last.to_state, last.who, last.role, last.why) == (
             "kill", "running", "stopped", "ada", "on_call", "wrong prices",
         )  # fmt: skip
-        released: list[Assignment] = []
-
-        async def all_told() -> bool:
-            await it.log.poll(20)
-            found = (m for m in it.log.messages if isinstance(m, Assignment))
-            released[:] = [m for m in found if m.reason.code == "released"]
-            return {m.unit for m in released} == set(UNITS)
-
-        await eventually("the log to hold the release of every unit", all_told)
+        released = await it.released()
         assert {m.effective_at for m in released} == {now}
         assert {m.reason.detail for m in released} == {"kill of juice by ada: wrong prices"}
         assert len({m.id for m in released} | {m.id for m in today.values()}) == 2 * len(UNITS)

@@ -69,16 +69,7 @@ async def test_an_arm_that_loses_half_its_sales_is_back_on_control_within_a_week
         assert -SOLD < breach.upper_limit < -guardrail.tolerance, "half of forty is lost, two are put up with"
         (change,) = [change for change in it.changes() if change.action == "revert"]
         assert (change.role, change.to_state, change.frozen) == ("guardrail", "stopping", True)
-        released: list[Assignment] = []
-
-        async def all_let_go() -> bool:
-            await it.log.poll(20)
-            said = (m for m in it.log.messages if isinstance(m, Assignment))
-            released[:] = [m for m in said if m.reason.code == "released"]
-            return {m.unit for m in released} >= set(UNITS)
-
-        await eventually("the release of every unit", all_let_go)
-        (now,) = {m.effective_at for m in released}
+        (now,) = {message.effective_at for message in await it.released()}
         assert now <= at(day, -0.5), "at once, not at the next boundary"
         await it.shows(dict.fromkeys(UNITS), now)
         registered = next(m for m in it.log.messages if isinstance(m, Registered))
