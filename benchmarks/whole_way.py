@@ -50,6 +50,7 @@ from streams.relay import assignment_records, other_records
 from streams.settings import Settings
 from streams.store import Registration, plan_key
 from streams.store.memory import MemoryStore
+from tests.streams.builders import Batch
 
 START = date(2026, 3, 2)
 ZONE = "Europe/Vienna"
@@ -101,23 +102,6 @@ class _Kept:
     def __await__(self) -> Any:
         return
         yield
-
-
-@dataclass(slots=True)
-class Batch:
-    """Records on their way to a topic."""
-
-    records: list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes], ...]]] = field(default_factory=list)
-
-    def append(
-        self, *, timestamp: None, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]]
-    ) -> bool:
-        """As aiokafka's; it always has room."""
-        self.records.append((key, value, tuple(headers)))
-        return True
-
-    def close(self) -> None:
-        """Nothing more is added."""
 
 
 @dataclass(slots=True)
