@@ -6,6 +6,7 @@ what follows is for the lifecycle. So a number moves a price only along the same
 
 import asyncio
 from collections.abc import Iterator
+from itertools import chain
 
 from aiokafka import AIOKafkaConsumer
 
@@ -61,9 +62,14 @@ class Guard:
                         await consumer.start()
                         started = True
                     polled = await consumer.getmany(timeout_ms=int(min(wait, 1.0) * 1000))
-                    for records in polled.values():
-                        for record in records:
+                    try:
+                        for record in chain.from_iterable(polled.values()):
                             await self.look(record)
+                    except BaseException:
+                        # Read again; by whoever has the partition now, where that is not us.
+                        for partition in polled.keys() & consumer.assignment():
+                            consumer.seek(partition, polled[partition][0].offset)
+                        raise
                     if polled:
                         await consumer.commit()
         finally:

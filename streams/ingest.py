@@ -6,7 +6,7 @@ Kafka holds as committed offset serves lag dashboards only.
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,7 @@ from streams.progress import Progress
 from streams.recount import Recount
 from streams.rivals import Rivals
 from streams.store import CountedBefore
+from streams.together import all_of
 
 RECORDS_PER_FETCH = 10_000
 #: a turn that found fewer sales is followed by a pause: nobody waits for a sale, and a turn costs as much as many
@@ -341,13 +342,6 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                     self._positions.pop(partition, None)
                 # A rebalance may have taken the partition away while the store was told; what it was told is true.
                 self._target.pop(partition, None)
-
-
-async def all_of(work: Iterable[Awaitable[None]]) -> None:
-    """Do all of it, and only then say what failed first."""
-    for fault in await asyncio.gather(*work, return_exceptions=True):
-        if isinstance(fault, BaseException):
-            raise fault
 
 
 _NEVER = datetime.fromisoformat("0001-01-01T00:00:00+00:00")

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
@@ -51,6 +52,7 @@ from streams.relay import Relay
 from streams.safety import safe
 from streams.shard import Shard, key_of_plan
 from streams.store import NOTHING, Fenced, Outcome, Registration, plan_key
+from streams.together import one_by_one
 
 BACKGROUND = ("relay", "closing", "watch")
 
@@ -181,10 +183,13 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with backoff:
                     await self._take_over_assigned()
                     ticks, triggers = await self._news(int(wait * 1000))
-                    for partition, records in ticks.items():
-                        await self._hear(partition.partition, records)
-                    for number, heard in triggers.items():
-                        await self._hear_triggers(number, heard)
+                    # What was read is not read again: a shard that fails, and is let go, costs the others nothing.
+                    await one_by_one(
+                        [
+                            *(partial(self._hear, number, records) for number, records in ticks.items()),
+                            *(partial(self._hear_triggers, number, records) for number, records in triggers.items()),
+                        ]
+                    )
                     # Triggers may come a hundred times a second; what is due is asked as often as without them.
                     if settings.clock == "wall" and (ticks or loop.time() - reconciled >= wait):
                         await self._reconcile()
@@ -196,14 +201,18 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._rebuild.stop()
             await stop_client(self._consumer)
 
-    async def _news(self, timeout_ms: int) -> tuple[dict[TopicPartition, list[Incoming]], dict[int, list[Incoming]]]:
-        """Ticks and triggers, as soon as there are any of either.
+    async def _ticks(self, timeout_ms: int) -> dict[int, list[Incoming]]:
+        polled = await self._consumer.getmany(timeout_ms=timeout_ms)
+        return {partition.partition: records for partition, records in polled.items()}
+
+    async def _news(self, timeout_ms: int) -> tuple[dict[int, list[Incoming]], dict[int, list[Incoming]]]:
+        """Ticks and triggers by shard, as soon as there are any of either.
 
         Nothing is under way when this returns: what was asked for of a shard never arrives after it has changed hands.
         """
         if not await self._triggers.follow(self._shards):
-            return await self._consumer.getmany(timeout_ms=timeout_ms), {}
-        ticks = asyncio.create_task(self._consumer.getmany(timeout_ms=timeout_ms))
+            return await self._ticks(timeout_ms), {}
+        ticks = asyncio.create_task(self._ticks(timeout_ms))
         triggers = asyncio.create_task(self._triggers.poll(timeout_ms))
         both = (ticks, triggers)
         try:
@@ -211,8 +220,13 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         finally:
             for task in both:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-        return ({} if ticks.cancelled() else ticks.result()), ({} if triggers.cancelled() else triggers.result())
+            outcomes = await asyncio.gather(*both, return_exceptions=True)
+        faults = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
+        heard, fired = ({} if isinstance(outcome, BaseException) else outcome for outcome in outcomes)
+        # What one of them has read would not be read again; a fault that lasts is met again at once.
+        if faults and not heard and not fired:
+            raise faults[0]
+        return heard, fired
 
     async def _hear(self, number: int, records: Sequence[Incoming]) -> None:
         for record in records:
