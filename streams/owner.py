@@ -102,9 +102,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         parts, number = self._parts, partition.partition
         epoch = await append_ownership(parts, number)
         try:
-            await parts.store.claim(number, epoch)
+            await self._claim(number, epoch)
             await self._rebuild.mend(number, epoch)
-            tick = await parts.store.claim(number, epoch)
+            tick = await self._claim(number, epoch)
         except Fenced as error:
             if not error.newer:
                 raise CannotReach(f"shard {number}: the store changed while it was taken over: {error}") from error
@@ -129,6 +129,12 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         parts.metrics.shards_owned.set(len(self._shards))
         parts.metrics.epoch.set(max(held.epoch for held in self._shards.values()))
         parts.log.info("shard taken over", shard=number, epoch=epoch, tick=tick)
+
+    async def _claim(self, number: int, epoch: int) -> int:
+        """The store's word that a shard is ours, and its first tick; raises Fenced where the log knows better."""
+        if await self._rebuild.succeeded(number, epoch):
+            raise Fenced(f"shard {number} was claimed after epoch {epoch}", newer=True)
+        return await self._parts.store.claim(number, epoch)
 
     async def _release(self, number: int) -> None:
         shard = self._shards.pop(number, None)

@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import ce_type, read
 from controller.errors import UnreadableMessage
-from controller.events import CE_TYPES, Blackout, Tick, UnitDay
+from controller.events import CE_TYPES, Blackout, Ownership, Tick, UnitDay
 from controller.experiment import COMMITMENT, Experiment
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, PANEL, TICK
 from controller.wire import market_of
@@ -69,6 +69,20 @@ class Rebuild:
         consumer, places = await self._connected(), self._places()
         found = await consumer.end_offsets(list(places.values()))
         return {name: found[place] for name, place in places.items()}
+
+    async def succeeded(self, shard: int, epoch: int) -> bool:
+        """Whether somebody has claimed a shard after this epoch: a store that has come back older does not know."""
+        async with self._lock:
+            consumer, place = await self._connected(), TopicPartition(self._parts.topic(TICK), shard)
+            end = (await consumer.end_offsets([place]))[place]
+            if end <= epoch + 1:
+                return False
+            consumer.assign([place])
+            consumer.seek(place, epoch + 1)
+            kinds = set[str | None]()
+            async for batches in read_up_to(consumer, {place: end}):
+                kinds.update(ce_type(record.headers) for record in batches.get(place, ()))
+            return CE_TYPES[Ownership] in kinds
 
     async def mend(self, shard: int, epoch: int) -> None:
         """Make a claimed shard hold all that the log says of it, and note so; raises Fenced and CannotReach."""

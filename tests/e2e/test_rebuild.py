@@ -8,9 +8,9 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from controller.codec import encode
-from controller.events import CatalogEntry, PeriodClosed, Registered, UnitDay
+from controller.events import CatalogEntry, PeriodClosed, Registered, Tick, UnitDay
 from controller.experiment import design_hash
-from controller.topics import ASSIGNMENT_LOG, CATALOG, PANEL
+from controller.topics import ASSIGNMENT_LOG, CATALOG, PANEL, TICK
 from streams.admin import create_topics
 from streams.app import build_parts
 from streams.catalog import Catalog
@@ -114,6 +114,21 @@ async def test_rows_that_the_store_was_never_told_of_are_no_late_sales_for_the_n
         assert await store.fold_sales(home, 1, 2, [cell()])
         (late,) = await store.dirty({"de": day.toordinal()})
         assert (late.events, late.revision) == (3, 1), "a sale that is late indeed is a revision"
+        await rebuild.stop()
+
+
+async def test_who_was_succeeded_is_told_so_by_the_log_whatever_the_store_has_forgotten(
+    servers: Servers, namespace: str
+) -> None:
+    async with installation(servers, namespace) as (parts, catalog):
+        rebuild = Rebuild(parts, Publications(parts, catalog))
+        first = await append_ownership(parts, 1)
+        assert not await rebuild.succeeded(1, first)
+        tick = encode(Tick(at=at(0)), "tick", at(0))
+        await parts.producer.send_and_wait(parts.topic(TICK), tick.value, partition=1, headers=tick.headers)
+        assert not await rebuild.succeeded(1, first), "a tick is nobody's claim"
+        second = await append_ownership(parts, 1)
+        assert [await rebuild.succeeded(1, epoch) for epoch in (first, second)] == [True, False]
         await rebuild.stop()
 
 
