@@ -23,7 +23,7 @@ def broken(entry: OutboxEntry, before: Newest) -> Iterator[str]:
     """The rules that an entry breaks, given the newest that went out before it."""
     if not entry.granted:
         return
-    if min((entry.epoch, granted.sequence) for granted in entry.granted) <= before:
+    if not entry.again and min((entry.epoch, granted.sequence) for granted in entry.granted) <= before:
         yield "sequence"
     effective, decided = int(str(entry.header["effective"])), int(str(entry.header["decided"]))
     if not entry.header.get("urgent") and decided > effective:

@@ -108,6 +108,8 @@ class OutboxEntry:
     granted: tuple[Granted, ...] = ()
     #: (CloudEvents type, JSON) of other messages for the log
     records: tuple[tuple[str, str], ...] = ()
+    #: the rest of an entry that was put back: what was decided after it may have gone out before it
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ def outbox_entry(entry_id: str, fields: Mapping[str, str]) -> OutboxEntry:
         header=json.loads(fields.get("h", "{}")),
         granted=tuple(granted(row) for row in json.loads(fields.get("g", "[]"))),
         records=tuple((kind, body) for kind, body in json.loads(fields.get("r", "[]"))),
+        again="again" in fields,
     )
 
 

@@ -153,9 +153,9 @@ class MemoryStore(MemoryState):
             held.units[row.unit] = replace(held.units[row.unit], arm=control, on_control=True, price_minor=None)
             late.append(replace(back, sequence=held.sequence))
         if rest:
-            held.outbox.append(replace(entry, id=held.next_id(), granted=tuple(rest)))
+            held.outbox.append(replace(entry, id=held.next_id(), granted=tuple(rest), again=True))
         if late:
-            held.outbox.append(replace(entry, id=held.next_id(), epoch=epoch, granted=tuple(late)))
+            held.outbox.append(replace(entry, id=held.next_id(), epoch=epoch, granted=tuple(late), again=False))
         await self.published(shard, [id])
 
     # --- definitions and blackouts ------------------------------------------------------------------------------------

@@ -30,6 +30,10 @@ def test_each_rule_sees_its_fault(entry: OutboxEntry, rule: str) -> None:
     assert list(broken(entry, (3, 6))) == [rule]
 
 
+def test_the_rest_of_what_was_put_back_may_go_out_after_what_was_decided_later() -> None:
+    assert list(broken(replace(GOOD, again=True), (3, 100))) == []
+
+
 def test_a_kill_may_be_decided_at_its_own_instant_and_later() -> None:
     urgent = replace(GOOD, header={"effective": 1000, "decided": 1001, "urgent": 1})
     assert list(broken(urgent, (3, 6))) == []
