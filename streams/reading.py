@@ -23,6 +23,11 @@ def reader(connection: Mapping[str, Any], settings: Settings) -> AIOKafkaConsume
 async def read_up_to(
     consumer: AIOKafkaConsumer, ends: Mapping[TopicPartition, int], max_records: int | None = None
 ) -> AsyncIterator[dict[TopicPartition, list[ConsumerRecord]]]:
-    """Batches of these partitions, assigned before, until each is read up to its end; the last may go beyond it."""
+    """Batches of these partitions, assigned before, until each is read up to its end; the last may go beyond it.
+
+    They are paused then: aiokafka would go on asking the broker for what nobody takes, twenty times a second.
+    """
+    consumer.resume(*ends)
     while behind := [place for place, end in ends.items() if await consumer.position(place) < end]:
         yield await consumer.getmany(*behind, timeout_ms=1000, max_records=max_records)
+    consumer.pause(*ends)
