@@ -17,7 +17,8 @@ from controller.periods import day_start, period
 from controller.wire import Message, market_of
 
 Kind = Literal["hash", "seed", "altered", "missing", "doubled", "unplanned", "late", "entry"]
-#: clocks of two workers may differ by so much: a decision just after an order may not have known of it
+#: clocks of two workers may differ by so much: a decision just after an order may not have known of it, one just before
+#: it may
 SKEW = timedelta(minutes=1)
 #: the block of a release
 RELEASE_BLOCK = -1
@@ -176,7 +177,8 @@ class _Expected:
         unit, day, control = record.unit, record.day, self.names[0]
         released = record.reason.code == "released"
         over = day >= self.experiment.end
-        ordered = over or self.orders.at(market_of(unit), record.decided_at)
+        # The worker that takes an order and the one that carries it out have clocks of their own.
+        ordered = over or self.orders.within(market_of(unit), record.decided_at, record.decided_at + SKEW)
         early = day < self.experiment.start and not (released and ordered)
         if unit not in self.units or early:
             yield Difference("unplanned", unit, day, "no such unit or day in the definition")

@@ -271,6 +271,15 @@ def test_a_pause_is_kept_to_and_what_comes_after_it_is_checked_again() -> None:
     assert said(verify(published(experiment), forged)) == [("missing", "m1/p0", 8)]
 
 
+def test_an_order_may_be_carried_out_by_a_clock_that_is_a_little_behind_but_not_before_it_was_given() -> None:
+    experiment, at = an_experiment(), day_start(START, CHICAGO) + 30 * HOUR
+    killed = [r for m in ("m0", "m1") for r in on_control(experiment, m, at)]
+    for seconds, kinds in ((2, set()), (3600, {"altered"})):
+        log = [*a_log(experiment, 2), asked("kill", "stopped", at + timedelta(seconds=seconds)), *killed]
+        found = verify(published(experiment), log, through=START + timedelta(days=9))
+        assert {d.kind for d in found} - {"missing"} == kinds
+
+
 def test_a_forged_release_and_an_arm_drawn_after_the_stop_are_named() -> None:
     experiment = an_experiment()
     edit = {"arm": "control", "planned_arm": "control", "reason": Reason(code="released"), "block": -1}
