@@ -4,7 +4,8 @@ The log holds an experiment that has run for some weeks over all units, the pane
 the days that may still change. Redis is emptied with FLUSHALL; the clock runs until every shard and every input is
 whole again, the second included in which nobody has noticed yet. Then log, topics and Redis are compared.
 
-Run: python -m benchmarks.rebuild [units] [--days N] [--json]. Starts a Kafka and a Redis of its own. The peer in the
+Run: python -m benchmarks.rebuild [units] [--days N] [--runs N] [--at-once] [--json]. Starts a Kafka and a Redis of its
+own; waits before each run until what the last one has read is forgotten, unless ``--at-once``. The peer in the
 same run is a bare reader of the same records: getmany until the end, nothing decoded, nothing kept.
 """
 
@@ -29,6 +30,7 @@ from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, CATALOG, PANEL, SALE
 from controller.wire import market_of
 from flipside.shop import plain
 from flipside.state import differences
+from streams import published, rebuild
 from streams.admin import create_topics
 from streams.children import Sandbox
 from streams.parts import PACKED, partition_of
@@ -162,7 +164,7 @@ async def bare(settings: Settings) -> tuple[float, float]:
         await consumer.stop()
 
 
-async def measure(kafka: str, redis: str, number: int, days: int) -> dict[str, Any]:
+async def measure(kafka: str, redis: str, number: int, days: int, times: int, forgotten: bool) -> dict[str, Any]:
     settings = Servers(kafka, redis).settings("rebuild", revision_days=REVISION_DAYS)
     await create_topics(settings)
     units = [f"store-{k % MARKETS}/product-{k // MARKETS}" for k in range(number)]
@@ -178,7 +180,10 @@ async def measure(kafka: str, redis: str, number: int, days: int) -> dict[str, A
         # Its Redis is empty: the first thing that it does is a rebuild.
         await whole(settings, store, alive)
         runs, cpu = [], []
-        for _ in range(3):
+        for _ in range(times):
+            if forgotten:
+                # What the last rebuild has read is kept for a while: this one shall read it anew.
+                await asyncio.sleep(max(published.KEEP_SECONDS, rebuild.KEEP_SECONDS) + 2 * rebuild.NOTE_SECONDS)
             began, used = time.perf_counter(), cpu_seconds(worker.pid)
             await asyncio.to_thread(server.flushall)
             await whole(settings, store, alive)
@@ -190,7 +195,7 @@ async def measure(kafka: str, redis: str, number: int, days: int) -> dict[str, A
     await store.close()
     server.close()
     assert units_held == number
-    seconds, reader = sorted(runs)[1], await bare(settings)
+    seconds, reader = sorted(runs)[len(runs) // 2], await bare(settings)
     return {
         "machine": machine(),
         "units": number,
@@ -210,12 +215,18 @@ async def measure(kafka: str, redis: str, number: int, days: int) -> dict[str, A
 
 def main(arguments: list[str]) -> int:
     numbers = [int(argument) for argument in arguments if argument.isdigit()]
-    days = 28
+    days, times = 28, 3
     if "--days" in arguments:
         days = int(arguments[arguments.index("--days") + 1])
         numbers.remove(days)
+    if "--runs" in arguments:
+        times = int(arguments[arguments.index("--runs") + 1])
+        numbers.remove(times)
+    forgotten = "--at-once" not in arguments
     with Kafka() as kafka, RedisServer() as redis:
-        found = asyncio.run(measure(kafka.address, redis.url, numbers[0] if numbers else 10_000, days))
+        found = asyncio.run(
+            measure(kafka.address, redis.url, numbers[0] if numbers else 10_000, days, times, forgotten)
+        )
     if "--json" in arguments:
         print(json.dumps(found))
     else:
