@@ -15,6 +15,7 @@ records written to the same two topics by a producer that decides nothing.
 import argparse
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from redis import Redis
 
 from benchmarks.installation import (
     CURRENCY,
@@ -54,7 +56,7 @@ LEAD = timedelta(minutes=60)
 PATIENCE_SECONDS = 120.0
 #: must show: 100,000 units flipped, logged and published
 BAR_SECONDS = 5.0
-POLL_SECONDS = 0.005
+POLL_SECONDS = 0.02
 #: of an assignment with its headers, nearly
 PEER_BYTES = 700
 #: around the flip, milliseconds
@@ -74,7 +76,7 @@ class Flipped:
     held_seconds: float
     #: the same records to the same topics, ready-made
     peer_seconds: float
-    #: processor time until all are held, by process
+    #: processor time until all are held, by process; both clients are one, which also looks at the topics' ends
     cpu_seconds: dict[str, float]
     #: memory afterwards: of the largest worker, and of Redis
     worker_mb: float
@@ -142,6 +144,26 @@ async def tick(producer: AIOKafkaProducer, settings: Settings, at: datetime) -> 
     for number in range(settings.partitions):
         await producer.send(settings.prefixed(TICK), value=record.value, headers=record.headers, partition=number)
     await producer.flush()
+
+
+async def at_rest(settings: Settings, producer: AIOKafkaProducer, at: datetime, workers: Sequence[Child]) -> None:
+    """Noon of a day: its beginning is on record, and every shard knows of it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, enable_auto_commit=False)
+    await consumer.start()
+    store: Redis = Redis.from_url(settings.redis.get_secret_value())
+    try:
+        places = [TopicPartition(settings.prefixed(TICK), number) for number in range(settings.partitions)]
+        for minute in range(2):
+            await tick(producer, settings, at + timedelta(minutes=minute))
+            ends = await consumer.end_offsets(places)
+            keys = [f"{{{settings.namespace}:t{place.partition}}}:tick" for place in places]
+            while any(int(store.get(key) or 0) < ends[place] for key, place in zip(keys, places, strict=True)):
+                alive(workers, deadline)
+                await asyncio.sleep(POLL_SECONDS)
+    finally:
+        store.close()
+        await consumer.stop()
 
 
 async def held(client: Assignments, units: Sequence[str], at_ms: int, workers: Sequence[Child]) -> None:
@@ -214,7 +236,7 @@ async def measure(kafka: Any, redis: Any, number: int, count: int, profile: str)
             start_worker(sandbox, settings, f"worker-{k}", profile=profile if k == 0 else "", log_level="warning")
             for k in range(count)
         ]
-        pids = {"kafka": kafka.pid(), "redis": redis.pid} | {w.name: w.pid for w in workers}
+        pids = {"kafka": kafka.pid(), "redis": redis.pid, "clients": os.getpid()} | {w.name: w.pid for w in workers}
         begins, midnight = day_start(START, TIME_ZONE), day_start(START + timedelta(days=1), TIME_ZONE)
         first_ms, flip_ms = milliseconds(begins), milliseconds(midnight)
         try:
@@ -224,6 +246,7 @@ async def measure(kafka: Any, redis: Any, number: int, count: int, profile: str)
                 await registered(ends, workers)
                 await tick(producer, settings, begins - LEAD / 2)
                 await held(first, units, first_ms, workers)
+                await at_rest(settings, producer, begins + timedelta(hours=12), workers)
                 before, cpu, began = await ends.count(), Parts(pids).cpu_seconds(), time.perf_counter()
                 await tick(producer, settings, midnight - LEAD / 2)
                 published = asyncio.create_task(timed(ends.grown(before, number, workers), began))

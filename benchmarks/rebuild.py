@@ -4,7 +4,8 @@ The log holds an experiment that has run for some weeks over all units, the pane
 the days that may still change. Redis is emptied with FLUSHALL; the clock runs until every shard and every input is
 whole again, the second included in which nobody has noticed yet. Then log, topics and Redis are compared.
 
-Run: python -m benchmarks.rebuild [units] [--days N] [--json]. Starts a Kafka and a Redis of its own. The peer in the
+Run: python -m benchmarks.rebuild [units] [--days N] [--runs N] [--at-once] [--json]. Starts a Kafka and a Redis of its
+own; waits before each run until what the last one has read is forgotten, unless ``--at-once``. The peer in the
 same run is a bare reader of the same records: getmany until the end, nothing decoded, nothing kept.
 """
 
@@ -20,6 +21,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from confluent_kafka import Producer
 from redis import Redis
 
+from benchmarks.installation import cpu_seconds, machine
 from controller.codec import Record, encode
 from controller.events import Assignment, CatalogEntry, PeriodClosed, Reason, Registered, Sale, UnitDay
 from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays, design_hash
@@ -28,9 +30,10 @@ from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, CATALOG, PANEL, SALE
 from controller.wire import market_of
 from flipside.shop import plain
 from flipside.state import differences
+from streams import published, rebuild
 from streams.admin import create_topics
 from streams.children import Sandbox
-from streams.parts import partition_of
+from streams.parts import PACKED, partition_of
 from streams.settings import Settings
 from streams.store.redis import RedisStore
 from tests.e2e.messy import worker_environment
@@ -93,13 +96,14 @@ def sales(units: list[str], first: int, days: int) -> Iterator[Sale]:
 
 def prepare(settings: Settings, units: list[str], days: int) -> dict[str, int]:
     """Write the history as the workers would have; returns how many records there are of what."""
-    producer = Producer(
-        {"bootstrap.servers": settings.kafka, "queue.buffering.max.messages": 5_000_000, "linger.ms": 20}
-    )
+    shared = {"bootstrap.servers": settings.kafka, "queue.buffering.max.messages": 5_000_000, "linger.ms": 20}
+    # A batch as large as the worker's.
+    plain_ones = Producer({**shared, "batch.size": 256 * 1024})
+    packing = Producer({**shared, "batch.size": 256 * 1024, "compression.type": "snappy"})
     counts: dict[str, int] = {}
 
     def send(topic: str, records: Iterable[Record]) -> None:
-        name = settings.prefixed(topic)
+        name, producer = settings.prefixed(topic), packing if topic in PACKED else plain_ones
         for record in records:
             home = partition_of(record.key or b"", settings.partitions)
             headers: list[Any] = list(record.headers)
@@ -141,8 +145,8 @@ async def whole(settings: Settings, store: RedisStore, alive: Callable[[], None]
         await asyncio.sleep(0.01)
 
 
-async def bare(settings: Settings) -> float:
-    """Seconds to read the same topics and do nothing."""
+async def bare(settings: Settings) -> tuple[float, float]:
+    """Seconds to read the same topics and do nothing, and those of the processor."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka, auto_offset_reset="earliest", enable_auto_commit=False
     )
@@ -152,15 +156,15 @@ async def bare(settings: Settings) -> float:
         places = [TopicPartition(name, p) for name in names for p in range(settings.partitions)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
-        began = time.perf_counter()
+        began, used = time.perf_counter(), time.process_time()
         while any([await consumer.position(p) < ends[p] for p in places]):
             await consumer.getmany(timeout_ms=100)
-        return time.perf_counter() - began
+        return time.perf_counter() - began, time.process_time() - used
     finally:
         await consumer.stop()
 
 
-async def measure(kafka: str, redis: str, number: int, days: int) -> dict[str, Any]:
+async def measure(kafka: str, redis: str, number: int, days: int, times: int, forgotten: bool) -> dict[str, Any]:
     settings = Servers(kafka, redis).settings("rebuild", revision_days=REVISION_DAYS)
     await create_topics(settings)
     units = [f"store-{k % MARKETS}/product-{k // MARKETS}" for k in range(number)]
@@ -175,28 +179,35 @@ async def measure(kafka: str, redis: str, number: int, days: int) -> dict[str, A
 
         # Its Redis is empty: the first thing that it does is a rebuild.
         await whole(settings, store, alive)
-        runs = []
-        for _ in range(3):
-            began = time.perf_counter()
+        runs, cpu = [], []
+        for _ in range(times):
+            if forgotten:
+                # What the last rebuild has read is kept for a while: this one shall read it anew.
+                await asyncio.sleep(max(published.KEEP_SECONDS, rebuild.KEEP_SECONDS) + 2 * rebuild.NOTE_SECONDS)
+            began, used = time.perf_counter(), cpu_seconds(worker.pid)
             await asyncio.to_thread(server.flushall)
             await whole(settings, store, alive)
             runs.append(time.perf_counter() - began)
+            cpu.append(cpu_seconds(worker.pid) - used)
         found, _ = await differences(settings)
         worker.stop()
     units_held = sum([len(await store.restoring.held(shard)) for shard in range(settings.partitions)])
     await store.close()
     server.close()
     assert units_held == number
-    seconds = sorted(runs)[1]
+    seconds, reader = sorted(runs)[len(runs) // 2], await bare(settings)
     return {
+        "machine": machine(),
         "units": number,
         "days_in_the_log": days,
         "log_records": counts[ASSIGNMENT_LOG],
         "panel_records": counts[PANEL],
         "sales_counted_again": counts[SALE],
         "seconds": [round(run, 2) for run in runs],
+        "worker_cpu_seconds": [round(used, 2) for used in cpu],
         "seconds_for_10000_units": round(seconds * 10_000 / number, 2),
-        "bare_reader_seconds": round(await bare(settings), 2),
+        "bare_reader_seconds": round(reader[0], 2),
+        "bare_reader_cpu_seconds": round(reader[1], 2),
         "differences_afterwards": len(found),
         "first_differences": [str(difference) for difference in found[:5]],
     }
@@ -204,12 +215,18 @@ async def measure(kafka: str, redis: str, number: int, days: int) -> dict[str, A
 
 def main(arguments: list[str]) -> int:
     numbers = [int(argument) for argument in arguments if argument.isdigit()]
-    days = 28
+    days, times = 28, 3
     if "--days" in arguments:
         days = int(arguments[arguments.index("--days") + 1])
         numbers.remove(days)
+    if "--runs" in arguments:
+        times = int(arguments[arguments.index("--runs") + 1])
+        numbers.remove(times)
+    forgotten = "--at-once" not in arguments
     with Kafka() as kafka, RedisServer() as redis:
-        found = asyncio.run(measure(kafka.address, redis.url, numbers[0] if numbers else 10_000, days))
+        found = asyncio.run(
+            measure(kafka.address, redis.url, numbers[0] if numbers else 10_000, days, times, forgotten)
+        )
     if "--json" in arguments:
         print(json.dumps(found))
     else:

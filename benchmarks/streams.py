@@ -100,7 +100,7 @@ PIECES = {
     "flips": Piece("flips", (), ("--units", "500"), flips),
     "ingest": Piece("ingest", ("--repeat", "3"), ("--events", "5000", "--repeat", "1"), ingest),
     "workers": Piece("workers", (), ("--workers", "1", "2", "--events", "2000"), workers),
-    "rebuild": Piece("rebuild", ("10000",), ("200", "--days", "7"), rebuild),
+    "rebuild": Piece("rebuild", ("10000",), ("200", "--days", "7", "--at-once"), rebuild),
     "client": Piece("client", (), ("--units", "2000", "--repeat", "1"), client),
     "store": Piece("store", ("100000",), ("1000",), store),
     "exact": Piece("exact", ("200000", "--days", "10"), ("4000", "--days", "10"), exact),

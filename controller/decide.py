@@ -86,7 +86,7 @@ def decide(
     without any nobody has entered. Other designs have no use for them.
     """
     experiment, design = roster.experiment, design_of(roster.experiment)
-    drawn: dict[int, Mapping[str, int]] = {RELEASE.index: dict.fromkeys(roster.clusters, 0)}
+    drawn: dict[int, Mapping[str, int]] = {}
     for market, plan in sorted(plans.items()):
         upcoming = due(experiment, roster.time_zones[market], plan, now, roster.stopped)
         if upcoming is None:
@@ -99,7 +99,11 @@ def decide(
             # Markets may begin the same day at different instants.
             drawn[block.index] = arms_entered(experiment, entries, day, upcoming.period.start)
         elif block.index not in drawn:
-            drawn[block.index] = _dealt(_Draw(roster.design_hash, experiment.seed, block, experiment))
+            drawn[block.index] = (
+                dict.fromkeys(roster.clusters, 0)
+                if upcoming.release
+                else _dealt(_Draw(roster.design_hash, experiment.seed, block, experiment))
+            )
         yield Decision(
             market=market,
             # A release is done once every unit has let go: `settled` takes it back where a blackout held some.

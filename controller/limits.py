@@ -89,20 +89,24 @@ def keep_within(
 
     A unit whose list price is not known cannot be checked: its price is not ours to name, and it passes.
     """
-    kept: list[Kept] = []
-
-    def checked(proposal: Proposal) -> Proposal:
-        entry, price, control = (
-            catalog.get(proposal.unit),
-            proposal.prices_minor[proposal.arm],
-            proposal.prices_minor[0],
-        )
-        if proposal.arm == 0 or entry is None or price is None or control is None:
-            return proposal
+    kept: dict[str, Kept] = {}
+    for proposal in flip.proposals:
+        if proposal.arm == 0:
+            continue
+        entry, prices = catalog.get(proposal.unit), proposal.prices_minor
+        price, control = prices[proposal.arm], prices[0]
+        if entry is None or price is None or control is None:
+            continue
         found = breach(limits, entry, control, price, history_of(proposal.unit), flip.effective_at)
+        if found is not None:
+            kept[proposal.unit] = Kept(proposal.unit, proposal.arm, price, found)
+    if not kept:
+        return flip, ()
+
+    def within(proposal: Proposal) -> Proposal:
+        found = kept.get(proposal.unit)
         if found is None:
             return proposal
-        kept.append(Kept(proposal.unit, proposal.arm, price, found))
-        return replace(proposal, arm=0, planned_arm=proposal.arm, detail=str(found))
+        return replace(proposal, arm=0, planned_arm=proposal.arm, detail=str(found.breach))
 
-    return replace(flip, proposals=tuple(checked(proposal) for proposal in flip.proposals)), tuple(kept)
+    return replace(flip, proposals=tuple(within(proposal) for proposal in flip.proposals)), tuple(kept.values())

@@ -2,7 +2,7 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -61,22 +61,32 @@ async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
         stack.push_async_callback(store.close)
         await store.reach(settings.connect_timeout_seconds)
         arguments = connection(settings)
-        producer = AIOKafkaProducer(
-            **arguments,
-            client_id=name,
-            acks="all",
-            enable_idempotence=True,
-            # What is published together is sent together all the same: it is handed over without a pause.
-            linger_ms=0,
-            max_batch_size=256 * 1024,
-            max_request_size=MAX_RECORD_BYTES,
-        )
-        await producer.start()
-        stack.push_async_callback(stop_client, producer)
+        producer = await started(stack, arguments, name)
+        # A tenth of the bytes for less time than it takes to send them. Not what pricing systems read: their client
+        # does without a decompressor.
+        packing = await started(stack, arguments, f"{name}-packing", compression_type="snappy")
         clock: Clock = TickClock() if settings.clock == "ticks" else WallClock()
         log = structlog.get_logger().bind(worker=name)
         pulse = Pulse(patience=settings.stuck_seconds)
-        yield Parts(settings, clock, store, producer, Metrics(), log, name, arguments, pulse)
+        yield Parts(settings, clock, store, producer, Metrics(), log, name, arguments, pulse, packing)
+
+
+async def started(stack: AsyncExitStack, arguments: Mapping[str, Any], client: str, **more: Any) -> AIOKafkaProducer:
+    """A producer that loses and doubles nothing while the stack is open."""
+    producer = AIOKafkaProducer(
+        **arguments,
+        client_id=client,
+        acks="all",
+        enable_idempotence=True,
+        # What is published together is sent together all the same: it is handed over without a pause.
+        linger_ms=0,
+        max_batch_size=256 * 1024,
+        max_request_size=MAX_RECORD_BYTES,
+        **more,
+    )
+    await producer.start()
+    stack.push_async_callback(stop_client, producer)
+    return producer
 
 
 class NoTables(TableManager):

@@ -130,6 +130,16 @@ def withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:
     return [(CE_TYPES[Withheld], record.model_dump_json())]
 
 
+def portions(flips: Sequence[Flip], units: int = 8000) -> Iterator[Sequence[Flip]]:
+    """Flips in their order, some thousand units at a time."""
+    first, held = 0, 0
+    for place, flip in enumerate(flips):
+        held += len(flip.proposals)
+        if held >= units or place == len(flips) - 1:
+            yield flips[first : place + 1]
+            first, held = place + 1, 0
+
+
 # --- the catalog ------------------------------------------------------------------------------------------------------
 
 
@@ -144,13 +154,15 @@ def as_declared(
     ``catalog``: the last entry of every unit; one that was removed is delisted. Also what was done, by unit.
     """
     reactions: dict[str, Reaction] = {}
-
-    def treated(proposal: Proposal) -> Proposal:
+    changed: dict[str, Proposal] = {}
+    for proposal in flip.proposals:
+        if proposal.arm == 0:
+            continue
         after, before = catalog.get(proposal.unit), listed.get(proposal.unit)
-        if after is None or before is None or proposal.arm == 0:
-            return proposal
+        if after is None or before is None:
+            continue
         if before == (after.list_price_minor, after.cost_minor) and after.in_stock and not after.delisted:
-            return proposal
+            continue
         then = after.model_copy(
             update={"list_price_minor": before[0], "cost_minor": before[1], "delisted": False, "in_stock": True}
         )
@@ -158,13 +170,15 @@ def as_declared(
         if reaction.changes:
             reactions[proposal.unit] = reaction
         if reaction.action == "drop":
-            return replace(proposal, arm=0, planned_arm=proposal.arm, detail=reaction.reason[:DETAIL], code="dropped")
+            changed[proposal.unit] = replace(
+                proposal, arm=0, planned_arm=proposal.arm, detail=reaction.reason[:DETAIL], code="dropped"
+            )
         if reaction.action == "keep":
             prices = tuple(arm.price.price_minor(then.list_price_minor) for arm in experiment.arms)
-            return replace(proposal, prices_minor=prices)
-        return proposal
-
-    return replace(flip, proposals=tuple(treated(proposal) for proposal in flip.proposals)), reactions
+            changed[proposal.unit] = replace(proposal, prices_minor=prices)
+    if not changed:
+        return flip, reactions
+    return replace(flip, proposals=tuple(changed.get(p.unit, p) for p in flip.proposals)), reactions
 
 
 # --- limits -----------------------------------------------------------------------------------------------------------
@@ -180,6 +194,8 @@ def within_limits(
     flip: Flip, limits: Limits, catalog: Mapping[str, CatalogEntry], past: Mapping[str, PastPrices]
 ) -> tuple[Flip, tuple[Kept, ...]]:
     """A flip in which what would break a limit keeps control and says which, and the units that had to."""
+    if not past:
+        return keep_within(flip, limits, catalog, lambda _: ())
     control = {proposal.unit: proposal.prices_minor[0] for proposal in flip.proposals}
 
     def history(unit: str) -> Sequence[PriceChange]:

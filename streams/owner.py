@@ -39,6 +39,7 @@ from streams.orders import (
     granted_through,
     holds_back,
     looks_back,
+    portions,
     resumed,
     told,
     unfinished,
@@ -371,8 +372,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._parts.store.tell(shard.number, shard.epoch, told(drawn))
             flips = [await self._safe(shard, d.flip, records) for d in drawn]
             decisions = [replace(d, flip=flip) for d, flip in zip(drawn, flips, strict=True)]
-            outcomes = await self._parts.store.flip_all(shard.number, shard.epoch, flips, shard.remember)
-            shard.relay.wake()
+            outcomes = await self._flip_all(shard, flips)
             for decision, outcome in zip(decisions, outcomes, strict=True):
                 key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
                 # What a release could not write is as little let go as what it kept.
@@ -420,6 +420,14 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         kept, told = await safe(self._parts, shard, flip, self._catalog.last)
         records += told
         return kept
+
+    async def _flip_all(self, shard: Shard, flips: Sequence[Flip]) -> list[Outcome]:
+        """Some at a time: while the next ones are decided, the relay publishes what is."""
+        outcomes: list[Outcome] = []
+        for some in portions(flips):
+            outcomes += await self._parts.store.flip_all(shard.number, shard.epoch, some, shard.remember)
+            shard.relay.wake()
+        return outcomes
 
     async def _flip(self, shard: Shard, flip: Flip) -> Outcome:
         outcome = await self._parts.store.flip(shard.number, shard.epoch, flip, shard.remember)

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
 from controller.codec import Record
-from controller.topics import DEAD_LETTER, PANEL, SALE_CORRECTION
+from controller.topics import ASSIGNMENT_LOG, DEAD_LETTER, PANEL, SALE_CORRECTION
 from streams.clock import Clock
 from streams.dead_letters import Rejected, dead_letter
 from streams.metrics import Metrics
@@ -21,6 +21,8 @@ from streams.store import Store
 
 #: topics whose keys do not come again: a unit-day, a sale
 PASSING = frozenset({PANEL, SALE_CORRECTION})
+#: topics that go out compressed: long, and read by us
+PACKED = frozenset({ASSIGNMENT_LOG})
 
 
 def partition_of_passing(key: bytes, partitions: int) -> int:
@@ -36,7 +38,7 @@ def partition_of(key: bytes, partitions: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The settings, the ports and the one producer of a worker."""
+    """The settings, the ports and the producers of a worker: each topic is written to by one of them."""
 
     settings: Settings
     clock: Clock
@@ -50,6 +52,8 @@ class Parts:
     connection: dict[str, Any] = field(default_factory=dict)
     #: whether the duties go on
     pulse: Pulse = field(default_factory=Pulse)
+    #: writes the topics that are `PACKED`; None where the other one does
+    packing: AIOKafkaProducer | None = None
 
     def topic(self, name: str) -> str:
         return self.settings.prefixed(name)
@@ -62,7 +66,19 @@ class Parts:
         """Send records to a topic and return once all are acknowledged by all replicas in sync."""
         name, partitions = self.topic(topic), self.settings.partitions
         home = partition_of_passing if topic in PASSING else partition_of
-        await publish(self.producer, name, ((home(_key(record), partitions), record) for record in records))
+        by_partition: dict[int, list[Record]] = {}
+        for record in records:
+            if record.key is None:
+                raise AssertionError("only ticks and ownership have no key: they are written to a partition by number")
+            by_partition.setdefault(home(record.key, partitions), []).append(record)
+        producer = self.packing if topic in PACKED and self.packing is not None else self.producer
+        await publish(producer, name, by_partition)
+
+    async def flush(self) -> None:
+        """Return once all that was handed to the producers is acknowledged, or has failed."""
+        for producer in (self.producer, self.packing):
+            if producer is not None:
+                await producer.flush()
 
     async def reject(self, rejected: Iterable[Rejected], at: datetime) -> None:
         """Write dead letters; returns once they are safe."""
@@ -77,9 +93,3 @@ class Parts:
                 offset=letter.record.offset,
             )
         await self.publish(DEAD_LETTER, (dead_letter(letter, at) for letter in letters))
-
-
-def _key(record: Record) -> bytes:
-    if record.key is None:
-        raise AssertionError("only ticks and ownership have no key, and they are written to a partition by number")
-    return record.key

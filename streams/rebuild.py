@@ -98,7 +98,7 @@ class Rebuild:
         noted = await restoring.log_positions(shard)
         if not noted:
             # What an owner before us, in this process, has sent counts with what is on the log.
-            await parts.producer.flush()
+            await parts.flush()
         ends = await self.ends()
         behind = sum(ends[name] - min(noted.get(name, 0), ends[name]) for name in ends)
         why = "damaged" if damage is not None else "lost" if not noted else "older"

@@ -59,25 +59,34 @@ def assignment_records(entries: Iterable[OutboxEntry]) -> list[Record]:
     return [record for entry in entries if entry.granted for record in _spelled(entry)]
 
 
+#: what differs between the units of an entry, in the order of the message
+OF_A_UNIT = ("id", "unit", "cluster", "arm", "planned_arm", "price_minor", "expires_at", "sequence", "reason")
+
+
 def _spelled(entry: OutboxEntry) -> Iterator[Record]:
     example = next(assignments(entry))
-    fields, instant = dict(example), f"/{entry.header['effective']}" if entry.header.get("urgent") else ""
-    owner, day, decided = entry.header["owner"], example.day, example.decided_at
-    expires = cache(from_milliseconds)
-    for granted in entry.granted:
-        identity = event_id(f"{owner}/{day}/{granted.unit}{instant}")
-        fields |= {
-            "id": identity,
-            "unit": granted.unit,
-            "cluster": granted.cluster,
-            "arm": granted.arm,
-            "planned_arm": granted.planned_arm,
-            "price_minor": granted.price_minor,
-            "expires_at": None if granted.expires_ms is None else expires(granted.expires_ms),
-            "sequence": granted.sequence,
-            "reason": {"code": granted.code, "detail": granted.detail},
-        }
-        yield Record(granted.unit.encode(), to_json(fields), headers_of(Assignment, identity, decided))
+    fields = (
+        b'"%b":%b' % (name.encode(), b"%b" if name in OF_A_UNIT else to_json(value).replace(b"%", b"%%"))
+        for name, value in example
+    )
+    form = b"{%b}" % b",".join(fields)
+    before = f"{entry.header['owner']}/{example.day}/"
+    instant = f"/{entry.header['effective']}" if entry.header.get("urgent") else ""
+    headers = headers_of(Assignment, "", example.decided_at)
+    place = next(place for place, (name, _) in enumerate(headers) if name == "ce_id")
+    ahead, behind = headers[:place], headers[place + 1 :]
+    # Few of these differ within an entry.
+    spelled = cache(to_json)
+    reason = cache(lambda code, detail: to_json({"code": code, "detail": detail}))
+    expires = cache(lambda ms: to_json(None if ms is None else from_milliseconds(ms)))
+    for unit, cluster, arm, planned, price, expires_ms, code, detail, sequence in entry.granted:
+        # What was late has an id of its own: see `assignments`.
+        identity = event_id(f"{before}{unit}{instant or ('/late' if code == 'late' else '')}")
+        value = form % (
+            to_json(identity), to_json(unit), to_json(cluster), spelled(arm), spelled(planned), spelled(price),
+            expires(expires_ms), to_json(sequence), reason(code, detail),
+        )  # fmt: skip
+        yield Record(unit.encode(), value, [*ahead, ("ce_id", identity.encode()), *behind])
 
 
 def other_records(entries: Iterable[OutboxEntry]) -> list[Record]:

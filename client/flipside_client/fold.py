@@ -56,7 +56,10 @@ def insert(held: Held, record: Assignment) -> tuple[Held, Outcome]:
     """The records that can still hold once ``record`` is taken, and what became of it. Pure."""
     if not held:
         return (record,), "applied"
-    version, start = record.version, record.effective_at_ms
+    version, start, newest = record.version, record.effective_at_ms, held[0]
+    if start >= newest.effective_at_ms and version > newest.version:
+        # An evening's announcement: nothing is newer, and nothing starts later.
+        return _without_past((record, *(held if start > newest.effective_at_ms else held[1:]))), "applied"
     for other in held:
         if other.version == version:
             return held, "repeated" if other == record else "conflicting"
@@ -70,7 +73,7 @@ def insert(held: Held, record: Assignment) -> tuple[Held, Outcome]:
 
 def _without_past(held: Held) -> Held:
     """Drop what was over FORGET_MS before the newest decision among them."""
-    instant = max(record.decided_at_ms for record in held) - FORGET_MS
+    instant = max([record.decided_at_ms for record in held]) - FORGET_MS
     for index, record in enumerate(held):
         if record.effective_at_ms <= instant:
             return held[: index + 1]

@@ -5,6 +5,7 @@ that one may be added; another version, a missing field or a wrong type makes th
 """
 
 import json
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -143,6 +144,73 @@ _SHAPES = frozenset(
 
 def read(key: bytes | None, value: bytes) -> Assignment:
     """The assignment in a record of the topic; raises Unreadable with what is wrong with it."""
+    record = as_spelled(value) or _read(value)
+    if key is not None and key != record.unit.encode():
+        raise Unreadable(f"the key {key!r} is not the unit {record.unit!r}")
+    return record
+
+
+_TEXT, _WHOLE = r'"[^"\\\x00-\x1f]*+"', r"(?:0|[1-9][0-9]{0,15}+)"
+#: a record as Flipside spells it: fields in this order, nothing between them, no escapes. What the records of a market
+#: and a day have in common is one group each.
+_SPELLING = re.compile(
+    rf'\{{"version":1,"id":({_TEXT}),"unit":({_TEXT}),"cluster":({_TEXT}),'
+    rf'("experiment":{_TEXT},"experiment_version":{_WHOLE}),'
+    rf'"design_hash":{_TEXT},"block":-?{_WHOLE},"day":{_TEXT},"arm":({_TEXT}),"planned_arm":({_TEXT}),'
+    rf'"price_minor":(null|-?{_WHOLE}),'
+    rf'("currency":{_TEXT},"effective_at":{_TEXT},"expires_at":(?:null|{_TEXT}),"decided_at":{_TEXT},'
+    rf'"epoch":{_WHOLE}),"sequence":({_WHOLE}),("reason":\{{"code":{_TEXT},"detail":{_TEXT}\}})\}}',
+)
+
+
+def as_spelled(value: bytes) -> Assignment | None:
+    """The assignment in a record that is spelled as Flipside does: a third of the time. None for any other."""
+    try:
+        spelled = _SPELLING.fullmatch(value.decode())
+        if spelled is None:
+            return None
+        id_, unit, cluster, experiment, arm, planned_arm, price, terms, sequence, reason = spelled.groups()
+        currency, effective_at_ms, expires_at_ms, decided_at_ms, epoch = _terms(terms)
+        return Assignment(
+            id_[1:-1],
+            unit[1:-1],
+            intern(cluster[1:-1]),
+            *_experiment(experiment),
+            intern(arm[1:-1]),
+            intern(planned_arm[1:-1]),
+            None if price == "null" else int(price),
+            currency,
+            effective_at_ms,
+            expires_at_ms,
+            decided_at_ms,
+            epoch,
+            int(sequence),
+            _reason(reason),
+        )
+    except (ValueError, OverflowError):  # `_read` says what is wrong
+        return None
+
+
+@lru_cache(maxsize=8192)
+def _experiment(spelled: str) -> tuple[str, int]:
+    name, version = json.loads(f"{{{spelled}}}").values()
+    return intern(name), version
+
+
+@lru_cache(maxsize=8192)
+def _terms(spelled: str) -> tuple[str, int, int | None, int, int]:
+    currency, effective_at, expires_at, decided_at, epoch = json.loads(f"{{{spelled}}}").values()
+    lease = None if expires_at is None else _floor_ms(expires_at)
+    return intern(currency), _ceil_ms(effective_at), lease, _floor_ms(decided_at), epoch
+
+
+@lru_cache(maxsize=1024)
+def _reason(spelled: str) -> str:
+    return intern(json.loads(f"{{{spelled}}}")["reason"]["code"])
+
+
+def _read(value: bytes) -> Assignment:
+    """The same of any JSON."""
     try:
         body = json.loads(value)
     except (ValueError, RecursionError) as error:
@@ -159,8 +227,6 @@ def read(key: bytes | None, value: bytes) -> Assignment:
         raise Unreadable(_first_wrong_type(picked))
     (_, id_, unit, cluster, experiment, experiment_version, arm, planned_arm, price_minor, currency) = picked[:10]
     (effective_at, expires_at, decided_at, epoch, sequence, reason) = picked[10:]
-    if key is not None and key != unit.encode():
-        raise Unreadable(f"the key {key!r} is not the unit {unit!r}")
     if type(reason.get("code")) is not str:
         raise Unreadable(f"reason = {reason!r} has no code")
     try:

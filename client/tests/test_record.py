@@ -1,13 +1,16 @@
 """What the client makes of bytes: the contract, and everything that is not the contract."""
 
 import json
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from client.tests.builders import UNIT, at, published, wire
 from flipside_client.errors import Unreadable
-from flipside_client.record import instant_ms, read, topic
+from flipside_client.record import as_spelled, instant_ms, read, topic
 
 
 def test_what_flipside_publishes_is_what_the_client_reads() -> None:
@@ -25,6 +28,13 @@ def test_a_release_has_no_end_and_a_unit_without_list_price_has_no_price() -> No
     record = read(None, wire(1, "control", expires_at=None, price_minor=None))
     assert record.expires_at_ms is None
     assert record.price_minor is None
+
+
+@pytest.mark.parametrize("end", [at(15), None])
+def test_what_flipside_publishes_is_read_without_a_json_reader(end: datetime | None) -> None:
+    value = wire(14, "low", expires_at=end, price_minor=None if end is None else 5, block=-1)
+    assert as_spelled(value) == read(None, b" " + value)
+    assert as_spelled(b" " + value) is None
 
 
 def test_a_field_added_later_is_left_alone() -> None:
@@ -62,6 +72,39 @@ def test_a_record_that_breaks_the_contract_is_refused_by_name_and_value(
 def test_a_version_to_come_is_named_even_where_its_fields_are_others() -> None:
     with pytest.raises(Unreadable, match="version = 9: this client reads version 1; update flipside-client"):
         read(None, b'{"version": 9, "price": "1.23 EUR"}')
+
+
+#: none; white space; an instant that is none; between two milliseconds; no number, no whole one; a field more; no null;
+#: an early year; no version
+CHANGES = [
+    (b"", b""), (b":", b": "), (b"Z", b""), (b"00Z", b"00.0015Z"), (b"1", b"01"), (b"1", b"1.0"), (b"}", b',"code":7}'),
+    (b"null", b"nil"), (b"2026", b"26"), (b":1,", b":true,"),
+]  # fmt: skip
+
+
+@given(
+    text=st.sampled_from(["x", "", "a b", "für 5 €", 'say "no"', "\\", "\n", "\x7f", "🍊"]),
+    price=st.sampled_from([None, 0, 900, -1, 10**15, 10**20]),
+    lease=st.booleans(),
+    changed=st.sampled_from(CHANGES),
+    at_most=st.sampled_from([1, -1]),
+)
+def test_a_record_reads_alike_whether_or_not_it_is_spelled_as_flipside_does(
+    text: str, price: int | None, lease: bool, changed: tuple[bytes, bytes], at_most: int
+) -> None:
+    body = json.loads(wire(1, **({} if lease else {"expires_at": None})))
+    body["price_minor"] = price
+    body["reason"] = {"code": text or "scheduled", "detail": text}
+    body["cluster"] = text
+    value = json.dumps(body, separators=(",", ":"), ensure_ascii=False).encode().replace(*changed, at_most)
+    spaced = b" " + value
+    try:
+        expected = read(None, spaced)
+    except Unreadable as error:
+        with pytest.raises(Unreadable, match=re.escape(str(error)) if "no JSON" not in str(error) else "no JSON"):
+            read(None, value)
+    else:
+        assert read(None, value) == expected
 
 
 def test_every_field_that_the_rules_need_is_required() -> None:

@@ -81,9 +81,8 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """The arm that one unit has from the flip's instant on."""
+class Granted(NamedTuple):
+    """The arm that one unit has from the flip's instant on. A tuple, because 100,000 are made on an evening."""
 
     unit: str
     cluster: str

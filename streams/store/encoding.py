@@ -79,15 +79,7 @@ def granted(row: Sequence[Any]) -> Granted:
     """One row of an outbox entry. Lua has no null in arrays: false stands for a price that is not known."""
     unit, cluster, arm, planned, price, expires, code, detail, sequence = row
     return Granted(
-        unit=unit,
-        cluster=cluster,
-        arm=arm,
-        planned_arm=planned,
-        price_minor=None if price is False else price,
-        expires_ms=expires or None,
-        code=code,
-        detail=detail,
-        sequence=sequence,
+        unit, cluster, arm, planned, None if price is False else price, expires or None, code, detail, sequence
     )
 
 

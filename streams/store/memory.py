@@ -93,7 +93,7 @@ class MemoryStore(MemoryState):
                     shard.prices[proposal.unit] = _recalled(known, before, held, base, remember)
                 shard.units[proposal.unit] = held
                 shard.orders[proposal.unit] = (epoch, shard.sequence)
-                granted.append(replace(row, sequence=shard.sequence))
+                granted.append(row._replace(sequence=shard.sequence))
         if granted:
             header = encoding.flip_header(flip)
             shard.outbox.append(OutboxEntry(shard.next_id(), epoch, header=header, granted=tuple(granted)))
@@ -143,7 +143,7 @@ class MemoryStore(MemoryState):
             if row.unit not in units:
                 rest.append(row)
                 continue
-            back = replace(row, arm=control, price_minor=None, code="late", detail=detail)
+            back = row._replace(arm=control, price_minor=None, code="late", detail=detail)
             # Nothing of what was decided later changes, nor may this be newer than that.
             if held.orders[row.unit] != (entry.epoch, row.sequence):
                 rest.append(back)
@@ -151,7 +151,7 @@ class MemoryStore(MemoryState):
             held.sequence += 1
             held.orders[row.unit] = (epoch, held.sequence)
             held.units[row.unit] = replace(held.units[row.unit], arm=control, on_control=True, price_minor=None)
-            late.append(replace(back, sequence=held.sequence))
+            late.append(back._replace(sequence=held.sequence))
         if rest:
             held.outbox.append(replace(entry, id=held.next_id(), granted=tuple(rest), again=True))
         if late:

@@ -8,7 +8,7 @@ from streams.invariants import broken, newest
 from streams.store import Granted, OutboxEntry
 
 GRANTED = Granted("north/tea", "north", "cheaper", "cheaper", 950, 2000, "planned", "", 7)
-GOOD = OutboxEntry("1-0", 3, {"effective": 1000, "decided": 900}, (GRANTED, replace(GRANTED, unit="n/b", sequence=8)))
+GOOD = OutboxEntry("1-0", 3, {"effective": 1000, "decided": 900}, (GRANTED, GRANTED._replace(unit="n/b", sequence=8)))
 
 
 def test_an_entry_as_the_store_writes_it_breaks_nothing() -> None:
@@ -20,10 +20,10 @@ def test_an_entry_as_the_store_writes_it_breaks_nothing() -> None:
 @pytest.mark.parametrize(
     ("entry", "rule"),
     [
-        (replace(GOOD, granted=(replace(GRANTED, sequence=6),)), "sequence"),
+        (replace(GOOD, granted=(GRANTED._replace(sequence=6),)), "sequence"),
         (replace(GOOD, epoch=2), "sequence"),
         (replace(GOOD, header={"effective": 1000, "decided": 1001}), "late"),
-        (replace(GOOD, granted=(replace(GRANTED, expires_ms=1000),)), "lease"),
+        (replace(GOOD, granted=(GRANTED._replace(expires_ms=1000),)), "lease"),
     ],
 )
 def test_each_rule_sees_its_fault(entry: OutboxEntry, rule: str) -> None:

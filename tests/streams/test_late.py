@@ -66,7 +66,7 @@ async def test_what_is_put_back_is_control_with_its_reason_and_a_version_of_its_
     (entry,) = await entries(store)
     await store.claim(0, 7)
     await store.put_back(0, 7, entry.id, [A], WHY)
-    late = replace(before[A], arm="control", price_minor=None, code="late", detail=WHY, sequence=4)
+    late = before[A]._replace(arm="control", price_minor=None, code="late", detail=WHY, sequence=4)
     assert await rows(store) == before | {A: late}
     rest, again = await entries(store)
     assert (rest.epoch, rest.header, [row.unit for row in rest.granted]) == (1, entry.header, [B, C])

@@ -1,6 +1,5 @@
 """What the relay writes of an outbox entry, without a model of each unit, is what the models would be spelled as."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -19,15 +18,16 @@ PLAIN = Granted("de/tea", "tea", "cheap", "control", 199, NOON_MS + 86_400_123, 
 
 
 @pytest.mark.parametrize("urgent", [False, True])
-@pytest.mark.parametrize("owner", ["juice.3", "x" * 180 + ".3"])
+@pytest.mark.parametrize("owner", ["juice.3", "5%b.3", "x" * 180 + ".3"])
 def test_every_record_is_the_model_of_its_assignment_byte_for_byte(urgent: bool, owner: str) -> None:
     said = 'a "kill" \\ by Zoë \t\x7f\x01\u2028 für 5 € 🍊'
     granted = (
         PLAIN,
-        replace(PLAIN, unit="de/coffee.x~1", price_minor=None, sequence=18),
-        replace(PLAIN, unit="de/milk", cluster="de/milk", expires_ms=None, code="released", detail=said, sequence=19),
-        replace(PLAIN, unit="fr/tea", price_minor=0, code="blackout", detail="w", planned_arm="cheap", sequence=2**53),
-        replace(PLAIN, unit="fr/ice", expires_ms=PLAIN.expires_ms, sequence=20),
+        PLAIN._replace(unit="de/coffee.x~1", price_minor=None, sequence=18),
+        PLAIN._replace(unit="de/milk", cluster="de/milk", expires_ms=None, code="released", detail=said, sequence=19),
+        PLAIN._replace(unit="fr/tea", price_minor=0, code="blackout", detail="w", planned_arm="cheap", sequence=2**53),
+        PLAIN._replace(unit="fr/ice", arm="control", code="late", detail="5 %d", sequence=20),
+        PLAIN._replace(unit="fr/ice-cream", planned_arm="cheap", sequence=21),
     )
     entry = OutboxEntry("1-0", 4711, {**HEADER, "owner": owner, "urgent": urgent}, granted)
     records = OutboxEntry("2-0", 4711, records=(("type", "{}"),))
