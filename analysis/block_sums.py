@@ -13,6 +13,7 @@ the clusters' means (Ham, Bojinov, Lindon and Tingley, arXiv 2210.08639).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,8 @@ class BlockPlan:
     known_before: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSum:
-    """One closed draw."""
+class BlockSum(NamedTuple):
+    """One closed draw; a tuple, because each is handed to another process and back with every refresh."""
 
     label: int
     #: first and last row

@@ -1,17 +1,24 @@
 """Many experiments at once: among processes of this machine (joblib), or on a cluster (Dask)."""
 
+import copyreg
+import pickle
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
 from analysis.analyse import Finding, Job, Share, findings
 from analysis.running import Sums
 from controller.errors import FlipsideError
+from controller.roster import Roster
 
 #: fewer jobs than this are done at once: to hand them over would take longer
 WORTH_SHARING = 8
 #: parts that each process gets, so that one with long experiments does not keep the others waiting
 PARTS_EACH = 4
+
+#: rosters that a process remembers
+ROSTERS = 4096
 
 Result = tuple[list[Finding], Sums]
 
@@ -69,3 +76,24 @@ def _dask_client(address: str) -> Any:
         return distributed.Client(address, timeout="10s")
     except (OSError, TimeoutError) as error:
         raise FlipsideError(f"no Dask scheduler answers at {address}: {error}") from error
+
+
+#: id of a roster -> it, so that the id stays its own, and its spelling
+_SPELLED: dict[int, tuple[Roster, bytes]] = {}
+
+
+def _spelled(roster: Roster) -> tuple[Callable[[bytes], Roster], tuple[bytes]]:
+    """A roster is spelled once, and read once by each process: it goes out with every refresh and never changes."""
+    held = _SPELLED.get(id(roster))
+    if held is None:
+        fields = tuple(getattr(roster, name) for name in Roster.__slots__)
+        held = _SPELLED[id(roster)] = roster, pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
+    return _read, (held[1],)
+
+
+@lru_cache(maxsize=ROSTERS)
+def _read(spelling: bytes) -> Roster:
+    return Roster(*pickle.loads(spelling))
+
+
+copyreg.pickle(Roster, _spelled)  # type: ignore[arg-type]
