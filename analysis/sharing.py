@@ -96,4 +96,4 @@ def _read(spelling: bytes) -> Roster:
     return Roster(*pickle.loads(spelling))
 
 
-copyreg.pickle(Roster, _spelled)  # type: ignore[arg-type]
+copyreg.pickle(Roster, _spelled)

@@ -11,7 +11,7 @@ from controller.wire import Message
 from flipside.played import Result
 from flipside.reader import Reader
 from streams.kafka import reach_kafka
-from streams.settings import Settings
+from streams.settings import Settings, cache_folder
 
 if TYPE_CHECKING:
     from analysis.export.schemas import Tables
@@ -82,11 +82,15 @@ def write_outcome(result: Result, folder: Path) -> Path:
     return write_report(tables, result.experiment, folder / REPORT)
 
 
-def write_report(tables: "Tables", experiment: str, path: Path) -> Path:
+def write_report(tables: "Tables", experiment: str, path: Path, vega: Callable[[], str] | None = None) -> Path:
     """Write the page of an experiment, replacing an older one at once; raises FlipsideError where that cannot be."""
     from analysis.plots.page import page
+    from analysis.vega import bundled
 
-    text = page(tables, experiment)
+    if vega is None:
+        with bundled(cache_folder()) as vega:
+            return write_report(tables, experiment, path, vega)
+    text = page(tables, experiment, vega)
     beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

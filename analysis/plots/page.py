@@ -6,7 +6,6 @@ the file. The words around them are HTML, which wraps on a phone and can be copi
 
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
@@ -21,14 +20,13 @@ from analysis.export.rows import latest_estimates
 from analysis.export.schemas import Tables
 from analysis.plots import arms, checks, effect
 from analysis.plots.style import FONT, counted, number, percent
+from analysis.vega import bundled
 from controller.errors import FlipsideError
 from controller.events import OBSERVATIONAL
 
 METRICS = ("units", "revenue", "margin")
-#: what stands in the file but in no table: Vega, its compiler and its embedding, without any loading from elsewhere
 #: id of an element -> what is drawn into it
 Charts = dict[str, dict[str, Any]]
-EMBED = "window.embed = vegaEmbed;"
 
 
 class NothingToReport(FlipsideError):
@@ -76,36 +74,30 @@ def of_experiment(tables: Tables, experiment: str) -> Found:
     return Found(definition, {name: chosen(table) for name, table in tables.items()})
 
 
-def page(tables: Tables, experiment: str) -> str:
-    """The report of an experiment as HTML.
+def page(tables: Tables, experiment: str, vega: Callable[[], str] | None = None) -> str:
+    """The report of an experiment as HTML; ``vega``: what `analysis.vega.bundled` gave somebody who asked earlier.
 
     Raises:
         NothingToReport: the experiment is not registered, or none of its days is closed yet.
     """
+    if vega is None:
+        with bundled() as vega:
+            return page(tables, experiment, vega)
     found = of_experiment(tables, experiment)
     if not found.tables["panel"].num_rows:
         raise NothingToReport(f"{experiment}: no day is closed yet in all of its markets; ask again tomorrow")
-    with ThreadPoolExecutor(1) as pool:  # bundling takes as long as all the rest, and another core
-        bundle = pool.submit(_bundle)
-        charts: Charts = {}
-        body = "\n".join([*_effects(found, charts), *_arms(found, charts), *_checks(found, charts), *_origin(found)])
-        return Template(resources.files("analysis.plots").joinpath("page.html").read_text()).substitute(
-            title=escape(experiment),
-            finding=escape(_finding(found)),
-            lead=_lead(found),
-            warning=_warning(found),
-            body=body,
-            font=FONT,
-            specs=json.dumps(charts, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
-            bundle=bundle.result().replace("</script", "<\\/script"),
-        )
-
-
-def _bundle() -> str:
-    import vl_convert
-
-    code: str = vl_convert.javascript_bundle(EMBED)
-    return code
+    charts: Charts = {}
+    body = "\n".join([*_effects(found, charts), *_arms(found, charts), *_checks(found, charts), *_origin(found)])
+    return Template(resources.files("analysis.plots").joinpath("page.html").read_text()).substitute(
+        title=escape(experiment),
+        finding=escape(_finding(found)),
+        lead=_lead(found),
+        warning=_warning(found),
+        body=body,
+        font=FONT,
+        specs=json.dumps(charts, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+        bundle=vega().replace("</script", "<\\/script"),
+    )
 
 
 def _finding(found: Found) -> str:
