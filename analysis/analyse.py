@@ -6,7 +6,7 @@ of the order in which it was read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from hashlib import sha256
 
@@ -350,4 +350,6 @@ def _blocked(case: Case) -> tuple[str, ...]:
 
 
 def _published(effect: Effect | None) -> EffectEstimate | None:
-    return None if effect is None else EffectEstimate(**asdict(effect))
+    if effect is None:
+        return None
+    return EffectEstimate(value=effect.value, se=effect.se, ci_low=effect.ci_low, ci_high=effect.ci_high, p=effect.p)

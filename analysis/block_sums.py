@@ -13,6 +13,7 @@ the clusters' means (Ham, Bojinov, Lindon and Tingley, arXiv 2210.08639).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +26,8 @@ from analysis.panel import BoolArray, FloatArray, IntArray
 SHRINKAGE = 1.0
 #: squares about a mean that are less than this part of what they were taken from are rounding
 ROUNDING = 1e-13
+#: units of an experiment of which it is remembered which cluster each is of
+REMEMBERED = 4096
 TOO_FEW = "an arm had fewer than two clusters with usable cells"
 
 
@@ -99,6 +102,18 @@ class Clusters:
 
 def clusters_of(cluster: IntArray) -> Clusters:
     """``cluster`` (U,): the cluster of each unit."""
+    if len(cluster) <= REMEMBERED:
+        return _remembered(cluster.tobytes(), cluster.dtype.str)
+    return _clusters_of(cluster)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(cluster: bytes, kind: str) -> Clusters:
+    """Asked for several times a refresh, by thousands of experiments."""
+    return _clusters_of(np.frombuffer(cluster, dtype=kind))
+
+
+def _clusters_of(cluster: IntArray) -> Clusters:
     ordered = bool((np.diff(cluster) >= 0).all())
     order = np.argsort(cluster, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0])

@@ -204,7 +204,7 @@ def _regression(
     products = np.einsum("ntk,nt->nk", design, response)[usable.any(axis=1)]
     drawn = _redrawn(rng, clusters, bootstraps)
     never = f"no day's window of {long} days back differs from one of {short}"
-    if np.allclose(design[..., 0], design[..., 1]):
+    if (np.abs(design[..., 0] - design[..., 1]) <= 1e-8 + 1e-5 * np.abs(design[..., 1])).all():
         return unknown("carryover", alpha, never)
     try:
         found = np.linalg.solve(squares.sum(axis=0), products.sum(axis=0))

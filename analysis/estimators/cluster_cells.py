@@ -8,6 +8,7 @@ the same cells are read together: which cells are used is found out once for all
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,6 +140,18 @@ class Sharing:
 
 def chunks_of(cluster: IntArray, days: int) -> Iterator[Chunk]:
     """All units, whole clusters at a time, about ``CHUNK_CELLS`` unit-days each."""
+    if len(cluster) * days > CHUNK_CELLS:
+        return _cut(cluster, days)
+    return iter(_whole(cluster.tobytes(), cluster.dtype.str))
+
+
+@lru_cache(maxsize=1024)
+def _whole(cluster: bytes, kind: str) -> tuple[Chunk, ...]:
+    """One chunk: asked for with every refresh, by thousands of experiments."""
+    return tuple(_cut(np.frombuffer(cluster, dtype=kind), 1))
+
+
+def _cut(cluster: IntArray, days: int) -> Iterator[Chunk]:
     ordered = bool((np.diff(cluster) >= 0).all())
     order = np.arange(len(cluster)) if ordered else np.argsort(cluster, kind="stable")
     bounds = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0, True])
