@@ -6,7 +6,7 @@ of the order in which it was read.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import sha256
 
@@ -54,8 +54,14 @@ class Mark:
 
 def mark_of(finding: Finding) -> Mark:
     """The mark of a finding that was published."""
-    digest = sha256(finding.model_dump_json().encode()).hexdigest() if isinstance(finding, Health) else ""
-    return Mark(finding.experiment_version, finding.through or date.min, finding.revision, digest)
+    mark = _undigested(finding)
+    if isinstance(finding, Health):
+        return replace(mark, digest=sha256(finding.model_dump_json().encode()).hexdigest())
+    return mark
+
+
+def _undigested(finding: Finding) -> Mark:
+    return Mark(finding.experiment_version, finding.through or date.min, finding.revision)
 
 
 def key(finding: Finding) -> str:
@@ -162,8 +168,8 @@ def findings(job: Job) -> Iterator[Finding]:
 
 
 def _newer(finding: Finding, published: Mapping[str, Mark]) -> Iterator[Finding]:
-    before, now = published.get(key(finding)), mark_of(finding)
-    if before is None or now > before or (now == before and now.digest != before.digest):
+    before, now = published.get(key(finding)), _undigested(finding)
+    if before is None or now > before or (now == before and mark_of(finding).digest != before.digest):
         yield finding
 
 
