@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from altair.utils.schemapi import debug_mode
 
 from analysis.export.rows import latest_estimates
 from analysis.export.schemas import Tables
@@ -87,7 +88,8 @@ def page(tables: Tables, experiment: str, vega: Callable[[], str] | None = None)
     if not found.tables["panel"].num_rows:
         raise NothingToReport(f"{experiment}: no day is closed yet in all of its markets; ask again tomorrow")
     charts: Charts = {}
-    body = "\n".join([*_effects(found, charts), *_arms(found, charts), *_checks(found, charts), *_origin(found)])
+    with debug_mode(False):  # a chart against its schema is the tests' work, and half a second of the reader's
+        body = "\n".join([*_effects(found, charts), *_arms(found, charts), *_checks(found, charts), *_origin(found)])
     return Template(resources.files("analysis.plots").joinpath("page.html").read_text()).substitute(
         title=escape(experiment),
         finding=escape(_finding(found)),
@@ -142,7 +144,7 @@ def _effects(found: Found, charts: Charts) -> list[str]:
             f"<figure><h3>{escape(effect.title(series) if series.looks else effect.NAMES[series.metric])}</h3>"
         )
         if series.looks:
-            charts[name] = effect.effect_chart(series, "container", titled=False).to_dict()
+            charts[name] = effect.effect_chart(series, "container", titled=False).to_dict(validate=False)
             parts += [f"<p class=note>{escape(line)}</p>" for line in effect.subtitle(series)]
             parts.append(f'<div class="chart" id="{escape(name)}"></div>')
         else:
@@ -211,7 +213,9 @@ def _interval(row: dict[str, Any], name: str, spelled: Callable[[float], str]) -
 
 def _arms(found: Found, charts: Charts) -> list[str]:
     seen = arms.cluster_days(found.tables["panel"], tuple(found.arms))
-    charts["arms"] = arms.arms_chart(found.tables["panel"], found.arms, "container", titled=False).to_dict()
+    charts["arms"] = arms.arms_chart(found.tables["panel"], found.arms, "container", titled=False).to_dict(
+        validate=False
+    )
     parts = [
         "<h2>Who had which arm, and what does not count</h2>",
         f"<figure><h3>{escape(arms.title(seen))}</h3>",
@@ -230,7 +234,7 @@ def _checks(found: Found, charts: Charts) -> list[str]:
     standing = checks.standing_checks(found.tables["health"])
     if not standing:
         return [*parts, "<p>No check was published for this experiment: its assumptions were not looked at.</p>"]
-    charts["checks"] = checks.checks_chart(found.tables["health"], "container", titled=False).to_dict()
+    charts["checks"] = checks.checks_chart(found.tables["health"], "container", titled=False).to_dict(validate=False)
     rows = [
         [checks.asks(c["check"]), c["check"], c["verdict"], checks.said(c), c["evidence"], c["what_to_do"]]
         for c in standing

@@ -31,9 +31,7 @@ def report(
     """
     from analysis.vega import bundled
     from controller.errors import FlipsideError
-    from flipside.commands.options import settings_from
     from flipside.outcome import tables_from_folder, tables_from_topics, write_report
-    from flipside.view import counting
     from streams.settings import cache_folder
 
     if replay is None and experiment is None:
@@ -44,6 +42,9 @@ def report(
         if replay is not None:
             tables, name = tables_from_folder(replay, experiment)
         else:
+            from flipside.commands.options import settings_from
+            from flipside.view import counting
+
             name = experiment or ""
             with counting("records") as on_read:
                 tables = tables_from_topics(settings_from(kafka=kafka, namespace=namespace), on_read=on_read)
