@@ -5,8 +5,8 @@ the unit-days up to it; a revision of any of them makes the latest step anew. Bo
 of the order in which it was read.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import sha256
 
@@ -16,7 +16,8 @@ from analysis.block_sums import BlockPlan
 from analysis.by_design import NO_PRE_PERIOD, Method, is_undrawn, method_of
 from analysis.by_entry import difference_by_entry
 from analysis.case import CONFIDENCE, METRICS, Case, Metric
-from analysis.estimators.cluster_day import ClusterDayDifference, Effect, ReadCells, Units, difference_by_chunks
+from analysis.estimators.cluster_cells import CHUNK_CELLS
+from analysis.estimators.cluster_day import ClusterDayDifference, Effect, ReadCells, Units, differences_by_chunks
 from analysis.health import CHECKS, health
 from analysis.ledger import Ledger
 from analysis.looks import plans_of
@@ -24,6 +25,7 @@ from analysis.panel import BoolArray, IntArray
 from analysis.running import Sums, advance, anytime, sequence_of, settings_of
 from analysis.study import UNKNOWN, State, Study, UnitDays, numbers, outcome
 from controller.codec import key_of
+from controller.control import ControlMessage
 from controller.errors import NotEstimable
 from controller.events import OBSERVATIONAL, EffectEstimate, Estimate, PeriodClosed
 from controller.findings import Health, RunningSequence
@@ -52,13 +54,19 @@ class Mark:
 
 def mark_of(finding: Finding) -> Mark:
     """The mark of a finding that was published."""
-    digest = sha256(finding.model_dump_json().encode()).hexdigest() if isinstance(finding, Health) else ""
-    return Mark(finding.experiment_version, finding.through or date.min, finding.revision, digest)
+    mark = _undigested(finding)
+    if isinstance(finding, Health):
+        return replace(mark, digest=sha256(finding.model_dump_json().encode()).hexdigest())
+    return mark
+
+
+def _undigested(finding: Finding) -> Mark:
+    return Mark(finding.experiment_version, finding.through or date.min, finding.revision)
 
 
 def key(finding: Finding) -> str:
     """The finding's record key: later marks of the same key replace earlier ones."""
-    return key_of(finding) or ""
+    return finding.key if isinstance(finding, ControlMessage) else key_of(finding) or ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +168,8 @@ def findings(job: Job) -> Iterator[Finding]:
 
 
 def _newer(finding: Finding, published: Mapping[str, Mark]) -> Iterator[Finding]:
-    before, now = published.get(key(finding)), mark_of(finding)
-    if before is None or now > before or (now == before and now.digest != before.digest):
+    before, now = published.get(key(finding)), _undigested(finding)
+    if before is None or now > before or (now == before and mark_of(finding).digest != before.digest):
         yield finding
 
 
@@ -184,12 +192,10 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
     method = method_of(experiment)
     draws = _draws(method, case)
     planned_day = experiment.end - timedelta(days=1)
+    by_arm = {} if isinstance(experiment.design, Triggered) else _estimates(method, draws, days, len(experiment.arms))
     for metric in METRICS:
         for arm in range(1, len(experiment.arms)):
-            if isinstance(experiment.design, Triggered):
-                found, reason = _by_entry(case, metric, arm)
-            else:
-                found, reason = _estimate(method, draws, days, metric, arm)
+            found, reason = by_arm[metric, arm] if by_arm else _by_entry(case, metric, arm)
             relative = _published(found.relative) if found else None
             usable = np.zeros((0, 0), dtype=np.bool_) if found else _compared(days, metric, arm)
             if found and relative is None:
@@ -216,7 +222,7 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
                 left_out={**sequences[metric, arm].left_out, **(found.left_out if found else {})},
                 blocked_cells=blocked,
                 settings=settings_of(experiment),
-                **case.words(),
+                **case.words,
             )
             if is_undrawn(experiment):
                 # Brings the panel estimators, 40 MB that most experiments never need.
@@ -252,29 +258,51 @@ def _draws(method: Method, case: Case) -> BoolArray:
     return np.vstack([np.zeros((days.before, during.shape[1]), dtype=np.bool_), during])
 
 
-def _estimate(
-    method: Method, draws: BoolArray, days: UnitDays, metric: Metric, arm: int
-) -> tuple[ClusterDayDifference | None, str | None]:
-    if method.needs_pre_period and not _has_history(draws, days, metric, arm):
-        return None, NO_PRE_PERIOD
+#: an estimate, or why there is none
+Answer = tuple[ClusterDayDifference | None, str | None]
 
+
+def _estimates(method: Method, draws: BoolArray, days: UnitDays, arms: int) -> dict[tuple[Metric, int], Answer]:
+    """Every metric and arm."""
+    found: dict[tuple[Metric, int], Answer] = {}
+    for arm in range(1, arms):
+        for metrics in _read_together(days):
+            told = [one for one in metrics if not method.needs_pre_period or _has_history(draws, days, one, arm)]
+            answers = _estimate(draws, days, told, arm) if told else []
+            found |= {(metric, arm): (None, NO_PRE_PERIOD) for metric in metrics}
+            found |= {(metric, arm): answer for metric, answer in zip(told, answers, strict=True)}
+    return found
+
+
+def _read_together(days: UnitDays) -> list[tuple[Metric, ...]]:
+    """Metrics that are known in the same cells, where these are so few that they stay in the processor's cache."""
+    if len(METRICS) * days.state.size > CHUNK_CELLS:
+        return [(metric,) for metric in METRICS]
+    if (days.observed & (days.cost == UNKNOWN)).any():
+        return [("units", "revenue"), ("margin",)]
+    return [METRICS]
+
+
+def _estimate(draws: BoolArray, days: UnitDays, metrics: Sequence[Metric], arm: int) -> list[Answer]:
     def read(units: Units) -> ReadCells:
         """The cells that may be used for an arm against control, and those of the pre-period."""
         state = days.state[:, units]
         treated = state == arm
-        values, known = numbers(days, metric, units)
         kept = state == 0
         kept |= treated
         kept |= state == State.PRE_PERIOD
-        kept &= known
+        cells = [numbers(days, metric, units) for metric in metrics]
+        kept &= cells[0][1]
+        values = cells[0][0][np.newaxis] if len(cells) == 1 else np.stack([number for number, _ in cells])
         if not kept.all():
             values *= kept
         return values, kept, treated
 
     try:
-        return difference_by_chunks(read, len(days.state), days.cluster, CONFIDENCE, draws), None
+        found = differences_by_chunks(read, len(metrics), len(days.state), days.cluster, CONFIDENCE, draws)
     except NotEstimable as reason:
-        return None, str(reason)
+        return [(None, str(reason))] * len(metrics)
+    return [(None, str(one)) if isinstance(one, NotEstimable) else (one, None) for one in found]
 
 
 def _by_entry(case: Case, metric: Metric, arm: int) -> tuple[ClusterDayDifference | None, str | None]:
@@ -328,4 +356,6 @@ def _blocked(case: Case) -> tuple[str, ...]:
 
 
 def _published(effect: Effect | None) -> EffectEstimate | None:
-    return None if effect is None else EffectEstimate(**asdict(effect))
+    if effect is None:
+        return None
+    return EffectEstimate(value=effect.value, se=effect.se, ci_low=effect.ci_low, ci_high=effect.ci_high, p=effect.p)

@@ -13,6 +13,8 @@ the clusters' means (Ham, Bojinov, Lindon and Tingley, arXiv 2210.08639).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +26,8 @@ from analysis.panel import BoolArray, FloatArray, IntArray
 SHRINKAGE = 1.0
 #: squares about a mean that are less than this part of what they were taken from are rounding
 ROUNDING = 1e-13
+#: units of an experiment of which it is remembered which cluster each is of
+REMEMBERED = 4096
 TOO_FEW = "an arm had fewer than two clusters with usable cells"
 
 
@@ -37,9 +41,8 @@ class BlockPlan:
     known_before: int
 
 
-@dataclass(frozen=True, slots=True)
-class BlockSum:
-    """One closed draw."""
+class BlockSum(NamedTuple):
+    """One closed draw; a tuple, because each is handed to another process and back with every refresh."""
 
     label: int
     #: first and last row
@@ -90,15 +93,27 @@ class Clusters:
     starts: IntArray | None
 
     def sums(self, cells: NDArray[np.generic]) -> FloatArray:
-        """(k, U) -> (k, G)."""
+        """(..., U) -> (..., G)."""
         values = np.asarray(cells, dtype=np.float64)
         if self.order is not None:
-            values = values[:, self.order]
-        return values if self.starts is None else np.asarray(np.add.reduceat(values, self.starts, axis=1))
+            values = values[..., self.order]
+        return values if self.starts is None else np.asarray(np.add.reduceat(values, self.starts, axis=-1))
 
 
 def clusters_of(cluster: IntArray) -> Clusters:
     """``cluster`` (U,): the cluster of each unit."""
+    if len(cluster) <= REMEMBERED:
+        return _remembered(cluster.tobytes(), cluster.dtype.str)
+    return _clusters_of(cluster)
+
+
+@lru_cache(maxsize=1024)
+def _remembered(cluster: bytes, kind: str) -> Clusters:
+    """Asked for several times a refresh, by thousands of experiments."""
+    return _clusters_of(np.frombuffer(cluster, dtype=kind))
+
+
+def _clusters_of(cluster: IntArray) -> Clusters:
     ordered = bool((np.diff(cluster) >= 0).all())
     order = np.argsort(cluster, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0])
@@ -116,43 +131,76 @@ def block_sum(
     usable = np.isfinite(value)
     if len(value) == 1 and clusters.starts is None and clusters.order is None:
         return _day_of_units(plan, value[0], usable[0], in_arm[0], forecast)
-    residual = np.where(usable, value - forecast, 0.0)
+    return _of_metrics(plan, value[np.newaxis], usable, in_arm, forecast[np.newaxis], clusters)[0]
+
+
+def block_sums(
+    plan: BlockPlan, values: list[FloatArray], in_arm: BoolArray, forecasts: list[FloatArray], clusters: Clusters
+) -> list[BlockSum]:
+    """:func:`block_sum` of each metric: at once where they are known in the same cells."""
+    usable = np.isfinite(values[0])
+    if len(in_arm) == 1 and clusters.starts is None and clusters.order is None:
+        alike = False
+    else:
+        alike = all(np.array_equal(usable, np.isfinite(value)) for value in values[1:])
+    if alike:
+        return _of_metrics(plan, np.stack(values), usable, in_arm, np.stack(forecasts), clusters)
+    each = zip(values, forecasts, strict=True)
+    return [block_sum(plan, value, in_arm, forecast, clusters) for value, forecast in each]
+
+
+def _of_metrics(
+    plan: BlockPlan,
+    value: FloatArray,
+    usable: BoolArray,
+    in_arm: BoolArray,
+    forecast: FloatArray,
+    clusters: Clusters,
+) -> list[BlockSum]:
+    """The same of M metrics: ``value`` (M, k, U); ``usable`` (k, U), where all are known; ``forecast`` (M, U)."""
+    residual = np.where(usable, value - forecast[:, np.newaxis], 0.0)
     cells: list[BoolArray] = []
     means: list[FloatArray] = []
-    raw = np.zeros(len(value))
+    raw = np.zeros(value.shape[:2])
     for chosen in (usable & ~in_arm, usable & in_arm):
         units = clusters.sums(chosen)
         cells.append(units > 0)
         means.append(clusters.sums(np.where(chosen, residual, 0.0)) / np.maximum(units, 1))
         if len(cells) == 1:
-            raw = (clusters.sums(np.where(chosen, value, 0.0)) / np.maximum(units, 1)).sum(axis=1)
+            raw = (clusters.sums(np.where(chosen, value, 0.0)) / np.maximum(units, 1)).sum(axis=2)
     count = np.stack([present.sum(axis=1) for present in cells]).astype(np.float64)
     days = (count >= 2).all(axis=0)
     first, last = int(plan.rows[0]), int(plan.rows[-1])
     if not days.any():
-        return BlockSum(plan.label, first, last, None, (0.0, 0.0), (0, 0), 0.0, 0, TOO_FEW)
+        return [BlockSum(plan.label, first, last, None, (0.0, 0.0), (0, 0), 0.0, 0, TOO_FEW)] * len(value)
     weight = np.where(days, count.sum(axis=0), 0.0)
     weight = weight / weight.sum()
-    mean = np.stack([part.sum(axis=1) for part in means]) / np.maximum(count, 1)
+    mean = [part.sum(axis=2) / np.maximum(count[which], 1) for which, part in enumerate(means)]
     influence = []
     for which, (present, part) in enumerate(zip(cells, means, strict=True)):
         n = np.maximum(count[which], 2)
         scale = weight / n * (n / (n - 1)) ** 0.5
-        influence.append((np.where(present, part - mean[which][:, np.newaxis], 0.0) * scale[:, np.newaxis]).sum(axis=0))
+        about = np.where(present, part - mean[which][:, :, np.newaxis], 0.0)
+        influence.append((about * scale[:, np.newaxis]).sum(axis=1))
     squares = (influence[1] - influence[0]) ** 2
     in_control, in_treatment = (present[days].sum(axis=0) for present in cells)
     mostly = in_treatment > in_control
     rest = ~mostly & (in_control > 0)
-    return BlockSum(
-        plan.label,
-        first,
-        last,
-        float(weight @ (mean[1] - mean[0])),
-        (float(squares[rest].sum()), float(squares[mostly].sum())),
-        (int((in_control > 0).sum()), int((in_treatment > 0).sum())),
-        float(weight @ (raw / np.maximum(count[0], 1))),
-        int(usable[days].sum()),
-    )
+    control = raw / np.maximum(count[0], 1)
+    counted = int((in_control > 0).sum()), int((in_treatment > 0).sum())
+    return [
+        BlockSum(
+            plan.label,
+            first,
+            last,
+            float(weight @ (mean[1][metric] - mean[0][metric])),
+            (float(squares[metric, rest].sum()), float(squares[metric, mostly].sum())),
+            counted,
+            float(weight @ control[metric]),
+            int(usable[days].sum()),
+        )
+        for metric in range(len(value))
+    ]
 
 
 def _day_of_units(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
@@ -20,7 +21,7 @@ CONFIDENCE = 0.95
 CODE_VERSION = f"flipside {version('flipside')}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Case:
     """The unit-days of an experiment up to a closed day, and what was read beside them."""
 
@@ -45,6 +46,7 @@ class Case:
         """The case as it stood on an earlier day, on what is known now."""
         return replace(self, days=self.days.until(day), through=day, revision=revision, standing=standing)
 
+    @cached_property
     def words(self) -> dict[str, Any]:
         """Experiment, design hash, watermark, offsets, revision and code: on every message."""
         watermark = min((closing.watermark for closing in self.standing), default=None)

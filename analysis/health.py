@@ -24,7 +24,7 @@ from analysis.diagnostics.balance import (
     treated_share_of,
     weekday_balance_of,
 )
-from analysis.diagnostics.carryover import carryover_test, less_other_draws, non_anticipation_test
+from analysis.diagnostics.carryover import Redraws, carryover_test, less_other_draws, non_anticipation_test
 from analysis.diagnostics.check import Check, unknown
 from analysis.diagnostics.counts import sample_ratio, trigger_rates
 from analysis.diagnostics.delivery import activation_lag, fidelity_of, reporting_of
@@ -58,10 +58,16 @@ class Seen:
         """Two checks ask for them."""
         return _cluster_days(self.case)
 
+    @cached_property
+    def redraws(self) -> Redraws:
+        """They follow from the design hash and the day."""
+        seed = int.from_bytes(bytes.fromhex(self.case.roster.design_hash)[:8]) + self.case.through.toordinal()
+        return Redraws(seed)
+
 
 def health(case: Case) -> list[Health]:
     """All checks of an experiment, in the order of ``CHECKS``."""
-    words, settings = case.words(), settings_of(case.roster.experiment)
+    words, settings = case.words, settings_of(case.roster.experiment)
     seen = Seen(case, survey(case.days, len(case.roster.experiment.arms)))
     left_out = {state.name.lower(): number for state, number in seen.survey.by_state.items() if number}
     found = []
@@ -227,12 +233,12 @@ def _non_anticipation(seen: Seen) -> Check:
     )
 
 
-Test = Callable[[FloatArray, IntArray, list[int], int, np.random.Generator], Check]
+Test = Callable[[FloatArray, IntArray, list[int], int, Redraws], Check]
 
 
 def _bootstrapped(seen: Seen, name: str, test: Test) -> Check:
-    """A test on cluster-days, less their cluster's mean; its redraws follow from the design hash and the day."""
-    case, experiment = seen.case, seen.case.roster.experiment
+    """A test on cluster-days, less their cluster's mean."""
+    experiment = seen.case.roster.experiment
     design = experiment.design
     if len(experiment.arms) > 2:
         return unknown(name, 0.05, TWO_ARMS)
@@ -245,9 +251,8 @@ def _bootstrapped(seen: Seen, name: str, test: Test) -> Check:
     points = [point for point in points if point < periods]
     if not points or points[0] != 0 or periods < 2:
         return unknown(name, 0.05, "fewer than two days have closed")
-    seed = int.from_bytes(bytes.fromhex(case.roster.design_hash)[:8]) + case.through.toordinal()
     burn_in = design.burn_in_days if isinstance(design, BlockedSwitchback) else 0
-    return test(value, arm, points, burn_in, np.random.default_rng(seed))
+    return test(value, arm, points, burn_in, seen.redraws)
 
 
 def _cluster_days(case: Case) -> tuple[FloatArray, IntArray]:

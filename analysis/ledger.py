@@ -7,60 +7,22 @@ something that touches it was read: a closed day costs its own cells.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import date, datetime
-from zlib import crc32
 
-import numpy as np
-
-from analysis.holds import EPOCH, FOREVER, MICROSECOND, Holds, microseconds
-from analysis.rows import Rows
-from analysis.settling import (
-    BY_CODE,
-    Span,
-    live,
-    nothing_live,
-    out_of_stock,
-    stale_hours,
-    states,
-    states_before,
-)
-from analysis.study import Live, State, Study, number_of
+from analysis.book import Book
+from analysis.holds import EPOCH, FOREVER, MICROSECOND, microseconds
+from analysis.settling import EMPTY, FULL
+from analysis.sheets import settle_day
+from analysis.study import Study, number_of
 from controller.control import Entered, TriggerIgnored
 from controller.enrolment import entry_of
 from controller.entries import Entry
 from controller.events import Applied, Assignment, CatalogEntry, CompetitorPrice, PeriodClosed, Registered, UnitDay
-from controller.periods import local_day, period
+from controller.periods import local_day
 from controller.roster import roster
 from controller.wire import Message, market_of
 
 HOUR_US = 3_600_000_000
-RELEASED, EMPTY, FULL = crc32(b"released"), 1, 0
-
-
-CODES: dict[int, State] = {number_of(code): state for code, state in BY_CODE.items()}
-
-
-@dataclass(slots=True)
-class Book:
-    """What was read of one market."""
-
-    rows: Rows = field(default_factory=Rows)
-    assignments: Holds = field(default_factory=Holds)
-    #: arms that pricing systems said they show
-    reports: Holds = field(default_factory=Holds)
-    #: EMPTY or FULL, as the catalog said
-    stock: Holds = field(default_factory=Holds)
-    #: the hours in which a rival's price was seen
-    rivals: Holds = field(default_factory=Holds)
-    #: day -> its latest closing
-    closings: dict[date, PeriodClosed] = field(default_factory=dict)
-    closed_through: date = date.min
-    #: closed days whose rows have not all been read
-    unmet: set[date] = field(default_factory=set)
-    #: what was read since the studies were told: days of rows and closings, and the first instant of anything else
-    days_changed: set[date] = field(default_factory=set)
-    changed_from: int = FOREVER
 
 
 class Ledger:
@@ -203,14 +165,19 @@ class Ledger:
     def tell(self) -> None:
         """Tell the studies what was read since the last time: once a refresh, not once a record."""
         for market, book in self.books.items():
-            for study in self._by_market.get(market, ()):
+            if market not in self._by_market or (not book.days_changed and book.changed_from == FOREVER):
+                continue
+            since = None if book.changed_from == FOREVER else EPOCH + book.changed_from * MICROSECOND
+            first: dict[str, date] = {}
+            for study in self._by_market[market]:
                 for day in book.days_changed:
                     study.unsettle(market, day)
-                if book.changed_from != FOREVER:
-                    since = EPOCH + book.changed_from * MICROSECOND
-                    study.unsettle_from(market, local_day(since, study.roster.time_zones[market]))
-            if market in self._by_market:
-                book.days_changed, book.changed_from = set(), FOREVER
+                if since is not None:
+                    zone = study.roster.time_zones[market]
+                    if zone not in first:
+                        first[zone] = local_day(since, zone)
+                    study.unsettle_from(market, first[zone])
+            book.days_changed, book.changed_from = set(), FOREVER
 
     def waiting(self) -> dict[str, tuple[date, ...]]:
         """Market -> closed days that are held back because rows promised by their closing were not read yet."""
@@ -232,35 +199,17 @@ class Ledger:
         self.settle_all([(study, through)])
 
     def settle_all(self, studies: Iterable[tuple[Study, date]]) -> None:
-        """The same of many experiments, market by market and day by day: what stood then is found out once for all."""
+        """The same of many experiments, day by day and market by market: what stood then is found out once for all."""
         self.tell()
-        wanted = [
-            (market, day, *study.key, study)
-            for study, through in studies
-            for market, day in study.unsettled(through, lambda market: self.books[market].rows.days)
-        ]
-        for market, day, *_, study in sorted(wanted, key=lambda one: one[:4]):
-            self._settle(study, market, day)
-
-    def _settle(self, study: Study, market: str, day: date) -> None:
-        book, units = self.books[market], study.roster.units[market]
-        found = period(day, study.roster.time_zones[market])
-        slots = study.slots(market, book.rows)
-        rows, closing = book.rows.read(day, slots), book.closings.get(day)
-        now = nothing_live(len(units))
-        cells = np.full(len(units), State.UNSETTLED, dtype=np.int8)
-        if found.exists:
-            span = Span(microseconds(found.start), microseconds(found.end))
-            if day < study.first_day:
-                cells = states_before(book.assignments, slots, span, RELEASED)
-            else:
-                cells = states(book.assignments, slots, span, study.number, study.arm_numbers, CODES)
-                now = Live(
-                    *live(book.reports, slots, span, cells, study.arm_numbers),
-                    out_of_stock(book.stock, slots, span, EMPTY),
-                    stale_hours(book.rivals, slots, span),
-                )
-        study.write(market, day, cells, rows, now, closing.revision if closing else 0)
+        asked = list(studies)
+        wanted: defaultdict[date, defaultdict[Study, list[str]]] = defaultdict(lambda: defaultdict(list))
+        for study, through in asked:
+            for market, day in study.unsettled(through, lambda market: self.books[market].rows.days):
+                wanted[day][study].append(market)
+        for day, markets in sorted(wanted.items()):
+            settle_day(self.books, day, markets)
+        for study, through in asked:
+            study.settled_through(through)
 
     def standing(self, study: Study, through: date) -> tuple[PeriodClosed, ...]:
         """The closing that stands on ``through`` in each market: that day's, or the last one before it."""

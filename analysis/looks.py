@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,12 +58,18 @@ def _block_of_each_day(experiment: Experiment) -> NDArray[np.int64]:
 def _each_day(experiment: Experiment) -> list[BlockPlan]:
     """A day; with weekday balance the same weekday of as many weeks as there are arms, foretold from earlier weeks."""
     assert isinstance(experiment.design, RandomDays)
-    day = np.arange(experiment.days)
-    if not experiment.design.weekday_balance:
-        return [BlockPlan(int(row), np.array([row]), int(row)) for row in day]
-    cohort = 7 * len(experiment.arms)
+    return list(_days(experiment.days, len(experiment.arms), experiment.design.weekday_balance))
+
+
+@lru_cache(maxsize=256)
+def _days(days: int, arms: int, weekday_balance: bool) -> tuple[BlockPlan, ...]:
+    """Many experiments of a shop have the same calendar."""
+    day = np.arange(days)
+    if not weekday_balance:
+        return tuple(BlockPlan(int(row), np.array([row]), int(row)) for row in day)
+    cohort = 7 * arms
     draw = day // cohort * 7 + day % 7
-    return [BlockPlan(int(one), np.flatnonzero(draw == one), int(one) // 7 * cohort) for one in np.unique(draw)]
+    return tuple(BlockPlan(int(one), np.flatnonzero(draw == one), int(one) // 7 * cohort) for one in np.unique(draw))
 
 
 def _each_block(experiment: Experiment) -> list[BlockPlan]:

@@ -61,7 +61,7 @@ def observational(case: Case, metric: Metric, arm: int, left_out: Mapping[str, i
         left_out=dict(left_out),
         blocked_cells=(),
         settings=settings,
-        **case.words(),
+        **case.words,
     )
 
 

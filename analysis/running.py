@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from math import isfinite
 from typing import Literal
 
 import numpy as np
@@ -14,7 +15,7 @@ from analysis.block_sums import (
     BlockSum,
     BlockSums,
     Levels,
-    block_sum,
+    block_sums,
     clusters_of,
     differences,
 )
@@ -48,22 +49,33 @@ def advance(sums: Sums, days: UnitDays, experiment: Experiment, plans: list[Bloc
     changed_row = closed if changed is None else (changed - days.first_day).days - days.before
     clusters = clusters_of(days.cluster)
     during = days.state[days.before :]
-    for metric in METRICS:
-        for arm in range(1, len(experiment.arms)):
-            held = sums.get((metric, arm))
-            if held is None or changed_row < 0:
-                held = sums[metric, arm] = BlockSums(_levels(days, metric))
-            held.done = [one for one in held.done if one.last < changed_row]
-            if held.levels.row > changed_row:
-                held.levels = _levels(days, metric)
-            for plan in plans[len(held.done) :]:
-                if int(plan.rows[-1]) >= closed:
-                    break
+    for arm in range(1, len(experiment.arms)):
+        every = [_kept(sums, days, metric, arm, changed_row) for metric in METRICS]
+        for plan in plans[len(every[0].done) :]:
+            if int(plan.rows[-1]) >= closed:
+                break
+            left_out = ~compared(experiment, during, plan, arm)
+            values = []
+            for metric, held in zip(METRICS, every, strict=True):
                 _foretell(held.levels, days, metric, plan.known_before)
                 value = outcome(days, metric, rows=days.before + plan.rows)
-                value[~compared(experiment, during, plan, arm)] = np.nan
-                in_arm = during[plan.rows] == arm
-                held.done.append(block_sum(plan, value, in_arm, held.levels.forecast(), clusters))
+                value[left_out] = np.nan
+                values.append(value)
+            forecasts = [held.levels.forecast() for held in every]
+            found = block_sums(plan, values, during[plan.rows] == arm, forecasts, clusters)
+            for held, one in zip(every, found, strict=True):
+                held.done.append(one)
+
+
+def _kept(sums: Sums, days: UnitDays, metric: Metric, arm: int, changed_row: int) -> BlockSums:
+    """What was added up before the first row that changed; of all metrics as much."""
+    held = sums.get((metric, arm))
+    if held is None or changed_row < 0:
+        held = sums[metric, arm] = BlockSums(_levels(days, metric))
+    held.done = [one for one in held.done if one.last < changed_row]
+    if held.levels.row > changed_row:
+        held.levels = _levels(days, metric)
+    return held
 
 
 def _levels(days: UnitDays, metric: Metric) -> Levels:
@@ -115,7 +127,7 @@ def sequence_of(
         left_out=dict(left_out),
         cells=sum(one.cells for one in found.used),
         settings=settings_of(experiment),
-        **case.words(),
+        **case.words,
     )
 
 
@@ -216,24 +228,28 @@ def _planned_variance(case: Case, metric: Metric, arm: int, plans: list[BlockPla
 def _looks(
     experiment: Experiment, used: list[BlockSum], blocks: BlockDifferences, sequence: Sequence
 ) -> tuple[Look, ...]:
-    fixed_low, fixed_high = _fixed(blocks)
-    control = np.cumsum(blocks.arm_mean[0]) / np.arange(1, len(used) + 1)
+    fixed_low, fixed_high = (side.tolist() for side in _fixed(blocks))
+    control = (np.cumsum(blocks.arm_mean[0]) / np.arange(1, len(used) + 1)).tolist()
+    difference, error = blocks.difference.tolist(), [one**0.5 for one in blocks.variance.tolist()]
+    treated, under_control = blocks.clusters_treated.tolist(), blocks.clusters_control.tolist()
+    effect, lower, upper = (part.tolist() for part in (sequence.effect, sequence.lower, sequence.upper))
+    p = [None] * len(used) if sequence.p is None else sequence.p.tolist()
     return tuple(
         Look(
             block=one.label,
             first_day=experiment.start + timedelta(days=one.first),
             last_day=experiment.start + timedelta(days=one.last),
-            difference=float(blocks.difference[k]),
-            difference_se=float(blocks.variance[k] ** 0.5),
-            clusters_treated=int(blocks.clusters_treated[k]),
-            clusters_control=int(blocks.clusters_control[k]),
-            effect=float(sequence.effect[k]),
-            ci_low=_finite(sequence.lower[k]),
-            ci_high=_finite(sequence.upper[k]),
-            p=None if sequence.p is None else float(sequence.p[k]),
+            difference=difference[k],
+            difference_se=error[k],
+            clusters_treated=treated[k],
+            clusters_control=under_control[k],
+            effect=effect[k],
+            ci_low=_finite(lower[k]),
+            ci_high=_finite(upper[k]),
+            p=p[k],
             fixed_low=_finite(fixed_low[k]),
             fixed_high=_finite(fixed_high[k]),
-            control_mean=float(control[k]),
+            control_mean=control[k],
         )
         for k, one in enumerate(used)
     )
@@ -260,4 +276,4 @@ def _side(look: Look) -> Literal["decrease", "increase"] | None:
 
 
 def _finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return value if isfinite(value) else None

@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from analysis.book import Book
 from analysis.holds import COLUMNS, Bucket, Holds, packed
-from analysis.ledger import Book, Ledger
+from analysis.ledger import Ledger
 from analysis.rows import Day
 from controller.codec import read
 from controller.control import Entered

@@ -1,12 +1,12 @@
 """One experiment's unit-days as integer arrays: what was sold, and under which arm, or why a cell cannot be used."""
 
 from collections import defaultdict
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 from zlib import crc32
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.block_sums import BlockSums
 from analysis.by_design import method_of
 from analysis.panel import BoolArray, FloatArray, IntArray
-from analysis.rows import NO_ROW, UNKNOWN, Day, Rows
+from analysis.rows import UNKNOWN, Rows
 from controller.periods import period
 from controller.roster import Roster
 
@@ -40,8 +40,8 @@ EMPTY: dict[str, np.generic] = {
 }
 
 __all__ = [
-    "METRICS", "NOT_REPORTED", "OTHER_ARM", "PRE_PERIOD_DAYS", "UNKNOWN", "Live", "Metric", "State", "Study",
-    "UnitDays", "number_of", "numbers", "outcome",
+    "METRICS", "NOT_REPORTED", "OTHER_ARM", "PRE_PERIOD_DAYS", "UNKNOWN", "Metric", "State", "Study", "UnitDays",
+    "number_of", "numbers", "outcome",
 ]  # fmt: skip
 
 
@@ -66,19 +66,6 @@ class State(IntEnum):
     PRE_PERIOD = -9
     #: before the start, while another experiment held the unit
     OTHER_EXPERIMENT = -10
-
-
-class Live(NamedTuple):
-    """What pricing systems reported of a market's day."""
-
-    #: (n,) index of the arm that was live for (almost) the whole day, OTHER_ARM or NOT_REPORTED
-    arm: NDArray[np.int8]
-    #: seconds from the first instant of the day to each change that took a unit to its arm
-    lags: NDArray[np.float32]
-    #: (n,) 1 where out of stock at some time of the day, 0 where not, -1 where the catalog said nothing
-    out_of_stock: NDArray[np.int8]
-    #: (n,) hours by which the newest price of a rival was old at the first instant; NaN where none is known
-    stale_hours: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +132,11 @@ class Study:
         self._method = method_of(experiment)
         #: sorted by market, then by name: every market is one run of columns
         self.units = tuple(unit for market in sorted(registered.units) for unit in registered.units[market])
-        self._columns: dict[str, slice] = {}
+        #: market -> where its units stand
+        self.columns: dict[str, slice] = {}
         begin = 0
         for market in sorted(registered.units):
-            self._columns[market] = slice(begin, begin + len(registered.units[market]))
+            self.columns[market] = slice(begin, begin + len(registered.units[market]))
             begin += len(registered.units[market])
         numbers = {cluster: number for number, cluster in enumerate(registered.clusters)}
         self.cluster = np.array([numbers[registered.cluster_of[unit]] for unit in self.units], dtype=np.int64)
@@ -156,6 +144,8 @@ class Study:
         #: the day of each row
         self._days: list[date] = []
         self._settled: defaultdict[str, set[date]] = defaultdict(set)
+        #: everything that was sold in the rows before this one is settled in all markets
+        self._settled_rows = 0
         #: revisions of the rows and the closing of each market's day, added up; and these by day
         self._revisions: dict[tuple[str, date], int] = {}
         self._revised: defaultdict[date, int] = defaultdict(int)
@@ -184,52 +174,51 @@ class Study:
     def unsettle(self, market: str, day: date) -> None:
         """Something was read that touches a market's day."""
         self._settled[market].discard(day)
+        self._settled_rows = min(self._settled_rows, max(self._row(day), 0))
 
     def unsettle_from(self, market: str, day: date) -> None:
         """Something was read that may touch every day of a market from ``day`` on."""
         settled = self._settled[market]
         if settled and max(settled) >= day:
             self._settled[market] = {other for other in settled if other < day}
+            self._settled_rows = min(self._settled_rows, max(self._row(day), 0))
+
+    def settled_through(self, day: date) -> None:
+        """All that was :meth:`unsettled` up to a day is written: the rows before it are not gone through again."""
+        self._settled_rows = max(self._settled_rows, self._row(day) + 1)
 
     def unsettled(self, through: date, sold: Callable[[str], Container[date]]) -> Iterator[tuple[str, date]]:
         """The market-days up to ``through`` that must be written (again); of the pre-period only those ``sold``."""
         while len(self._days) <= self._row(through):
             self._days.append(self._first_row + timedelta(days=len(self._days)))
+        days = self._days[self._settled_rows : self._row(through) + 1]
+        if not days:
+            return
         for market in self.roster.units:
             settled, before = self._settled[market], sold(market)
-            for day in self._days[: self._row(through) + 1]:
+            for day in days:
                 if day not in settled and (day >= self.first_day or day in before):
                     yield market, day
 
-    def write(self, market: str, day: date, states: NDArray[np.int8], sold: Day, live: Live, revision: int) -> None:
-        """Settle a market's day: the arm or State, the sales and the live arms of its units, in the roster's order."""
-        row, columns = self._row(day), self._columns[market]
+    def write(self, day: date, columns: slice, cells: Mapping[str, NDArray[Any]]) -> None:
+        """Settle a day of one market, or of all: the arms or States, the sales and the live arms of its units."""
+        row = self._row(day)
         self._hold(row, columns.stop - columns.start == len(self.units))
-        observed = sold.revision != NO_ROW
-        if row < self._first_seen and observed.any():
+        if row < self._first_seen and cells["observed"].any():
             self._first_seen = row
-        for name, values in (
-            ("state", states),
-            ("observed", observed),
-            ("quantity", sold.quantity),
-            ("revenue", sold.revenue),
-            ("cost", sold.cost),
-            ("live", live.arm),
-            ("out_of_stock", live.out_of_stock),
-            ("stale_hours", live.stale_hours),
-        ):
+        for name, values in cells.items():
             self._room(name, values)[row, columns] = values
-        if len(live.lags):
-            self.lags[market, day] = live.lags
+        self._changed = row if self._changed is None else min(row, self._changed)
+
+    def note(self, market: str, day: date, revised: int, lags: NDArray[np.float32]) -> None:
+        """A market's day is settled: how often its rows and its closing were revised, and how late its arms came."""
+        if len(lags):
+            self.lags[market, day] = lags
         else:
             self.lags.pop((market, day), None)
-        # a slot without a row counts for NO_ROW
-        unobserved = len(observed) - int(np.count_nonzero(observed))
-        revised = revision + int(sold.revision.sum(dtype=np.int64)) - NO_ROW * unobserved
         self._revised[day] += revised - self._revisions.get((market, day), 0)
         self._revisions[market, day] = revised
         self._settled[market].add(day)
-        self._changed = row if self._changed is None else min(row, self._changed)
 
     def _hold(self, row: int, written: bool = False) -> None:
         """Empty the rows up to one that were not held before; not that one where all of it will be ``written``."""
@@ -246,7 +235,7 @@ class Study:
     def _room(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
         """The array, with twice the room where the values need it."""
         held = self._arrays[name]
-        if held.dtype == np.int32 and values.size:
+        if held.dtype == np.int32 and values.dtype != np.int32 and values.size:
             limit = np.iinfo(np.int32)
             if values.min() < limit.min or values.max() > limit.max:
                 larger = np.empty(held.shape, dtype=np.int64)

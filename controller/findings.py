@@ -1,7 +1,7 @@
 """What the analysis says beside its estimates: running sequences that may be looked at any time, and health checks."""
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -40,6 +40,14 @@ class Look(Message):
     fixed_high: float | None
     #: control's mean outcome over the blocks so far: divide by it for a relative effect; None where nothing was seen
     control_mean: float | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Its values only: fifty of an experiment come from another process, each in a third of the time."""
+        return _look, tuple(self.__dict__.values())
+
+
+def _look(*values: Any) -> Look:
+    return Look(**dict(zip(Look.model_fields, values, strict=True)))
 
 
 class RunningSequence(ControlMessage):

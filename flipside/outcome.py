@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 
 from controller.errors import FlipsideError
 from controller.topics import ASSIGNMENT_LOG, ESTIMATE, HEALTH, PANEL, SEQUENCE
-from controller.wire import Message
-from flipside.played import Result
-from flipside.reader import Reader
-from streams.kafka import reach_kafka
-from streams.settings import Settings
+from streams.settings import Settings, cache_folder
 
 if TYPE_CHECKING:
     from analysis.export.schemas import Tables
+    from controller.wire import Message
+    from flipside.played import Result
 
 #: where the analyst's tables come from
 SOURCES = (ASSIGNMENT_LOG, PANEL, ESTIMATE, SEQUENCE, HEALTH)
@@ -24,12 +22,16 @@ REPORT = "report.html"
 
 async def read_topics(
     settings: Settings, topics: tuple[str, ...] = SOURCES, on_read: Callable[[int], None] = lambda count: None
-) -> list[Message]:
+) -> "list[Message]":
     """Everything that stands on topics now, each in its own order; ``on_read`` hears how many records were read.
 
     Raises:
         CannotReach: Kafka does not answer.
     """
+    # Kafka's client is not loaded where a folder is read.
+    from flipside.reader import Reader
+    from streams.kafka import reach_kafka
+
     await reach_kafka(settings)
     messages: list[Message] = []
     for topic in topics:
@@ -72,7 +74,7 @@ def tables_from_folder(folder: Path, experiment: str | None) -> tuple["Tables", 
     return tables, experiment or ""
 
 
-def write_outcome(result: Result, folder: Path) -> Path:
+def write_outcome(result: "Result", folder: Path) -> Path:
     """Write what a replay or demo came to: tables as Parquet, and the page; returns the page's path."""
     from analysis.export.folder import write
     from analysis.export.tables import tables_of
@@ -82,11 +84,15 @@ def write_outcome(result: Result, folder: Path) -> Path:
     return write_report(tables, result.experiment, folder / REPORT)
 
 
-def write_report(tables: "Tables", experiment: str, path: Path) -> Path:
+def write_report(tables: "Tables", experiment: str, path: Path, vega: Callable[[], str] | None = None) -> Path:
     """Write the page of an experiment, replacing an older one at once; raises FlipsideError where that cannot be."""
     from analysis.plots.page import page
+    from analysis.vega import bundled
 
-    text = page(tables, experiment)
+    if vega is None:
+        with bundled(cache_folder()) as vega:
+            return write_report(tables, experiment, path, vega)
+    text = page(tables, experiment, vega)
     beside = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,9 @@
 """Settings: every knob of the shell, read from FLIPSIDE_* and nowhere else."""
 
 import os
+import pwd
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, SecretStr, StringConstraints, model_validator
@@ -117,3 +119,16 @@ class Settings(BaseSettings):
 def child_environment(more: Mapping[str, str]) -> dict[str, str]:
     """The environment for a process that we start: ours without its FLIPSIDE_* settings, and ``more``."""
     return {k: v for k, v in os.environ.items() if not k.startswith("FLIPSIDE_")} | dict(more)
+
+
+def cache_folder() -> Path | None:
+    """Where this user's things are kept that can be made again at any time; it need not exist yet.
+
+    None where the environment names no place and nobody knows the user.
+    """
+    root = os.environ.get("XDG_CACHE_HOME")
+    try:  # a HOME that is set and empty is as good as none
+        root = root or f"{os.environ.get('HOME') or pwd.getpwuid(os.getuid()).pw_dir}/.cache"
+    except KeyError:
+        return None
+    return Path(root) / "flipside"

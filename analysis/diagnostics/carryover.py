@@ -1,6 +1,7 @@
 """Does an arm act for longer than assumed, or before it starts? Estimates under two orders must agree."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,30 @@ BOOTSTRAPS = 1000
 SWEEPS, SWEPT = 100, 1e-10
 
 
+@dataclass(frozen=True, slots=True)
+class Redraws:
+    """Redraws of clusters from a seed: both tests of a day ask for the same ones, and drawing is most of their work."""
+
+    seed: int
+    drawn: dict[tuple[int, int], FloatArray] = field(default_factory=dict)
+
+    def of(self, clusters: int, bootstraps: int) -> FloatArray:
+        """As a generator that was just made from the seed draws them."""
+        if (clusters, bootstraps) not in self.drawn:
+            self.drawn[clusters, bootstraps] = _redrawn(np.random.default_rng(self.seed), clusters, bootstraps)
+        return self.drawn[clusters, bootstraps]
+
+
+Random = np.random.Generator | Redraws
+
+
+def _redrawn(rng: Random, clusters: int, bootstraps: int) -> FloatArray:
+    """(B, G) how often each cluster is in each of the redraws."""
+    if isinstance(rng, Redraws):
+        return rng.of(clusters, bootstraps)
+    return rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=bootstraps).astype(np.float64)
+
+
 def carryover_test(
     outcome: FloatArray,
     arm: NDArray[Any],
@@ -26,7 +51,7 @@ def carryover_test(
     *,
     assumed_order: int,
     longer_order: int,
-    rng: np.random.Generator,
+    rng: Random,
     probability: float = 0.5,
     alpha: float = 0.05,
     bootstraps: int = BOOTSTRAPS,
@@ -73,7 +98,7 @@ def non_anticipation_test(
     points: Sequence[int],
     *,
     lead: int,
-    rng: np.random.Generator,
+    rng: Random,
     probability: float = 0.5,
     alpha: float = 0.05,
     bootstraps: int = BOOTSTRAPS,
@@ -109,7 +134,7 @@ def _compare(
     arm: NDArray[Any],
     points: Sequence[int],
     orders: tuple[int, int],
-    rng: np.random.Generator,
+    rng: Random,
     probability: float,
     alpha: float,
     bootstraps: int,
@@ -133,7 +158,7 @@ def _compare(
         clusters = len(sums)
         if clusters < 3:
             return unknown(name, alpha, f"{clusters} clusters: a bootstrap of clusters needs at least 3")
-        drawn = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=bootstraps) @ sums
+        drawn = _redrawn(rng, clusters, bootstraps) @ sums
         drawn = drawn[(drawn[:, [1, 3, 5, 7]] > 0.0).all(axis=1)]
         if len(drawn) < bootstraps // 2:
             return unknown(name, alpha, "most redraws of the clusters leave an arm without a window that was held")
@@ -152,7 +177,7 @@ def _regression(
     outcome: FloatArray,
     arm: NDArray[Any],
     orders: tuple[int, int],
-    rng: np.random.Generator,
+    rng: Random,
     alpha: float,
     bootstraps: int,
     what_to_do: str,
@@ -177,9 +202,9 @@ def _regression(
     design, response = np.stack(columns[:2], axis=2), columns[2]
     squares = np.einsum("ntk,ntl->nkl", design, design)[usable.any(axis=1)]
     products = np.einsum("ntk,nt->nk", design, response)[usable.any(axis=1)]
-    drawn = rng.multinomial(clusters, np.full(clusters, 1.0 / clusters), size=bootstraps).astype(np.float64)
+    drawn = _redrawn(rng, clusters, bootstraps)
     never = f"no day's window of {long} days back differs from one of {short}"
-    if np.allclose(design[..., 0], design[..., 1]):
+    if (np.abs(design[..., 0] - design[..., 1]) <= 1e-8 + 1e-5 * np.abs(design[..., 1])).all():
         return unknown("carryover", alpha, never)
     try:
         found = np.linalg.solve(squares.sum(axis=0), products.sum(axis=0))

@@ -2,11 +2,13 @@
 
 What is worked on stays in the processor's cache and nothing of the panel's size is kept: memory that was not used
 before costs ten times what is computed on it. Sums and squares are taken about each day's mean, which is known from the
-first reading, so that they can be taken in the second one before the arms' means are known.
+first reading, so that they can be taken in the second one before the arms' means are known. M metrics that are known in
+the same cells are read together: which cells are used is found out once for all.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +24,7 @@ CHUNK_CELLS = 1 << 15
 
 #: some units, as a slice or by number
 Units = slice | IntArray
-#: (T, n) each: outcomes, 0 where a cell must not be used; which cells may; where they were in the arm
+#: (M, T, n) outcomes, 0 where a cell must not be used; (T, n) which cells may, and where they were in the arm
 ReadCells = tuple[FloatArray, BoolArray, BoolArray]
 #: some units -> their cells; the outcomes are written over
 Reader = Callable[[Units], ReadCells]
@@ -44,15 +46,15 @@ class Chunk:
         return np.asarray(np.add.reduceat(numbers, self.starts, axis=1, dtype=np.int32))
 
     def sums(self, cells: FloatArray) -> FloatArray:
-        """(T, clusters)."""
-        return cells if self.starts is None else np.asarray(np.add.reduceat(cells, self.starts, axis=1))
+        """(M, T, clusters)."""
+        return cells if self.starts is None else np.asarray(np.add.reduceat(cells, self.starts, axis=2))
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
     """What the first reading adds up."""
 
-    #: (T,) sums and counts over the observed cells
+    #: (M, T) sums and (T,) counts over the observed cells
     day_sum: FloatArray
     day_count: IntArray
     #: (2, T) clusters with a usable cell, control first
@@ -60,10 +62,12 @@ class Totals:
     #: (T,) usable cells
     cells: IntArray
     no_other_day: int
+    #: (M,) whether all usable cells hold the same number
+    constant: BoolArray
 
     @property
     def day_mean(self) -> FloatArray:
-        """(T,) 0 on days of which nothing was observed."""
+        """(M, T) 0 on days of which nothing was observed."""
         return self.day_sum / np.maximum(self.day_count, 1)
 
 
@@ -71,10 +75,10 @@ class Totals:
 class Moments:
     """What the second reading adds up; residuals are those about their day's mean, all arms together."""
 
-    #: (2, T) residuals of the clusters in each arm, and their squares; control first
+    #: (2, M, T) residuals of the clusters in each arm, and their squares; control first
     sums: FloatArray
     squares: FloatArray
-    #: (T,) forecasts of the clusters in either arm
+    #: (M, T) forecasts of the clusters in either arm
     forecast: FloatArray
     #: units, and clusters, with a cell on one of the days that are compared
     units: int
@@ -95,7 +99,10 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The residuals of one chunk: (T, clusters) of each arm, control first; 0 where a cluster is not present."""
+    """The residuals of one chunk: (M, T, clusters) of each arm, control first; 0 where a cluster is not present.
+
+    ``present``: (T, clusters).
+    """
 
     present: tuple[BoolArray, BoolArray]
     residual: tuple[FloatArray, FloatArray]
@@ -123,7 +130,9 @@ class Sharing:
         self._factors = (sparse.csr_array(each.T), each) if once else (sparse.csr_array(shared.sign()),)
 
     def own(self, cells: FloatArray) -> FloatArray:
-        """(T, n) -> (T, n), 0 on days on which nothing was drawn."""
+        """(..., T, n) -> (..., T, n), 0 on days on which nothing was drawn."""
+        if cells.ndim > 2:
+            return np.stack([self.own(part) for part in cells])
         for factor in self._factors:
             cells = np.asarray(factor @ cells)
         return cells
@@ -131,6 +140,18 @@ class Sharing:
 
 def chunks_of(cluster: IntArray, days: int) -> Iterator[Chunk]:
     """All units, whole clusters at a time, about ``CHUNK_CELLS`` unit-days each."""
+    if len(cluster) * days > CHUNK_CELLS:
+        return _cut(cluster, days)
+    return iter(_whole(cluster.tobytes(), cluster.dtype.str))
+
+
+@lru_cache(maxsize=1024)
+def _whole(cluster: bytes, kind: str) -> tuple[Chunk, ...]:
+    """One chunk: asked for with every refresh, by thousands of experiments."""
+    return tuple(_cut(np.frombuffer(cluster, dtype=kind), 1))
+
+
+def _cut(cluster: IntArray, days: int) -> Iterator[Chunk]:
     ordered = bool((np.diff(cluster) >= 0).all())
     order = np.arange(len(cluster)) if ordered else np.argsort(cluster, kind="stable")
     bounds = np.flatnonzero(np.r_[True, np.diff(cluster[order]) > 0, True])
@@ -162,25 +183,25 @@ def _seen_elsewhere(observed: BoolArray, sharing: Sharing) -> tuple[FloatArray, 
     return others, usable & (others > 0)
 
 
-def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int) -> Totals:
+def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int, metrics: int) -> Totals:
     """Sums by day.
 
     Raises:
-        NotEstimable: an arm never seen, or constant outcomes.
+        NotEstimable: an arm never seen.
     """
-    day_sum, day_count = np.zeros(days), np.zeros(days, dtype=np.int64)
+    day_sum, day_count = np.zeros((metrics, days)), np.zeros(days, dtype=np.int64)
     clusters, cells = np.zeros((2, days), dtype=np.int64), np.zeros(days, dtype=np.int64)
-    low, high, no_other_day = np.inf, -np.inf, 0
+    low, high, no_other_day = np.full(metrics, np.inf), np.full(metrics, -np.inf), 0
     seen = [False, False]
     for chunk in chunks:
         outcome, observed, treated = read(chunk.units)
-        day_sum += outcome.sum(axis=1)
+        day_sum += outcome.sum(axis=2)
         observed_count = by_day(observed)
         day_count += observed_count
         usable = observed if sharing.every else observed & sharing.drawn[:, np.newaxis]
-        if low >= high:  # until something is seen to vary
-            low = min(low, float(np.min(outcome, initial=np.inf, where=usable)))
-            high = max(high, float(np.max(outcome, initial=-np.inf, where=usable)))
+        if (low >= high).any():  # until something is seen to vary
+            low = np.minimum(low, np.min(outcome, axis=(1, 2), initial=np.inf, where=usable))
+            high = np.maximum(high, np.max(outcome, axis=(1, 2), initial=-np.inf, where=usable))
         _, kept = _seen_elsewhere(observed, sharing)
         if kept is not usable:
             no_other_day += int(usable.sum()) - int(kept.sum())
@@ -199,9 +220,7 @@ def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int
     for there, name in zip(seen[::-1], ("the arm", "control"), strict=True):
         if not there:
             raise NotEstimable(f"{name} has no usable cell yet")
-    if low == high:
-        raise NotEstimable("outcomes are constant: there is no variation to judge an effect by")
-    return Totals(day_sum, day_count, clusters, cells, no_other_day)
+    return Totals(day_sum, day_count, clusters, cells, no_other_day, low == high)
 
 
 def moments_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray, days: BoolArray) -> Moments:
@@ -213,12 +232,12 @@ def moments_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArra
         residual *= kept
         forecast *= kept
     in_arm = residual * under
-    sums, squares = in_arm.sum(axis=1), np.einsum("tu,tu->t", in_arm, residual)
+    sums, squares = in_arm.sum(axis=2), np.einsum("mtu,mtu->mt", in_arm, residual)
     units = _ever(kept, days)
     return Moments(
-        np.stack([residual.sum(axis=1) - sums, sums]),
-        np.stack([np.einsum("tu,tu->t", residual, residual) - squares, squares]),
-        forecast.sum(axis=1),
+        np.stack([residual.sum(axis=2) - sums, sums]),
+        np.stack([np.einsum("mtu,mtu->mt", residual, residual) - squares, squares]),
+        forecast.sum(axis=2),
         units,
         units,
         overlapping=False,
@@ -232,9 +251,9 @@ def _moments_of_clusters(
     foretold = _part(chunk, forecast, kept, under)
     either = part.present[0] | part.present[1]
     return Moments(
-        np.stack([cells.sum(axis=1) for cells in part.residual]),
-        np.stack([np.einsum("tg,tg->t", cells, cells) for cells in part.residual]),
-        foretold.residual[0].sum(axis=1) + foretold.residual[1].sum(axis=1),
+        np.stack([cells.sum(axis=2) for cells in part.residual]),
+        np.stack([np.einsum("mtg,mtg->mt", cells, cells) for cells in part.residual]),
+        foretold.residual[0].sum(axis=2) + foretold.residual[1].sum(axis=2),
         _ever(kept, days),
         _ever(either, days),
         overlapping=bool((part.present[0] & part.present[1]).any()),
@@ -253,17 +272,17 @@ def part_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray) 
 def _residuals(
     read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray
 ) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
-    """(T, n) outcomes less their day's mean and forecast, the forecasts, the cells to be used, and those in the arm.
+    """(M, T, n) outcomes less their day's mean and forecast, the forecasts, the cells to be used, and those in the arm.
 
     Forecast of a unit-day: what it would be by the unit's days that share no draw with it, each centred on its day's
     mean.
     """
     outcome, observed, treated = read(chunk.units)
     others, kept = _seen_elsewhere(observed, sharing)
-    outcome -= day_mean[:, np.newaxis]
+    outcome -= day_mean[:, :, np.newaxis]
     if not observed.all():
         outcome *= observed
-    forecast = outcome.sum(axis=0) - (outcome if sharing.alone else sharing.own(outcome))
+    forecast = outcome.sum(axis=1, keepdims=True) - (outcome if sharing.alone else sharing.own(outcome))
     forecast *= 1.0 / np.maximum(others, 1)
     outcome -= forecast
     return outcome, forecast, kept, kept & treated

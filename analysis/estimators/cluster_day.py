@@ -38,8 +38,8 @@ intervals that cover, with the median half width: within days (this one), betwee
 All cover; within days is as narrow as any from the third day on, needs no cluster to have seen both arms, and is the
 one whose validity rests on nothing but the draw.
 
-The unit-days are read twice, three times where draws decide several days each, a few clusters at a time
-(`cluster_cells.py`): time grows with T U, memory beyond the input with T.
+The unit-days are read twice, three times where draws decide several days each, a few clusters at a time, and several
+metrics at once (`cluster_cells.py`): time grows with T U, memory beyond the input with T.
 """
 
 from collections.abc import Iterable
@@ -63,8 +63,9 @@ from analysis.estimators.cluster_cells import (
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
-__all__ = ["ClusterDayDifference", "Effect", "ReadCells", "Units", "cluster_day_difference", "difference_by_chunks"]
+__all__ = ["ClusterDayDifference", "Effect", "ReadCells", "Units", "cluster_day_difference", "differences_by_chunks"]
 
+CONSTANT = "outcomes are constant: there is no variation to judge an effect by"
 #: with fewer clusters a day cannot have two in each arm, and its variance is taken between days
 CLUSTERS_FOR_DAILY_VARIANCE = 4
 #: a sum of squares that is less than this part of what it was taken from is rounding
@@ -128,15 +129,26 @@ def cluster_day_difference(
 
     def read(units: Units) -> ReadCells:
         observed = np.isfinite(outcome[:, units])
-        return np.where(observed, outcome[:, units], 0.0), observed, treated[:, units]
+        return np.where(observed, outcome[:, units], 0.0)[np.newaxis], observed, treated[:, units]
 
-    return difference_by_chunks(read, len(outcome), cluster, confidence, draws)
+    (found,) = differences_by_chunks(read, 1, len(outcome), cluster, confidence, draws)
+    if isinstance(found, NotEstimable):
+        raise found
+    return found
 
 
-def difference_by_chunks(
-    read: Reader, days: int, cluster: IntArray, confidence: float = 0.95, draws: BoolArray | None = None
-) -> ClusterDayDifference:
-    """:func:`cluster_day_difference` of unit-days that are handed over a few units at a time."""
+def differences_by_chunks(
+    read: Reader,
+    metrics: int,
+    days: int,
+    cluster: IntArray,
+    confidence: float = 0.95,
+    draws: BoolArray | None = None,
+) -> list[ClusterDayDifference | NotEstimable]:
+    """:func:`cluster_day_difference` of metrics that are known in the same cells, handed over a few units at a time.
+
+    What is wrong with one metric takes its own place; what is wrong with all of them is raised.
+    """
     clusters = int(cluster.max()) + 1 if cluster.size else 0
     if clusters < 2:
         raise NotEstimable("one cluster: there is nobody to compare it with")
@@ -144,14 +156,14 @@ def difference_by_chunks(
     within = clusters >= CLUSTERS_FOR_DAILY_VARIANCE
     needed = 2 if within else 1
     chunks = list(chunks_of(cluster, days))
-    totals = first_reading(read, chunks, sharing, days)
+    totals = first_reading(read, chunks, sharing, days, metrics)
     usable: BoolArray = np.asarray((totals.clusters >= needed).all(axis=0))
     left_out = {"no_other_day": totals.no_other_day, "too_few_clusters_in_an_arm": int(totals.cells[~usable].sum())}
     if usable.sum() < 2:
-        raise NotEstimable(
-            f"{int(usable.sum())} usable days: two are needed on which both arms have at least {needed} cluster"
-            + ("s" if needed > 1 else "")
+        few = f"{int(usable.sum())} usable days: two are needed on which both arms have at least {needed} cluster" + (
+            "s" if needed > 1 else ""
         )
+        return [NotEstimable(CONSTANT if constant else few) for constant in totals.constant]
 
     day_mean = totals.day_mean
     moments: Moments | None = None
@@ -160,44 +172,55 @@ def difference_by_chunks(
         moments = found if moments is None else moments + found
     assert moments is not None
     count = totals.clusters.astype(np.float64)
-    about = moments.sums / np.maximum(count, 1)
+    about = moments.sums / np.maximum(count, 1)[:, np.newaxis]
     weight = np.where(usable, count.sum(axis=0), 0.0)
     share = weight / weight.sum()
     level = day_mean + np.where(usable, moments.forecast, 0.0) / np.maximum(weight, 1)
-    control_mean, treated_mean = about + level
-    tau, base = float(share @ (treated_mean - control_mean)), float(share @ control_mean)
+    mean = about + level
     _, group = np.unique(sharing.group[usable], return_inverse=True)
-    spread = None
+    spreads: list[_Spread] | None = None
     if within and sharing.alone and not moments.overlapping:
-        spread = _within_days(moments, count, about, share, usable)
+        spreads = _within_days(moments, count, about, share, usable)
     elif within:
         parts = (part_of(read, chunk, sharing, day_mean) for chunk in chunks)
-        spread = _within_groups(parts, count, about, share, usable, group)
+        spreads = _within_groups(parts, count, about, share, usable, group)
 
-    def effect(value: float, ratio: float, scale: float) -> Effect:
-        """``value`` with the error of the mean of (treated - ratio * control), divided by scale: the delta method."""
-        if spread is not None:
-            variance, freedom = spread.variance(ratio)
-        else:
-            variance, freedom = _between_groups((treated_mean - ratio * control_mean)[usable], share[usable], group)
-        if variance <= 0:
-            raise NotEstimable("outcomes do not vary within arms: there is no variation to judge an effect by")
-        se = variance**0.5 / scale
-        half = float(stdtrit(freedom, (1 + confidence) / 2)) * se
-        p = 2.0 * float(stdtr(freedom, -abs(value) / se))
-        return Effect(value, se, value - half, value + half, p)
+    def difference(metric: int) -> ClusterDayDifference:
+        control_mean, treated_mean = mean[:, metric]
+        tau, base = float(share @ (treated_mean - control_mean)), float(share @ control_mean)
 
-    return ClusterDayDifference(
-        absolute=effect(tau, 1.0, 1.0),
-        relative=effect(tau / base, 1.0 + tau / base, base) if base > 0 else None,
-        control_mean=base,
-        clusters=moments.clusters,
-        groups=int(group.max()) + 1,
-        days=int(usable.sum()),
-        units=moments.units,
-        cells=int(totals.cells[usable].sum()),
-        left_out={reason: number for reason, number in left_out.items() if number},
-    )
+        def effect(value: float, ratio: float, scale: float) -> Effect:
+            """``value`` with the error of the mean of (treated - ratio * control), over scale: the delta method."""
+            if spreads is not None:
+                variance, freedom = spreads[metric].variance(ratio)
+            else:
+                variance, freedom = _between_groups((treated_mean - ratio * control_mean)[usable], share[usable], group)
+            if variance <= 0:
+                raise NotEstimable("outcomes do not vary within arms: there is no variation to judge an effect by")
+            se = variance**0.5 / scale
+            half = float(stdtrit(freedom, (1 + confidence) / 2)) * se
+            p = 2.0 * float(stdtr(freedom, -abs(value) / se))
+            return Effect(value, se, value - half, value + half, p)
+
+        return ClusterDayDifference(
+            absolute=effect(tau, 1.0, 1.0),
+            relative=effect(tau / base, 1.0 + tau / base, base) if base > 0 else None,
+            control_mean=base,
+            clusters=moments.clusters,
+            groups=int(group.max()) + 1,
+            days=int(usable.sum()),
+            units=moments.units,
+            cells=int(totals.cells[usable].sum()),
+            left_out={reason: number for reason, number in left_out.items() if number},
+        )
+
+    answers: list[ClusterDayDifference | NotEstimable] = []
+    for metric in range(metrics):
+        try:
+            answers.append(NotEstimable(CONSTANT) if totals.constant[metric] else difference(metric))
+        except NotEstimable as absent:
+            answers.append(absent)
+    return answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,20 +243,25 @@ class _Spread:
         return variance, variance**2 / float((parts**2 / np.maximum(self.count - 1, 1)).sum())
 
 
-def _within_days(moments: Moments, count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray) -> _Spread:
+def _within_days(
+    moments: Moments, count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray
+) -> list[_Spread]:
     """Each day a group of its own, each cluster in one arm: the squares about the arm's mean are known already."""
     n = count[:, days]
     scale = share[days] / n * (n / (n - 1)) ** 0.5
-    squares = moments.squares[:, days]
-    about = squares - n * mean[:, days] ** 2
-    control, treated = np.where(about > ROUNDING * squares, about, 0.0) * scale**2
-    none = np.zeros_like(control)
-    return _Spread(np.stack([treated, none]), np.stack([none, none]), np.stack([none, control]), n[::-1])
+    squares = moments.squares[:, :, days]
+    about = squares - n[:, np.newaxis] * mean[:, :, days] ** 2
+    control, treated = np.where(about > ROUNDING * squares, about, 0.0) * (scale**2)[:, np.newaxis]
+    none = np.zeros((control.shape[1],))
+    return [
+        _Spread(np.stack([of_arm, none]), np.stack([none, none]), np.stack([none, of_control]), n[::-1])
+        for of_control, of_arm in zip(control, treated, strict=True)
+    ]
 
 
 def _within_groups(
     parts: Iterable[Part], count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray, group: IntArray
-) -> _Spread:
+) -> list[_Spread]:
     """Squares over clusters within groups of days: clusters that were mostly treated, and the rest, apart."""
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(group[order]) > 0])
@@ -244,23 +272,26 @@ def _within_groups(
     def by_group(cells: FloatArray) -> FloatArray:
         return cells[order] if single else np.asarray(np.add.reduceat(cells[order], starts, axis=0))
 
-    sums = np.zeros((4, 2, len(starts)))
+    sums = np.zeros((mean.shape[1], 4, 2, len(starts)))
     every = bool(days.all())
     for part in parts:
         present = part.present if every else tuple(which[days] for which in part.present)
-        about = []
-        for which, cells in enumerate(part.residual):
-            centred = (cells if every else cells[days]) - mean[which, days, np.newaxis]
-            centred *= present[which]
-            about.append(centred)
-        for which in (0, 1):
-            about[which] *= scale[which][:, np.newaxis]
-        control, treated = by_group(about[0]), by_group(about[1])
         in_control, in_arm = (by_group(which.astype(np.float64)) for which in present)
-        for number, mostly in enumerate((in_arm > in_control, (in_control >= in_arm) & (in_control > 0))):
-            for row, values in enumerate((treated * treated, treated * control, control * control, None)):
-                sums[row, number] += mostly.sum(axis=1) if values is None else np.where(mostly, values, 0.0).sum(axis=1)
-    return _Spread(*sums)
+        halves = in_arm > in_control, (in_control >= in_arm) & (in_control > 0)
+        for metric, sum_of in enumerate(sums):
+            about = []
+            for which, residual in enumerate(part.residual):
+                cells = residual[metric]
+                centred = (cells if every else cells[days]) - mean[which, metric, days, np.newaxis]
+                centred *= present[which]
+                centred *= scale[which][:, np.newaxis]
+                about.append(centred)
+            control, treated = by_group(about[0]), by_group(about[1])
+            for number, mostly in enumerate(halves):
+                for row, values in enumerate((treated * treated, treated * control, control * control, None)):
+                    found = mostly if values is None else np.where(mostly, values, 0.0)
+                    sum_of[row, number] += found.sum(axis=1)
+    return [_Spread(*sum_of) for sum_of in sums]
 
 
 def _between_groups(difference: FloatArray, share: FloatArray, group: IntArray) -> tuple[float, float]:

@@ -29,20 +29,24 @@ def report(
 
     Example: flipside report --replay outcome --out report.html
     """
+    from analysis.vega import bundled
     from controller.errors import FlipsideError
-    from flipside.commands.options import settings_from
     from flipside.outcome import tables_from_folder, tables_from_topics, write_report
-    from flipside.view import counting
+    from streams.settings import cache_folder
 
-    if replay is not None:
-        tables, name = tables_from_folder(replay, experiment)
-    elif experiment is None:
+    if replay is None and experiment is None:
         raise FlipsideError(
             "which experiment? Name it (`flipside experiment list` has the names), or give --replay DIR"
         )
-    else:
-        name = experiment
-        with counting("records") as on_read:
-            tables = tables_from_topics(settings_from(kafka=kafka, namespace=namespace), on_read=on_read)
-    path = write_report(tables, name, out)
+    with bundled(cache_folder()) as vega:  # ahead of the reading: it is another process's work
+        if replay is not None:
+            tables, name = tables_from_folder(replay, experiment)
+        else:
+            from flipside.commands.options import settings_from
+            from flipside.view import counting
+
+            name = experiment or ""
+            with counting("records") as on_read:
+                tables = tables_from_topics(settings_from(kafka=kafka, namespace=namespace), on_read=on_read)
+        path = write_report(tables, name, out, vega)
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser, it needs no network")

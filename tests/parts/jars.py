@@ -6,14 +6,14 @@
 import contextlib
 import fcntl
 import hashlib
-import os
-import pwd
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from streams import settings
 
 POM = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "pom.xml"
 GOAL = ["dependency:copy-dependencies", "-DincludeScope=runtime"]
@@ -23,12 +23,12 @@ OLDEST_JAVA = 17
 
 def cache_folder() -> Path:
     """Where the jars of this very pom lie, or will lie."""
-    home = os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir  # set and empty is as good as not set
-    root = Path(os.environ.get("XDG_CACHE_HOME") or f"{home}/.cache")
     recipe = POM.read_bytes()
     version = re.search(rb"<kafka.version>([^<]+)<", recipe)
     assert version is not None, f"{POM} names no kafka.version"
-    return root / "flipside" / f"kafka-{version[1].decode()}-{hashlib.sha256(recipe).hexdigest()[:8]}"
+    users = settings.cache_folder()
+    assert users is not None, "no HOME is set, and nobody knows this user: set XDG_CACHE_HOME"
+    return users / f"kafka-{version[1].decode()}-{hashlib.sha256(recipe).hexdigest()[:8]}"
 
 
 def lacking() -> str | None:
