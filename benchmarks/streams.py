@@ -55,7 +55,7 @@ def latency(shown: dict[str, Any]) -> Iterator[Row]:
 def flips(shown: dict[str, Any]) -> Iterator[Row]:
     for one in shown["runs"]:
         figure = (
-            f"published in {one['published_seconds']:.2f} s, held by two clients in {one['held_seconds']:.2f} s, "
+            f"published in {one['published_seconds']:.2f} s, held by a client in {one['held_seconds']:.2f} s, "
             f"skew {one['skew_ms']} ms; ready-made records {one['peer_seconds']:.2f} s; "
             f"worker {one['worker_mb']:.0f} MB, Redis {one['redis_mb']:.0f} MB"
         )
