@@ -267,7 +267,8 @@ async def measure(kafka: Any, redis: Any, number: int, count: int, profile: str)
                     found = compare(first, other, units, flip_ms)
                     return Flipped(
                         units=number, workers=count, flips=found.flips, published_seconds=await published,
-                        held_seconds=passed, loaded_seconds=loaded, peer_seconds=await peer(settings, units), cpu_seconds=taken,
+                        held_seconds=passed, loaded_seconds=loaded, peer_seconds=await peer(settings, units),
+                        cpu_seconds=taken,
                         worker_mb=max(resident_mb(w.pid) for w in workers), redis_mb=resident_mb(redis.pid),
                         instants=len(AROUND_MS), differing=found.differing, skew_ms=found.skew_ms,
                     )  # fmt: skip
@@ -303,7 +304,8 @@ def result(numbers: Sequence[int], workers: int = 1, profile: str = "") -> dict[
 
 def table(shown: dict[str, Any]) -> str:
     lines = [
-        "| units | workers | arms changed | published, s | held by a client, s | loaded by another, s | ready-made records, s | CPU, s "
+        "| units | workers | arms changed | published, s | held by a client, s | loaded by another, s "
+        "| ready-made records, s | CPU, s "
         "| instants compared | units that differed | skew, ms | worker, MB | Redis, MB |",
         "| ---: |" + " ---: |" * 12,
     ]
@@ -311,7 +313,8 @@ def table(shown: dict[str, Any]) -> str:
         cpu = ", ".join(f"{name} {seconds:.1f}" for name, seconds in one["cpu_seconds"].items())
         lines.append(
             f"| {one['units']:,} | {one['workers']} | {one['flips']:,} | {one['published_seconds']:.2f} "
-            f"| {one['held_seconds']:.2f} | {one['loaded_seconds']:.2f} | {one['peer_seconds']:.2f} | {cpu} | {one['instants']} "
+            f"| {one['held_seconds']:.2f} | {one['loaded_seconds']:.2f} "
+            f"| {one['peer_seconds']:.2f} | {cpu} | {one['instants']} "
             f"| {one['differing']} | {one['skew_ms']} | {one['worker_mb']:.0f} | {one['redis_mb']:.0f} |"
         )
     return "\n".join(lines)
