@@ -158,9 +158,8 @@ class Closing:
                 # What has changed need not be all of a day: some may have been published by whoever was here before,
                 # and did not live to vouch for them. What has come since these were read is in no row yet.
                 stored = await self._parts.store.unit_days(market, day)
-                vouched = {d.unit: d.published for d in stored if d.published >= 0} | {
-                    c.unit: c.events for c in changed
-                }
+                vouched = {stands.unit: stands.published for stands in stored if stands.published >= 0}
+                vouched |= {cell.unit: cell.events for cell in changed}
                 closing = PeriodClosed(
                     market=market,
                     day=date.fromordinal(day),
@@ -168,7 +167,7 @@ class Closing:
                     offsets={str(p): offset for p, offset in watermark.offsets.items()},
                     unit_days=len(vouched),
                     events=sum(vouched.values()),
-                    revised=sum(1 for c in days.get(day, ()) if c.revision),
+                    revised=sum(1 for cell in changed if cell.revision),
                     revision=times if late else 0,
                     recount=recount,
                 )
