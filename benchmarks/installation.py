@@ -21,7 +21,7 @@ from streams.children import Child, Sandbox
 from streams.parts import partition_of
 from streams.settings import Settings
 from tests.e2e.messy import worker_environment
-from tests.parts.kafka import Kafka
+from tests.parts.kafka import SHORT_LIVED, Kafka
 from tests.parts.redis_server import RedisServer
 
 CURRENCY, LIST_PRICE = "EUR", 1000
@@ -64,8 +64,8 @@ def machine() -> dict[str, Any]:
 
 
 @contextmanager
-def servers() -> Iterator[tuple[Kafka, RedisServer]]:
-    with Kafka() as kafka, RedisServer() as redis:
+def servers(jvm: Sequence[str] = (SHORT_LIVED,)) -> Iterator[tuple[Kafka, RedisServer]]:
+    with Kafka(jvm=jvm) as kafka, RedisServer() as redis:
         yield kafka, redis
 
 

@@ -3,7 +3,7 @@
 A real Kafka and a real Redis, a worker as it is installed, sales being counted, and so many rivals' prices a second,
 each of a unit that a triggered experiment watches. Some of them undercut us: the rule fires, the owner answers, the
 unit's assignment goes out and is seen by `flipside_client.Assignments`. The time runs from before the price is handed
-to its producer until the client holds the assignment, looked at every millisecond.
+to its producer until the client's callback is told of the assignment.
 
 Run: python -m benchmarks.latency [--rates 1000 10000] [--seconds 20] [--json]. Beside it, in the same run, the least
 that it could take: one bare hop of the same prices through the same Kafka. Waits for a full minute to begin.
@@ -17,7 +17,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from statistics import quantiles
 from typing import Any
@@ -42,7 +42,7 @@ from controller.experiment import Arm, Experiment, PriceRule
 from controller.parameters import Triggered, Undercut
 from controller.topics import COMPETITOR_PRICE, DEFINITION, SALE
 from flipside.shop import plain
-from flipside_client import Assignments
+from flipside_client import Assignments, Change
 from streams.admin import create_topics
 from streams.children import Sandbox
 from streams.parts import partition_of
@@ -51,16 +51,18 @@ from streams.settings import Settings
 MARKETS = 50
 SALES_A_SECOND = 1_000
 TRIGGERS_A_SECOND = 50
-WARM_UP_SECONDS = 3.0
+WARM_UP_SECONDS = 15.0
 #: an entry begins so long after its trigger: tomorrow at noon, a day that is given out already
 DELAY = timedelta(days=1)
-#: how often producers are handed what is due, and the client is looked at
-PULSE_SECONDS = 0.001
+#: how long a producer gathers: one that sends every price by itself costs a broker more than all that it leads to
+PRICE_LINGER_MS = 10
+#: nobody waits for a sale
+SALE_LINGER_MS = 100
+#: how often producers are handed what is due
+PULSE_SECONDS = 0.002
 PATIENCE_SECONDS = 100.0
 #: how long a broker holds back the client's fetch that finds nothing; docs/pricing-engineer.md says when to set it
 CLIENT_FETCH_WAIT_MS = 10
-#: outstanding triggers that are looked at in one turn
-LOOKED_AT = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,30 +97,31 @@ class Latency:
     cores: dict[str, float]
 
 
-def price(name: str, identity: str, at: datetime, minor: int) -> bytes:
+def price(name: str, identity: str, at: str, minor: int) -> bytes:
     return (
-        f'{{"id":"{identity}","unit":"{name}","competitor":"rival","observed_at":"{at.isoformat()}",'
+        f'{{"id":"{identity}","unit":"{name}","competitor":"rival","observed_at":"{at}",'
         f'"price_minor":{minor},"currency":"{CURRENCY}"}}'
     ).encode()
 
 
-def sale(name: str, identity: str, at: datetime) -> bytes:
+def sale(name: str, identity: str, at: str) -> bytes:
     return (
-        f'{{"id":"{identity}","unit":"{name}","occurred_at":"{at.isoformat()}","quantity":1,'
+        f'{{"id":"{identity}","unit":"{name}","occurred_at":"{at}","quantity":1,'
         f'"price_minor":{LIST_PRICE},"currency":"{CURRENCY}"}}'
     ).encode()
 
 
 def generate(settings: Settings, plan: Plan, run: str, told: Any) -> None:
     """The owner's systems, in a process of their own: prices and sales at an even pace."""
-    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 1, "acks": "all"})
+    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": PRICE_LINGER_MS, "acks": "all"})
+    tills = Producer({"bootstrap.servers": settings.kafka, "linger.ms": SALE_LINGER_MS, "acks": "all"})
     homes = {name: partition_of(name.encode(), settings.partitions) for name in plan.units}
     prices, sales = settings.prefixed(COMPETITOR_PRICE), settings.prefixed(SALE)
     undercut, watched, number = deque(plan.undercut), plan.units[len(plan.undercut) :], 0
     begin, sold, moved = time.perf_counter(), 0, 0
     while (passed := time.perf_counter() - begin) < plan.seconds:
+        now = datetime.now(UTC).isoformat()
         for number in range(number + 1, int(passed * plan.rate) + 1):  # noqa: B020 - goes on where it was
-            now = datetime.now(UTC)
             if moved < int(passed * TRIGGERS_A_SECOND) and undercut:
                 name, minor, moved = undercut.popleft(), LIST_PRICE - 100, moved + 1
             else:
@@ -126,28 +129,29 @@ def generate(settings: Settings, plan: Plan, run: str, told: Any) -> None:
             producer.produce(prices, price(name, f"{run}-{number}", now, minor), name.encode(), homes[name])
         for sold in range(sold + 1, int(passed * plan.sales) + 1):  # noqa: B020
             name = plan.units[sold * 104_729 % len(plan.units)]
-            producer.produce(sales, sale(name, f"{run}-{sold}", datetime.now(UTC)), name.encode(), homes[name])
+            tills.produce(sales, sale(name, f"{run}-{sold}", now), name.encode(), homes[name])
         producer.poll(0)
+        tills.poll(0)
         time.sleep(PULSE_SECONDS)
     producer.flush(30)
+    tills.flush(30)
     told.put((number / plan.seconds, moved, time.process_time()))
 
 
-async def watch(client: Assignments, expected: Sequence[str], midnight_ms: int, done: asyncio.Event) -> list[float]:
-    """Milliseconds from each unit's undercut to its assignment; infinite for what never came."""
-    waiting, found, delay_ms = deque(expected), [], DELAY / timedelta(milliseconds=1)
-    while waiting and not done.is_set():
-        unseen = []
-        for _ in range(min(LOOKED_AT, len(waiting))):
-            name = waiting.popleft()
-            starts = [a.effective_at_ms for a in client.announced(name, midnight_ms)]
-            if starts:
-                found.append(time.time() * 1000 - (starts[-1] - delay_ms))
-            else:
-                unseen.append(name)
-        waiting.extendleft(reversed(unseen))
-        await asyncio.sleep(PULSE_SECONDS)
-    return found
+class Watch:
+    """What a client tells of: milliseconds from a unit's undercut to its assignment, as they came."""
+
+    def __init__(self) -> None:
+        self.waiting: set[str] = set()
+        self.found: list[float] = []
+
+    def __call__(self, change: Change) -> None:
+        if change.kind == "announced" and change.unit in self.waiting:
+            self.waiting.discard(change.unit)
+            self.found.append(time.time() * 1000 - (change.at_ms - DELAY / timedelta(milliseconds=1)))
+
+    def begin(self, units: Sequence[str]) -> None:
+        self.waiting, self.found = set(units), []
 
 
 async def hop(settings: Settings, done: asyncio.Event) -> list[float]:
@@ -173,30 +177,36 @@ def percentiles(found: Sequence[float]) -> dict[int, float]:
     return {percent: cuts[percent - 1] for percent in (50, 90, 99)}
 
 
-async def measure(settings: Settings, client: Assignments, plan: Plan, parts: Parts, midnight_ms: int) -> Latency:
-    """One rate."""
+async def generated(settings: Settings, plan: Plan, run: str) -> tuple[float, int, float]:
+    """Let the owner's systems do what is planned; returns prices a second, undercuts and processor seconds."""
     context = multiprocessing.get_context("spawn")
     told = context.Queue()
-    generator = context.Process(target=generate, args=(settings, plan, f"r{plan.rate}", told), daemon=True)
-    done = asyncio.Event()
-    watching = asyncio.create_task(watch(client, plan.undercut, midnight_ms, done))
-    hopping = asyncio.create_task(hop(settings, done))
-    began, cpu, own = time.perf_counter(), parts.cpu_seconds(), time.process_time()
+    generator = context.Process(target=generate, args=(settings, plan, run, told), daemon=True)
     generator.start()
-    sent, moved, used = await asyncio.to_thread(told.get)
+    sent: tuple[float, int, float] = await asyncio.to_thread(told.get)
+    generator.join(10)
+    return sent
+
+
+async def measure(settings: Settings, watch: Watch, plan: Plan, parts: Parts) -> Latency:
+    """One rate: first without an undercut, when all is warmed up and one bare hop is measured, then with them."""
+    done = asyncio.Event()
+    hopping = asyncio.create_task(hop(settings, done))
+    await generated(settings, replace(plan, undercut=(), seconds=WARM_UP_SECONDS), f"w{plan.rate}")
+    done.set()
+    hops = await hopping
+    watch.begin(plan.undercut)
+    began, cpu, own = time.perf_counter(), parts.cpu_seconds(), time.process_time()
+    sent, moved, used = await generated(settings, plan, f"r{plan.rate}")
     passed = time.perf_counter() - began
     taken = {name: (after - cpu[name]) / passed for name, after in parts.cpu_seconds().items()}
-    taken |= {"client and bare hop": (time.process_time() - own) / passed, "owner's systems": used / passed}
+    taken |= {"client": (time.process_time() - own) / passed, "owner's systems": used / passed}
     await asyncio.sleep(2.0)
-    done.set()
-    found, hops = await watching, await hopping
-    generator.join(10)
-    warm = round(WARM_UP_SECONDS * TRIGGERS_A_SECOND)
-    of_interest = found[warm:] if len(found) > 2 * warm else found
-    part, bare = percentiles(of_interest), percentiles(hops[len(hops) // 10 :])
+    found = watch.found
+    part, bare = percentiles(found), percentiles(hops[len(hops) // 10 :])
     return Latency(
         rate=plan.rate, sent_a_second=sent, triggers=moved, seen=len(found), p50_ms=part[50], p90_ms=part[90],
-        p99_ms=part[99], worst_ms=max(of_interest), hop_p50_ms=bare[50], hop_p99_ms=bare[99],
+        p99_ms=part[99], worst_ms=max(found), hop_p50_ms=bare[50], hop_p99_ms=bare[99],
         cores={name: round(share, 2) for name, share in taken.items()},
     )  # fmt: skip
 
@@ -216,7 +226,8 @@ def definition(units: Sequence[str], now: datetime, time_zone: str) -> Experimen
 
 
 async def run(rates: Sequence[int], seconds: float, number: int, sales: int, profile: str) -> list[Latency]:
-    with servers() as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
+    # Measured is a broker that has warmed up, as one does that was started yesterday.
+    with servers(jvm=()) as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
         settings = Settings.model_validate({"kafka": kafka.address, "redis": redis.url, "namespace": "latency"})
         await create_topics(settings)
         units = [unit(k, MARKETS) for k in range(number)]
@@ -225,14 +236,17 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
         worker = start_worker(sandbox, settings, profile=profile, log_level="warning")
         worker_parts = Parts({"kafka": kafka.pid(), "redis": redis.pid, "worker": worker.pid})
         say(f"{number:,} units; the first day goes out with the next full minute")
-        before = [price(name, f"before-{name}", datetime.now(UTC), LIST_PRICE + 100) for name in units]
+        before = [price(name, f"before-{name}", datetime.now(UTC).isoformat(), LIST_PRICE + 100) for name in units]
         send(settings, units, before)
         defined = definition(units, datetime.now(UTC), time_zone)
         publish(settings, DEFINITION, [plain(defined)])
-        midnight_ms = int(tomorrow(datetime.now(UTC), time_zone)[1].timestamp() * 1000)
-        found = []
+        found, watch = [], Watch()
         async with Assignments(
-            settings.kafka, settings.namespace, fetch_wait_ms=CLIENT_FETCH_WAIT_MS, ready_timeout_seconds=60
+            settings.kafka,
+            settings.namespace,
+            on_change=watch,
+            fetch_wait_ms=CLIENT_FETCH_WAIT_MS,
+            ready_timeout_seconds=60,
         ) as client:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while len(client.units()) < number:
@@ -240,7 +254,11 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
                 assert worker.running(), worker.tail()
                 await asyncio.sleep(0.1)
             # Rivals' prices count from the registration on.
-            send(settings, units, [price(n, f"again-{n}", datetime.now(UTC), LIST_PRICE + 100) for n in units])
+            send(
+                settings,
+                units,
+                [price(n, f"again-{n}", datetime.now(UTC).isoformat(), LIST_PRICE + 100) for n in units],
+            )
             await asyncio.sleep(3.0)
             each = min(number // (2 * len(rates)), round(seconds * TRIGGERS_A_SECOND) + 1)
             for place, rate in enumerate(rates):
@@ -248,7 +266,7 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
                 rest = units[len(rates) * each :]
                 plan = Plan(rate, seconds, tuple(undercut), (*undercut, *rest), sales)
                 say(f"{rate:,} prices a second for {seconds:g} s, {TRIGGERS_A_SECOND} of them undercut")
-                found.append(await measure(settings, client, plan, worker_parts, midnight_ms))
+                found.append(await measure(settings, watch, plan, worker_parts))
         worker.stop()
         assert not profile or not worker.running()
         return found
@@ -293,7 +311,7 @@ def table(shown: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 10_000], help="prices a second")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each rate, the first three not counted")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each rate, after fifteen that are not counted")
     parser.add_argument("--units", type=int, default=10_000, help="in 50 markets, all of them watched")
     parser.add_argument("--sales", type=int, default=SALES_A_SECOND, help="sales a second beside the prices")
     parser.add_argument("--profile", default="", help="write what cProfile sees of the worker to this file")

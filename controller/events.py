@@ -96,6 +96,20 @@ class CompetitorPrice(Message):
     currency: Currency
 
 
+class CompetitorPriceRow(TypedDict):
+    """A rival's price as a plain mapping, under the very rules of `CompetitorPrice`, but for the instant's zone."""
+
+    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
+
+    version: NotRequired[Literal[1]]
+    id: EventId
+    unit: UnitId
+    competitor: Text
+    observed_at: AwareDatetime
+    price_minor: MinorUnits | None
+    currency: Currency
+
+
 class Applied(Message):
     """A pricing system says what price went live, and on which assignment's word."""
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from fractions import Fraction
 from math import comb
+from typing import NamedTuple
 
 from controller.control import TriggerFired
 from controller.events import CompetitorPrice
@@ -28,8 +29,7 @@ from controller.wire import event_id, market_of
 QUORUM_WINDOW = timedelta(days=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(NamedTuple):
     """A rival's price at an instant; None: out of stock."""
 
     at: datetime
@@ -37,8 +37,7 @@ class Observation:
     price_minor: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RivalHistory:
+class RivalHistory(NamedTuple):
     """What is known of one rival's price of one unit: as far back as the rule looks, and not farther."""
 
     observations: tuple[Observation, ...] = ()
@@ -50,13 +49,20 @@ def observe(
     rule: TriggerRule, history: RivalHistory, event: CompetitorPrice, list_price_minor: int
 ) -> tuple[RivalHistory, bool]:
     """The history with an event folded in, and whether the rule fires on it."""
-    seen = Observation(event.observed_at, event.id, event.price_minor)
-    past = history.observations
-    if past and (seen.at, seen.event) <= (past[-1].at, past[-1].event):
+    return follow(rule, history, Observation(event.observed_at, event.id, event.price_minor), list_price_minor)
+
+
+def follow(
+    rule: TriggerRule, history: RivalHistory, seen: Observation, list_price_minor: int
+) -> tuple[RivalHistory, bool]:
+    """What `observe` says, of an observation: ten thousand of them a second are read without a model of each."""
+    past, held = history
+    if past and seen[:2] <= past[-1][:2]:
         return history, False
-    holds = CONDITIONS[type(rule)](rule, past, seen, list_price_minor)
-    kept = _reaching_back((*past, seen), seen.at - _reach(rule), rule)
-    return RivalHistory(kept, holds), holds and not history.holding
+    kind = type(rule)
+    holds = CONDITIONS[kind](rule, past, seen, list_price_minor)
+    kept = (seen,) if kind in LATEST_ONLY else _reaching_back((*past, seen), seen.at - _reach(rule), rule)
+    return RivalHistory(kept, holds), holds and not held
 
 
 def fired(experiment: Experiment, cluster: str, event: CompetitorPrice) -> TriggerFired:
@@ -149,6 +155,8 @@ CONDITIONS: dict[type, Callable[[TriggerRule, Sequence[Observation], Observation
     OutOfStock: _out,
     PriceStays: _stays,
 }
+#: rules that compare with the observation before, and with nothing farther back
+LATEST_ONLY = frozenset({Undercut, OutOfStock})
 
 
 def quorum_reached(design: Triggered, fired_at: Mapping[str, datetime], units_in_cluster: int, now: datetime) -> bool:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import structlog
+import uvloop
 
 from streams.settings import Settings
 
@@ -41,7 +42,8 @@ def configure_logs(level: str) -> None:
 def serve(settings: Settings, duty: Duty) -> None:
     """Run a duty until SIGTERM or SIGINT asks it to stop."""
     configure_logs(settings.log_level)
-    asyncio.run(_until_signalled(duty))
+
+    uvloop.run(_until_signalled(duty))
 
 
 async def _until_signalled(duty: Duty) -> None:

@@ -100,7 +100,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _seek_assigned(self) -> None:
         for partition in self._consumer.assignment():
-            if partition.partition not in self._positions:
+            if partition.partition not in self._positions or self._stored(partition.partition) is None:
                 await self._seek(partition)
 
     async def _seek(self, partition: TopicPartition) -> None:
@@ -120,8 +120,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._unsure = True
         self._consumer.seek(partition, max(position, beginning))
         if self._short == "competitor-price":
-            # Whoever read here before may have ended between the store and the topic.
-            await self._rivals.publish(partition.partition)
+            self._rivals.begin(partition.partition, position)
         self._positions[partition.partition] = position
         self._parts.log.info("input assigned", topic=self._topic, partition=partition.partition, position=position)
 
@@ -147,6 +146,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                     if self._short == "sale" and 0 < sum(map(len, polled.values())) < RECORDS_WORTH_A_TURN:
                         await asyncio.sleep(min(GATHERING_SECONDS, wait))
         finally:
+            await self._rivals.stop()
             await stop_client(self._consumer)
 
     async def _take_whole(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]], *, seal: bool) -> None:
@@ -157,13 +157,21 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             # At once: while the store works on one partition, the next is folded here.
             mine = [(place, records) for place, records in polled.items() if place.partition in self._positions]
             await all_of(self._apply(place, records) for place, records in mine)
-            await self._rivals.publish_owed()
+            if self._short == "competitor-price":
+                # Under a clock of ticks, who waits for a position waits for what it led to.
+                await self._rivals.keep() if self._parts.settings.clock == "ticks" else self._rivals.go_on()
         except BaseException:
             # What was fetched but not applied is fetched again from the store's position: passed over twice, it would
             # look like a gap of the log's own.
             for partition in polled:
                 self._positions.pop(partition.partition, None)
             raise
+
+    def _stored(self, number: int) -> int | None:
+        """The position of the store; None where it is not known (any more)."""
+        if self._short == "competitor-price":
+            return self._rivals.stored(number)
+        return self._positions.get(number)
 
     async def _report(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         now = self._parts.clock.now()
@@ -249,7 +257,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             if not await self._parts.store.restoring.has_input(self._short, number):
                 self._parts.log.error("input lost", topic=self._topic, partition=number, position=position)
                 self._positions.pop(number, None)
-        moved = {p: at for p, at in self._positions.items() if self._committed.get(p) != at}
+        moved = {p: at for p in self._positions if (at := self._stored(p)) is not None and self._committed.get(p) != at}
         if moved:
             # Between two owners there is nobody to tell; the next second is another chance.
             with contextlib.suppress(KafkaError):
@@ -302,18 +310,14 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._positions[partition.partition] = end
 
     async def _apply_prices(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
-        if not await self._follows(partition, records):
+        if self._rivals.stored(partition.partition) is None or not await self._follows(partition, records):
             return
         start = self._positions[partition.partition]
         records = [record for record in records if record.offset >= start]
         if not records:
             return
-        used, applied = await self._rivals.apply(partition, start, records)
-        self._count(used, applied)
-        if applied:
-            self._advance(partition, records[-1].offset + 1)
-        else:
-            await self._seek(partition)
+        self._count(await self._rivals.fold(partition, records), applied=True)
+        self._advance(partition, records[-1].offset + 1)
 
     def _count(self, events: int, applied: bool) -> None:
         outcome = "counted" if applied else "refused"

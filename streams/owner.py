@@ -5,7 +5,7 @@ grows with the log, so it outlives the store, and the store refuses whoever come
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -53,7 +53,7 @@ from streams.relay import Relay
 from streams.safety import safe
 from streams.shard import Shard, key_of_plan
 from streams.store import NOTHING, Fenced, Outcome, Registration, plan_key
-from streams.together import one_by_one
+from streams.together import all_of, one_by_one
 
 BACKGROUND = ("relay", "closing", "watch")
 
@@ -194,7 +194,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                     await one_by_one(
                         [
                             *(partial(self._hear, number, records) for number, records in ticks.items()),
-                            *(partial(self._hear_triggers, number, records) for number, records in triggers.items()),
+                            partial(self._hear_all_triggers, triggers),
                         ]
                     )
                     # Triggers may come a hundred times a second; what is due is asked as often as without them.
@@ -250,15 +250,20 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                     rejected = Rejected(record, "unreadable", str(error))
                     await self._parts.reject([rejected], self._parts.clock.now())
 
+    async def _hear_all_triggers(self, triggers: Mapping[int, Sequence[Incoming]]) -> None:
+        """Shard by shard at once: while the store answers one of them, another is judged."""
+        await all_of(self._hear_triggers(number, records) for number, records in triggers.items())
+
     async def _hear_triggers(self, number: int, records: Sequence[Incoming]) -> None:
         shard = self._shards.get(number)
         if shard is not None:
             async with self._as_owner(number):
                 await self._refresh(shard)
                 markets = await answer(self._parts, shard, records)
-                shard.relay.wake()
                 if markets:
                     await begin_at_once(self._parts, shard, markets, self._catalog.last)
+                # Not before: the answer and the flips that it leads to go out in one round.
+                shard.relay.wake()
 
     @asynccontextmanager
     async def _as_owner(self, number: int) -> AsyncIterator[None]:

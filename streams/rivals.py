@@ -1,274 +1,208 @@
 """Rivals' prices: folded by unit and rival, with the rules of triggered experiments, and told on when a rule fires.
 
-What a rule remembers of a rival lies in the store beside the position up to which prices were read. It is read, folded
-in memory and written back in one call that applies only at the position it was read at, so no event is seen twice.
+Prices come by the thousand and change little, so they are folded in memory, and what the rules remember is written to
+the store a few times a second, with the position up to which prices were read, in one call that applies only at the
+position where the last one ended. A trigger is acknowledged by the brokers before the position passes its price: a
+crash in between reads some prices again, and tells the same triggers under the same ids, which their owners know.
 """
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from aiokafka import TopicPartition
-from pydantic import TypeAdapter
 
-from controller.codec import TYPES, encode, read, read_all
+from controller.codec import encode
 from controller.control import State, TriggerFired
-from controller.errors import UnreadableMessage
-from controller.events import CatalogEntry, CompetitorPrice
-from controller.experiment import Experiment
-from controller.parameters import Triggered, TriggerRule
+from controller.parameters import Triggered
 from controller.topics import TRIGGER
-from controller.triggers import RivalHistory, fired, observe
-from controller.wire import milliseconds
+from controller.triggers import RivalHistory
 from streams.catalog import Catalog
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import Incoming
 from streams.orders import life
 from streams.parts import Parts
-from streams.store import Registration, RivalPrice
+from streams.rival_folding import HISTORY, Histories, Priced, Watch, fold_rivals, readable, spelled
+from streams.together import all_of
 
 #: how far ahead of our clock a rival's price may claim to be: one from next year would silence its rival until then
 AHEAD = timedelta(minutes=5)
-TRIGGERS_PER_ROUND = 100
 #: under the wall clock, how often definitions are asked for
 LOOK_SECONDS = 0.1
-#: records that are read in one go; where one is unreadable, all of these are read one by one
-RECORDS_PER_READ = 100
+#: under the wall clock, how often what is remembered goes to the store; so much is read again after a crash
+KEEP_SECONDS = 0.25
 #: histories of a partition that are kept in memory, so that they need not be read back for each batch
 HISTORIES_KEPT = 50_000
+#: how long an end waits for what is on its way
+STOP_SECONDS = 2.0
 #: states in which rivals are watched
 WATCHED: frozenset[State] = frozenset({"scheduled", "running", "paused"})
-HISTORY = TypeAdapter(RivalHistory)
-NOTHING_SEEN = RivalHistory()
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """A triggered experiment whose rule looks at rivals."""
-
-    registration: Registration
-    cluster_of: Mapping[str, str]
-
-    @property
-    def experiment(self) -> Experiment:
-        return self.registration.experiment
-
-    @property
-    def rule(self) -> TriggerRule:
-        design = self.experiment.design
-        assert isinstance(design, Triggered)
-        return design.rule
-
-    @property
-    def name(self) -> str:
-        return f"{self.experiment.name}.{self.experiment.version}"
 
 
 @dataclass(slots=True)
-class RivalBatch:
-    """Rivals' prices of one partition, folded but not yet applied."""
+class Folded:
+    """One partition as it is folded in memory: at ``position``, while the store stands at ``stored``."""
 
-    latest: dict[tuple[str, str], RivalPrice] = field(default_factory=dict)
-    #: watch -> unit|rival -> what its rule remembers
-    histories: dict[str, dict[str, RivalHistory]] = field(default_factory=dict)
-    fired: list[TriggerFired] = field(default_factory=list)
-
-    def spelled(self) -> dict[str, dict[str, str]]:
-        """The histories as the store keeps them."""
-        return {
-            watch: {name: HISTORY.dump_json(history).decode() for name, history in histories.items()}
-            for watch, histories in self.histories.items()
-        }
-
-
-@dataclass(slots=True)
-class Remembered:
-    """Histories of one partition as they are in the store while its position is ``position``, as far as we know them.
-
-    Whoever else folds the partition moves the position, and then these are of no use any more.
-    """
-
-    position: int = -1
-    #: watch -> unit|rival -> what its rule remembers; None: the store has nothing
+    stored: int
+    position: int
+    #: watch -> unit|rival -> what its rule remembers; None: nothing yet
     histories: dict[str, dict[str, RivalHistory | None]] = field(default_factory=dict)
+    #: those that the store has not yet
+    changed: Histories = field(default_factory=dict)
+    #: when the store was told last, in seconds of the event loop
+    told_at: float = 0.0
 
-    def at(self, position: int) -> None:
-        """Forget what was known at another position, and what has become too much."""
-        if position != self.position or sum(map(len, self.histories.values())) > HISTORIES_KEPT:
-            self.histories.clear()
-        self.position = position
+    def take(self, changed: Histories, end: int) -> None:
+        """Fold a batch in."""
+        for watch, known in changed.items():
+            self.histories[watch].update(known)
+            self.changed.setdefault(watch, {}).update(known)
+        self.position = end
 
+    def unkept(self) -> tuple[int, Histories]:
+        """Position and changes that the store has to learn; from here on changes are those that come after."""
+        changed, self.changed = self.changed, {}
+        return self.position, changed
 
-def readable(
-    records: Sequence[Incoming], catalog: Mapping[str, CatalogEntry], latest_at: datetime | None
-) -> tuple[list[CompetitorPrice], list[Rejected]]:
-    """The prices that can be used, and why the others cannot. ``latest_at``: no price may be observed after it."""
-    found: list[CompetitorPrice] = []
-    rejected: list[Rejected] = []
-    for record, event in _read(records):
-        if isinstance(event, UnreadableMessage):
-            rejected.append(Rejected(record, "unreadable", str(event)))
-            continue
-        entry = catalog.get(event.unit)
-        if entry is None:
-            rejected.append(Rejected(record, "unknown-unit", f"{event.unit} is not in the catalog"))
-        elif event.currency != entry.currency:
-            reason = f"{event.unit} is priced in {entry.currency}, this rival's price is in {event.currency}"
-            rejected.append(Rejected(record, "currency", reason))
-        elif latest_at is not None and event.observed_at > latest_at:
-            reason = f"observed at {event.observed_at}, which lies ahead of our clock; mend the clock of its source"
-            rejected.append(Rejected(record, "future", reason))
-        else:
-            found.append(event)
-    return found, rejected
-
-
-def _read(records: Sequence[Incoming]) -> Iterator[tuple[Incoming, CompetitorPrice | UnreadableMessage]]:
-    for first in range(0, len(records), RECORDS_PER_READ):
-        some = records[first : first + RECORDS_PER_READ]
-        events = read_all(CompetitorPrice, [record.value for record in some])
-        yield from zip(some, map(_read_one, some) if events is None else events, strict=True)
-
-
-def _read_one(record: Incoming) -> CompetitorPrice | UnreadableMessage:
-    try:
-        return read(CompetitorPrice, record.value or b"")
-    except UnreadableMessage as error:
-        return error
-
-
-def fold_rivals(
-    events: Iterable[CompetitorPrice],
-    watches: Sequence[Watch],
-    histories: Mapping[str, Mapping[str, RivalHistory | None]],
-    catalog: Mapping[str, CatalogEntry],
-) -> RivalBatch:
-    """Fold prices in the order in which they were read. Pure. O(events x experiments that watch the unit)."""
-    batch = RivalBatch()
-    looking = [
-        (w.experiment, w.rule, w.cluster_of, histories.get(w.name, {}), dict[str, RivalHistory]()) for w in watches
-    ]
-    for event in events:
-        unit, rival = event.unit, event.competitor
-        observed_ms = milliseconds(event.observed_at)
-        held = batch.latest.get((unit, rival))
-        if held is None or observed_ms >= held.observed_ms:
-            batch.latest[unit, rival] = RivalPrice(unit, rival, observed_ms, event.price_minor)
-        name = history_name(event)
-        for experiment, rule, cluster_of, stored, known in looking:
-            cluster = cluster_of.get(unit)
-            if cluster is None:
-                continue
-            before = known.get(name) or stored.get(name) or NOTHING_SEEN
-            known[name], fires = observe(rule, before, event, catalog[unit].list_price_minor)
-            if fires:
-                batch.fired.append(fired(experiment, cluster, event))
-    batch.histories = {w.name: known for w, (*_, known) in zip(watches, looking, strict=True) if known}
-    return batch
-
-
-def history_name(event: CompetitorPrice) -> str:
-    """Where a rival's history of a unit is kept; a unit has no ``|``."""
-    return f"{event.unit}|{event.competitor}"
+    def kept(self, position: int) -> None:
+        """The store has learnt what there was up to a position; what has become too much is forgotten."""
+        self.stored = position
+        if sum(map(len, self.histories.values())) > HISTORIES_KEPT:
+            self.histories = {watch: dict(known) for watch, known in self.changed.items()}
 
 
 class Rivals:
-    """Applies rivals' prices to the store, and publishes the triggers that this leads to."""
+    """Folds rivals' prices, publishes the triggers that this leads to, and has the store remember."""
 
     def __init__(self, parts: Parts, catalog: Catalog) -> None:
         self._parts = parts
         self._catalog = catalog
         self._version, self._looked = -1, -LOOK_SECONDS
         self._watches: tuple[Watch, ...] = ()
-        self._remembered: dict[int, Remembered] = {}
-        #: partitions whose triggers were not all told yet
-        self._owing: set[int] = set()
+        #: those of them that were to come or under way at the last look
+        self._watched: Sequence[Watch] = ()
+        self._folded: dict[int, Folded] = {}
+        #: what has fired and was not told yet
+        self._fired: list[TriggerFired] = []
+        self._keeping: asyncio.Task[None] | None = None
 
-    async def apply(self, partition: TopicPartition, start: int, records: Sequence[Incoming]) -> tuple[int, bool]:
-        """Fold records that begin at the stored position; returns how many could be used, and whether they applied.
+    def begin(self, partition: int, position: int) -> None:
+        """Fold a partition from where the store stands."""
+        self._folded[partition] = Folded(position, position)
 
-        What has fired is told by `publish_owed`.
+    def forget(self, partition: int) -> None:
+        """The partition is somebody else's: who goes on where the store stands, and finds the same."""
+        self._folded.pop(partition, None)
+
+    def stored(self, partition: int) -> int | None:
+        """The position up to which a partition is in the store; None where it is not folded, or has to begin anew."""
+        folded = self._folded.get(partition)
+        return None if folded is None else folded.stored
+
+    async def fold(self, partition: TopicPartition, records: Sequence[Incoming]) -> int:
+        """Fold records that begin where the last ones ended; returns how many could be used.
+
+        What it leads to is done by `go_on` or by `keep`.
         """
-        parts, number, end = self._parts, partition.partition, records[-1].offset + 1
+        parts, folded = self._parts, self._folded[partition.partition]
         now, known = parts.clock.now(), self._catalog.known
         if any(key.decode(errors="replace") not in known for key in {record.key or b"" for record in records}):
             # Perhaps the entry is on its way: the catalog is caught up before a price is called a stranger's.
             await self._catalog.catch_up()
         # Under a simulated clock a whole day's prices may be published before it begins.
         latest_at = now + AHEAD if parts.settings.clock == "wall" else None
-        events, rejected = readable(records, self._catalog.known, latest_at)
+        usable, rejected = readable(records, self._catalog.known, latest_at)
         await parts.reject(rejected, now)
         watches = await self._watching(now)
-        remembered = self._remembered.setdefault(number, Remembered())
-        remembered.at(start)
-        await self._recall(number, remembered, watches, events)
-        batch = fold_rivals(events, watches, remembered.histories, self._catalog.known)
-        told = [(TYPES[TriggerFired], trigger.model_dump_json()) for trigger in batch.fired]
-        prices = list(batch.latest.values())
-        applied = await parts.store.triggers.fold(number, start, end, prices, batch.spelled(), told)
-        if applied:
-            for watch, changed in batch.histories.items():
-                remembered.histories[watch].update(changed)
-            remembered.position = end
-        else:
-            self._remembered.pop(number, None)
-        if applied and told:
-            parts.metrics.triggers.labels("fired").inc(len(told))
-            self._owing.add(number)
-        return len(events), applied
+        await self._recall(partition.partition, folded, watches, usable)
+        changed, triggers = fold_rivals(usable, watches, folded.histories, self._catalog.known)
+        folded.take(changed, records[-1].offset + 1)
+        # A rebalance may have taken it away meanwhile; its triggers are told all the same, by two under one id.
+        self._fired += triggers
+        parts.metrics.triggers.labels("fired").inc(len(triggers))
+        return len(usable)
 
-    async def _recall(
-        self, number: int, remembered: Remembered, watches: Sequence[Watch], events: Sequence[CompetitorPrice]
-    ) -> None:
+    async def _recall(self, number: int, folded: Folded, watches: Sequence[Watch], prices: Sequence[Priced]) -> None:
         """Read from the store what the rules look back on and is not known yet."""
         unknown = {}
         for watch in watches:
-            known, cluster_of = remembered.histories.setdefault(watch.name, {}), watch.cluster_of
-            names = {history_name(event) for event in events if event.unit in cluster_of}
+            known, cluster_of = folded.histories.setdefault(watch.name, {}), watch.cluster_of
+            names = {price.history for price in prices if price.unit in cluster_of}
             unknown[watch.name] = sorted(name for name in names if name not in known)
         if not any(unknown.values()):
             return
         found = await self._parts.store.triggers.histories(number, unknown)
         for asked, missing in unknown.items():
-            texts, known = found.get(asked, {}), remembered.histories[asked]
+            texts, known = found.get(asked, {}), folded.histories[asked]
             for name in missing:
                 text = texts.get(name)
                 known[name] = None if text is None else HISTORY.validate_json(text)
 
-    def forget(self, partition: int) -> None:
-        """The partition is somebody else's."""
-        self._remembered.pop(partition, None)
-        self._owing.discard(partition)
+    # --- what it leads to ---------------------------------------------------------------------------------------------
 
-    async def publish(self, partition: int) -> None:
-        """Tell what a partition may still owe: whoever read it before may have ended before the topic had it."""
-        self._owing.add(partition)
-        await self.publish_owed()
+    def go_on(self) -> None:
+        """See that triggers are told, and now and then that the store remembers, without waiting for it.
 
-    async def publish_owed(self) -> None:
-        """Tell the owners of the markets what has fired and was not told yet; a crash repeats it under the same id."""
-        store = self._parts.store.triggers
-        while self._owing:
-            numbers = sorted(self._owing)
-            owed = await asyncio.gather(*(store.owed(number, TRIGGERS_PER_ROUND) for number in numbers))
-            records = [
-                encode(trigger, trigger.id, trigger.observed_at)
-                for entries in owed
-                for entry in entries
-                for _, body in entry.records
-                for trigger in (read(TriggerFired, body.encode()),)
-            ]
-            await self._parts.publish(TRIGGER, records)
-            for number, entries in zip(numbers, owed, strict=True):
-                await store.published(number, [entry.id for entry in entries])
-                if len(entries) < TRIGGERS_PER_ROUND:
-                    self._owing.discard(number)
+        What went wrong is raised the next time; all partitions then begin anew where the store stands.
+        """
+        if self._keeping is not None and self._keeping.done():
+            keeping, self._keeping = self._keeping, None
+            keeping.result()
+        if self._keeping is None and (self._fired or self._due()):
+            self._keeping = asyncio.create_task(self._rounds(), name="rivals-keep")
 
-    async def _watching(self, now: datetime) -> list[Watch]:
+    async def keep(self) -> None:
+        """Tell what has fired, and have the store remember all that is folded; returns when both is done."""
+        await self._round(self._behind())
+
+    async def stop(self) -> None:
+        """End what is on its way; whoever reads the partitions next begins where the store stands."""
+        if self._keeping is not None:
+            await asyncio.wait([self._keeping], timeout=STOP_SECONDS)
+            self._keeping.cancel()
+            await asyncio.gather(self._keeping, return_exceptions=True)
+
+    def _behind(self) -> list[int]:
+        return [number for number, folded in self._folded.items() if folded.position > folded.stored]
+
+    def _due(self) -> list[int]:
+        """The partition that is to be kept next, if it is time: one by one, because a trigger waits for no more."""
+        instant, behind = asyncio.get_running_loop().time(), self._behind()
+        first = min(behind, key=lambda number: self._folded[number].told_at, default=None)
+        return [] if first is None or instant - self._folded[first].told_at < KEEP_SECONDS else [first]
+
+    async def _rounds(self) -> None:
+        while (due := self._due()) or self._fired:
+            await self._round(due)
+
+    async def _round(self, partitions: Sequence[int]) -> None:
+        try:
+            # All at one instant: whatever fired up to these positions is told before the store hears of them.
+            triggers, self._fired = self._fired, []
+            behind = {number: self._folded[number] for number in partitions}
+            unkept = {number: folded.unkept() for number, folded in behind.items()}
+            await self._parts.publish(TRIGGER, [encode(told, told.id, told.observed_at) for told in triggers])
+            await all_of(self._keep(number, behind[number], *what) for number, what in unkept.items())
+        except BaseException:
+            # Nobody knows what of it was done.
+            self._folded.clear()
+            self._fired.clear()
+            raise
+
+    async def _keep(self, number: int, folded: Folded, end: int, changed: Histories) -> None:
+        folded.told_at = asyncio.get_running_loop().time()
+        if await self._parts.store.triggers.fold(number, folded.stored, end, spelled(changed)):
+            folded.kept(end)
+        elif self._folded.get(number) is folded:
+            self._parts.log.warning("refused: the store is elsewhere", topic="competitor-price", partition=number)
+            self._parts.metrics.events.labels("competitor-price", "refused").inc(end - folded.stored)
+            self.forget(number)
+
+    async def _watching(self, now: datetime) -> Sequence[Watch]:
         """The triggered experiments that are to come or under way."""
         store, instant = self._parts.store, asyncio.get_running_loop().time()
         if self._parts.settings.clock == "wall" and instant - self._looked < LOOK_SECONDS:
-            return [watch for watch in self._watches if life(watch.registration, now).state in WATCHED]
+            return self._watched
         self._looked = instant
         if await store.registrations_version(0) != self._version:
             self._version, found = await store.registrations(0)
@@ -277,4 +211,5 @@ class Rivals:
                 for _, registration in sorted(found.items())
                 if isinstance(registration.experiment.design, Triggered)
             )
-        return [watch for watch in self._watches if life(watch.registration, now).state in WATCHED]
+        self._watched = [watch for watch in self._watches if life(watch.registration, now).state in WATCHED]
+        return self._watched

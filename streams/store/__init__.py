@@ -179,16 +179,6 @@ class CaughtUp(NamedTuple):
     counting: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RivalPrice:
-    """The latest price of a rival for a unit."""
-
-    unit: str
-    competitor: str
-    observed_ms: int
-    price_minor: int | None
-
-
 def plan_key(experiment: str, version: int, market: str) -> str:
     """The name of a market's plan for one version of an experiment."""
     return f"{experiment}.{version}/{market}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from streams.store import OutboxEntry, RivalPrice
+from streams.store import OutboxEntry
 from streams.store.triggers import Histories
 
 
@@ -23,42 +23,19 @@ class MemoryTriggers:
     def __init__(self, shards: Sequence[OwnedShard], positions: dict[tuple[str, int], int]) -> None:
         self._shards = shards
         self._positions = positions
-        self._latest: dict[tuple[int, str], dict[str, RivalPrice]] = {}
         #: by partition and experiment.version
         self._histories: dict[tuple[int, str], dict[str, str]] = {}
-        self._owed: dict[int, list[OutboxEntry]] = {}
-        self._entries = 0
         self._answered: dict[int, int] = {}
         self._clusters: dict[int, dict[str, str]] = {}
 
-    async def fold(
-        self,
-        partition: int,
-        start: int,
-        end: int,
-        prices: Sequence[RivalPrice],
-        histories: Histories | None = None,
-        fired: Sequence[tuple[str, str]] = (),
-    ) -> bool:
+    async def fold(self, partition: int, start: int, end: int, histories: Histories) -> bool:
         place = ("competitor-price", partition)
         if self._positions.get(place, 0) != start:
             return self._positions.get(place, 0) == end
-        for price in prices:
-            known = self._latest.setdefault((partition, price.unit), {})
-            old = known.get(price.competitor)
-            if old is None or price.observed_ms >= old.observed_ms:
-                known[price.competitor] = price
-        for watch, texts in (histories or {}).items():
+        for watch, texts in histories.items():
             self._histories.setdefault((partition, watch), {}).update(texts)
-        if fired:
-            self._entries += 1
-            owed = self._owed.setdefault(partition, [])
-            owed.append(OutboxEntry(f"{self._entries}-0", 0, records=tuple(fired)))
         self._positions[place] = end
         return True
-
-    async def latest(self, partition: int, unit: str) -> dict[str, RivalPrice]:
-        return dict(self._latest.get((partition, unit), {}))
 
     async def histories(self, partition: int, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         known = {watch: self._histories.get((partition, watch), {}) for watch in wanted}
@@ -66,12 +43,6 @@ class MemoryTriggers:
             watch: {name: known[watch][name] for name in names if name in known[watch]}
             for watch, names in wanted.items()
         }
-
-    async def owed(self, partition: int, limit: int) -> list[OutboxEntry]:
-        return self._owed.get(partition, [])[:limit]
-
-    async def published(self, partition: int, ids: Sequence[str]) -> None:
-        self._owed[partition] = [entry for entry in self._owed.get(partition, []) if entry.id not in set(ids)]
 
     async def enrolments(self, shard: int) -> tuple[int, dict[str, str]]:
         return self._answered.get(shard, 0), dict(self._clusters.get(shard, {}))

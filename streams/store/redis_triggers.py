@@ -4,7 +4,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from streams.store import OutboxEntry, RivalPrice, encoding
+from pydantic_core import to_json
+
 from streams.store.triggers import Histories
 
 PRICES = "competitor-price"
@@ -28,25 +29,11 @@ class RedisTriggers:
     def _input(self, partition: int, name: str) -> str:
         return self._name(PRICES, partition, name)
 
-    async def fold(
-        self,
-        partition: int,
-        start: int,
-        end: int,
-        prices: Sequence[RivalPrice],
-        histories: Histories | None = None,
-        fired: Sequence[tuple[str, str]] = (),
-    ) -> bool:
-        keys = [self._input(partition, name) for name in ("position", "latest:", "watch:", "outbox")]
-        rows = [[p.unit, p.competitor, p.observed_ms, p.price_minor] for p in prices]
-        moves = [[watch, name, text] for watch, texts in (histories or {}).items() for name, text in texts.items()]
-        owed = json.dumps(list(fired)) if fired else ""
-        stored = await self._run("fold_rival_prices", keys, [start, end, json.dumps(rows), json.dumps(moves), owed])
+    async def fold(self, partition: int, start: int, end: int, histories: Histories) -> bool:
+        keys = [self._input(partition, name) for name in ("position", "watch:")]
+        moves = [(watch, name, text) for watch, texts in histories.items() for name, text in texts.items()]
+        stored = await self._run("fold_rival_prices", keys, [start, end, to_json(moves)])
         return bool(end == stored)
-
-    async def latest(self, partition: int, unit: str) -> dict[str, RivalPrice]:
-        stored = await self._ask(self._redis.hgetall(self._input(partition, f"latest:{unit}")))
-        return {rival: _rival_price(unit, rival, text) for rival, text in stored.items()}
 
     async def histories(self, partition: int, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         asked = {watch: list(names) for watch, names in wanted.items() if names}
@@ -57,14 +44,6 @@ class RedisTriggers:
         for (watch, names), texts in zip(asked.items(), await self._ask(pipe.execute()), strict=True):
             found[watch] = {name: text for name, text in zip(names, texts, strict=True) if text is not None}
         return found
-
-    async def owed(self, partition: int, limit: int) -> list[OutboxEntry]:
-        entries = await self._ask(self._redis.xrange(self._input(partition, "outbox"), count=limit))
-        return [encoding.outbox_entry(entry_id, fields) for entry_id, fields in entries]
-
-    async def published(self, partition: int, ids: Sequence[str]) -> None:
-        if ids:
-            await self._ask(self._redis.xdel(self._input(partition, "outbox"), *ids))
 
     async def enrolments(self, shard: int) -> tuple[int, dict[str, str]]:
         pipe = self._redis.pipeline(transaction=False)
@@ -91,8 +70,3 @@ class RedisTriggers:
         keys = [self._shard(shard, name) for name in ("epoch", "enrolments")]
         if pairs:
             await self._run("owned_hset", keys, [epoch, *pairs])
-
-
-def _rival_price(unit: str, rival: str, text: str) -> RivalPrice:
-    observed, price = text.split()
-    return RivalPrice(unit, rival, int(observed), None if price == "-" else int(price))

@@ -1,4 +1,4 @@
-"""The part of the store that triggers need: what rivals did, what it set off, and who has entered because of it.
+"""The part of the store that triggers need: what rivals did, and who has entered because of it.
 
 A port of its own beside `streams.store.Store`, with the same two adapters and the same rules: every method may be
 repeated, raises CannotReach where the store does not answer and StoreRefuses where it cannot write.
@@ -6,8 +6,6 @@ repeated, raises CannotReach where the store does not answer and StoreRefuses wh
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
-
-from streams.store import OutboxEntry, RivalPrice
 
 #: experiment.version -> unit|competitor -> what is remembered of that rival's price, as JSON
 Histories = Mapping[str, Mapping[str, str]]
@@ -18,37 +16,17 @@ class TriggerStore(Protocol):
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
-    async def fold(
-        self,
-        partition: int,
-        start: int,
-        end: int,
-        prices: Sequence[RivalPrice],
-        histories: Histories | None = None,
-        fired: Sequence[tuple[str, str]] = (),
-    ) -> bool:
-        """Keep the latest of each rival's prices, the rivals' ``histories``, and what ``fired``: all or nothing.
+    async def fold(self, partition: int, start: int, end: int, histories: Histories) -> bool:
+        """Keep what is remembered of rivals once the records from ``start`` up to ``end`` are folded: all or nothing.
 
         Only if ``start`` is the stored position, which then is ``end``: so histories that were read at a position can
-        be written back at it. ``fired``: (CloudEvents type, JSON) that the input owes the trigger topic. False where
-        the position is neither; a repetition of the latest batch changes nothing and is True.
+        be written back at it. False where the position is neither; a repetition of the latest batch changes nothing
+        and is True.
         """
-        ...
-
-    async def latest(self, partition: int, unit: str) -> dict[str, RivalPrice]:
-        """The last price of each rival of a unit."""
         ...
 
     async def histories(self, partition: int, wanted: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
         """Those of the wanted histories that there are."""
-        ...
-
-    async def owed(self, partition: int, limit: int) -> list[OutboxEntry]:
-        """The oldest triggers of an input that are not yet published."""
-        ...
-
-    async def published(self, partition: int, ids: Sequence[str]) -> None:
-        """Drop those that the brokers have acknowledged."""
         ...
 
     # --- shards -------------------------------------------------------------------------------------------------------

@@ -16,7 +16,9 @@ from tests.parts.ports import free_port
 
 START_SECONDS = 120.0
 FORMAT_SECONDS = 60.0
-JVM = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Dlog4j2.level=WARN"]
+JVM = ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-Dlog4j2.level=WARN"]
+#: a node that lives for a test is ready sooner, and never as fast as one that runs for hours
+SHORT_LIVED = "-XX:TieredStopAtLevel=1"
 
 
 class Kafka:
@@ -33,12 +35,14 @@ class Kafka:
         doors: Sequence[str] = (),
         heap: str = "",
         users: dict[str, str] | None = None,
+        jvm: Sequence[str] = (SHORT_LIVED,),
     ) -> None:
         """``overrides``: lines of server.properties; ``{port}`` and ``{controller}`` stand for the node's own.
 
         ``doors``: names of further listeners that tell clients of another port than the one they listen on, for a
         proxy of the caller's to stand there; see `door`. ``heap``: of each node, such as ``256m``. ``users``: name ->
-        password of those whom a SCRAM-SHA-512 listener admits.
+        password of those whom a SCRAM-SHA-512 listener admits. ``jvm``: more of Java's options; none for a broker
+        that compiles what it runs often, as one does that was started yesterday.
         """
         self._users = users or {}
         self._nodes = range(1, nodes + 1)
@@ -46,6 +50,7 @@ class Kafka:
         self._controllers = {node: free_port() for node in self._nodes}
         self._overrides = overrides or {}
         self._doors = {door: {node: (free_port(), free_port()) for node in self._nodes} for door in doors}
+        self._jvm = [*JVM, *jvm]
         self._heap = heap or ("512m" if nodes == 1 else "384m")
         self._running: dict[int, Child] = {}
         self._paused: set[int] = set()
@@ -142,7 +147,7 @@ class Kafka:
         self._running[node] = self._sandbox.start(f"kafka-{node}", self._java(self._heap, "kafka.Kafka", str(path)))
 
     def _java(self, heap: str, main: str, *arguments: str) -> list[str]:
-        return ["java", "-Xms64m", f"-Xmx{heap}", *JVM, "-cp", self._classpath, main, *arguments]
+        return ["java", "-Xms64m", f"-Xmx{heap}", *self._jvm, "-cp", self._classpath, main, *arguments]
 
     def _wait_for(self, nodes: Iterable[int]) -> None:
         """Until each of these nodes answers, and tells of all of them and of a controller."""

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from controller.schedule import MarketPlan
-from streams.store import DirtyCell, Registration, RivalPrice, Store, plan_key
+from streams.store import DirtyCell, Registration, Store, plan_key
 from tests.streams.builders import at, cell, experiment, flip, ordinal, total
 
 LAST = {"de": ordinal(99)}
@@ -83,19 +83,19 @@ async def test_a_batch_is_folded_once_however_often_it_comes(store: Store) -> No
 @pytest.mark.parametrize(("start", "end"), [(11, 20), (0, 5), (5, 15), (0, 20)], ids=["gap", "older", "across", "more"])
 async def test_a_batch_that_does_not_begin_at_the_position_is_refused_whole(store: Store, start: int, end: int) -> None:
     await store.fold_sales(0, 0, 10, [cell()])
-    await store.triggers.fold(0, 0, 10, [RivalPrice("de/a", "rival", 1, 100)])
+    await store.triggers.fold(0, 0, 10, {"juice.1": {"de/a|rival": "100"}})
     assert not await store.fold_sales(0, start, end, [cell(quantity=7)])
-    assert not await store.triggers.fold(0, start, end, [RivalPrice("de/a", "rival", 2, 50)])
+    assert not await store.triggers.fold(0, start, end, {"juice.1": {"de/a|rival": "50"}})
     assert await store.position("sale", 0) == 10
     assert await store.position("competitor-price", 0) == 10
     assert total(await store.dirty(LAST)) == [("de/a", 1, 100, 0)]
-    assert (await store.triggers.latest(0, "de/a"))["rival"].price_minor == 100
+    assert await store.triggers.histories(0, {"juice.1": ["de/a|rival"]}) == {"juice.1": {"de/a|rival": "100"}}
 
 
 async def test_partitions_and_topics_have_positions_of_their_own(store: Store) -> None:
     assert await store.fold_sales(0, 0, 3, [])
     assert await store.fold_sales(1, 0, 4, [])
-    assert await store.triggers.fold(0, 0, 5, [])
+    assert await store.triggers.fold(0, 0, 5, {})
     positions = [await store.position("sale", 0), await store.position("sale", 1)]
     assert [*positions, await store.position("competitor-price", 0), await store.position("else", 0)] == [3, 4, 5, 0]
 
@@ -198,27 +198,6 @@ async def test_a_cell_that_nobody_knows_is_not_cleaned_into_being(store: Store) 
 
 
 # --- rivals, catching up, closings ------------------------------------------------------------------------------------
-
-
-async def test_the_latest_price_of_a_rival_wins_whatever_the_order_of_arrival(store: Store) -> None:
-    prices = [RivalPrice("de/a", "x", 5, 500), RivalPrice("de/a", "x", 3, 300), RivalPrice("de/a", "y", 4, None)]
-    await store.triggers.fold(0, 0, 3, prices)
-    assert await store.triggers.latest(0, "de/a") == {"x": prices[0], "y": prices[2]}
-    later = [RivalPrice("de/a", "x", 5, None), RivalPrice("de/a", "y", 5, 10**12), RivalPrice("de/ab", "x", 9, 1)]
-    await store.triggers.fold(0, 3, 6, later)
-    assert await store.triggers.latest(0, "de/a") == {"x": later[0], "y": later[1]}, "of one instant, the later record"
-    assert await store.triggers.latest(1, "de/a") == {}
-
-
-@pytest.mark.parametrize("rival", ["a|b", "two words", "ü ☃ 𝄞", "*", "new\nline", "nul\0", '"quoted"', "-", ""])
-async def test_a_rival_may_have_any_name(store: Store, rival: str) -> None:
-    await store.triggers.fold(0, 0, 1, [RivalPrice("de/a", rival, 1, 7)])
-    assert await store.triggers.latest(0, "de/a") == {rival: RivalPrice("de/a", rival, 1, 7)}
-
-
-async def test_a_price_observed_before_1970_is_a_price(store: Store) -> None:
-    await store.triggers.fold(0, 0, 1, [RivalPrice("de/a", "x", -(10**12), 7)])
-    assert (await store.triggers.latest(0, "de/a"))["x"].observed_ms == -(10**12)
 
 
 async def test_each_partition_says_how_far_it_has_caught_up(store: Store) -> None:

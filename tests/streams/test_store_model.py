@@ -25,7 +25,6 @@ from streams.store import (
     Granted,
     OutboxEntry,
     Registration,
-    RivalPrice,
     Store,
 )
 from streams.store.memory import MemoryStore
@@ -88,13 +87,6 @@ def cells(draw: st.DrawFn) -> Cell:
 ids = st.sets(st.tuples(days.map(ordinal), st.integers(0, 5).map(lambda k: bytes([k]) * DIGEST_BYTES)), max_size=4).map(
     sorted
 )
-rival_prices = st.builds(
-    RivalPrice,
-    st.sampled_from(sorted(CLUSTERS)),
-    st.sampled_from(["x", "y|z"]),
-    st.integers(0, 5),
-    st.none() | st.integers(0, 10**12),
-)
 plans = st.dictionaries(
     st.sampled_from(["juice.1/de", "milk.1/de"]),
     st.builds(MarketPlan, st.none() | days.map(lambda day: at(day).date()), st.booleans()),
@@ -117,7 +109,7 @@ kills = st.builds(
 closings = st.dictionaries(st.sampled_from(["de", "fr"]), st.tuples(days, days))
 records = st.lists(st.tuples(st.just("kind"), st.text(max_size=5)), max_size=2)
 some_texts = st.dictionaries(st.sampled_from(["de/a|x", "de/b|y|z"]), st.text(max_size=5), max_size=2)
-histories = st.none() | st.dictionaries(st.sampled_from(["juice.1", "milk.2"]), some_texts, max_size=2)
+histories = st.dictionaries(st.sampled_from(["juice.1", "milk.2"]), some_texts, max_size=2)
 enrolled = st.dictionaries(st.sampled_from(["juice.1/de de/a", "juice.1/de de/b"]), st.text(max_size=5), max_size=2)
 
 CALLS = st.one_of(
@@ -141,11 +133,8 @@ CALLS = st.one_of(
         st.just("fold_rivals"),
         st.integers(-1, 1),
         st.integers(0, 2),
-        st.lists(rival_prices, max_size=4),
         histories,
-        records,
     ),
-    st.tuples(st.just("told"), st.sets(st.integers(0, 3))),
     st.tuples(st.just("enrol"), rarely, enrolled, records, st.integers(-1, 2)),
     st.tuples(st.just("begun"), rarely, enrolled),
     st.tuples(st.just("look")),
@@ -219,13 +208,9 @@ class Drive:
     async def _shut(self, day: int) -> object:
         return await self.store.shut({"de": ordinal(day)})
 
-    async def _fold_rivals(self, step: int, size: int, prices: list[RivalPrice], moves: Any, fired: Any) -> object:
+    async def _fold_rivals(self, step: int, size: int, moves: Any) -> object:
         start = await self.store.position("competitor-price", 0) + step
-        return await self.store.triggers.fold(0, start, start + size, prices, moves, fired)
-
-    async def _told(self, places: set[int]) -> object:
-        entries = await self.store.triggers.owed(0, 100)
-        return await self.store.triggers.published(0, [entry.id for k, entry in enumerate(entries) if k in places])
+        return await self.store.triggers.fold(0, start, start + size, moves)
 
     async def _enrol(self, stale: bool, clusters: dict[str, str], records: Any, step: int) -> object:
         position, _ = await self.store.triggers.enrolments(0)
@@ -256,9 +241,7 @@ class Drive:
             store.past_prices(0, sorted(CLUSTERS)),
             store.position("sale", 0),
             store.position("competitor-price", 0),
-            *(store.triggers.latest(0, unit) for unit in CLUSTERS),
             store.triggers.histories(0, {watch: ["de/a|x", "de/b|y|z"] for watch in ("juice.1", "milk.2")}),
-            self.due_to_be_told(),
             store.triggers.enrolments(0),
             store.caught_up(),
             store.dirty({"de": ordinal(99)}),
@@ -272,9 +255,6 @@ class Drive:
 
     async def unit_days(self, day: int) -> list[CountedDay]:
         return sorted(await self.store.unit_days("de", ordinal(day)), key=lambda found: found.unit)
-
-    async def due_to_be_told(self) -> list[OutboxEntry]:
-        return [replace(entry, id="") for entry in await self.store.triggers.owed(0, 100)]
 
     async def owed(self) -> list[OutboxEntry]:
         return [replace(entry, id="") for entry in await self.store.outbox(0, 100)]

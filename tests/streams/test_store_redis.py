@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from controller.schedule import MarketPlan
-from streams.store import CannotReach, Fenced, Registration, RivalPrice, StoreRefuses
+from streams.store import CannotReach, Fenced, Registration, StoreRefuses
 from streams.store.redis import RedisStore
 from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
@@ -81,11 +81,11 @@ async def test_what_is_asked_again_because_the_reply_was_lost_is_done_once(
     wire = ForgetfulWire(redis_url)
     async with wire.url() as url:
         store = await prepared(RedisStore(url, namespace, 2))
-        prices = [RivalPrice("de/a", "x", 5, 100)]
+        rivals = {"juice.1": {"de/a|x": "100"}}
         # So that every script is known to the server, and what is lost is the reply of the script itself.
         await store.settle(0, 1, {}, [], 1)
         assert await store.fold_sales(0, 0, 1, [cell()])
-        assert await store.triggers.fold(0, 0, 1, prices)
+        assert await store.triggers.fold(0, 0, 1, rivals)
         await store.flip(0, 1, flip({"de/z": 0}))
         await store.cleaned(await store.dirty(LAST))
         await store.set_closed(0, 1, {})
@@ -98,7 +98,7 @@ async def test_what_is_asked_again_because_the_reply_was_lost_is_done_once(
         wire.lose = losses
         assert await store.fold_sales(0, 1, 2, [cell()]), "applied, though the first answer to that was lost"
         wire.lose = losses
-        assert await store.triggers.fold(0, 1, 2, prices)
+        assert await store.triggers.fold(0, 1, 2, rivals)
         wire.lose = losses
         assert await store.claim(0, 1) == 2
         dirty = await store.dirty(LAST)
@@ -217,7 +217,7 @@ async def test_a_full_server_writes_nothing_by_halves_and_goes_on_once_it_has_ro
         "flip": lambda: store.flip(0, 1, flip({f"de/{k}": 1 for k in range(900)})),
         "settle": lambda: store.settle(0, 1, {"juice.1/de": MarketPlan(MIDNIGHT.date())}, [("kind", "{}")], 2),
         "sales": lambda: store.fold_sales(0, 1, 2, [cell("de/z"), cell("de/y")]),
-        "rivals": lambda: store.triggers.fold(0, 0, 1, [RivalPrice("de/a", "x", 5, 100)]),
+        "rivals": lambda: store.triggers.fold(0, 0, 1, {"juice.1": {"de/a|x": "100"}}),
         "registration": lambda: store.put_registration(Registration(experiment("tea"), "hash")),
         "blackout": lambda: store.put_blackout(window("w", "global", "", 0, 1)),
         "closings": lambda: store.set_closed(0, 1, {"de": (1, 1)}),
@@ -305,7 +305,7 @@ async def test_each_call_stays_in_one_slot_of_a_cluster(own_server: RedisServer)
     await store.set_closed(0, 1, {"de": (1, 1)})
     await store.put_blackout(window("w", "global", "", 0, 1))
     await store.fold_sales(0, 0, 1, [cell()])
-    await store.triggers.fold(0, 0, 1, [RivalPrice("de/a", "x", 1, 1)])
+    await store.triggers.fold(0, 0, 1, {"juice.1": {"de/a|x": "1"}})
     await store.mark_caught_up(0, 1, MIDNIGHT)
     tags = {key.partition(":")[2].partition("}")[0] for key in await server.keys("*")}
     assert tags == {"t0", "t1", "sale:0", "competitor-price:0"}

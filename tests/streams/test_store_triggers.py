@@ -1,39 +1,40 @@
-"""What triggers keep in the store, under both adapters: rivals' histories, what fired, and who has entered."""
+"""What triggers keep in the store, under both adapters: rivals' histories, and who has entered."""
 
 from dataclasses import replace
 
 import pytest
 
-from streams.store import Fenced, RivalPrice, Store
+from streams.store import Fenced, Store
 from tests.streams.builders import at, flip, window
 
-FIRED = (("fired", '{"id": "t1"}'), ("fired", '{"id": "t2"}'))
+RIVALS = ["a|b", "two words", "ü ☃ 𝄞", "*", "new\nline", "nul\0", '"quoted"', "-", ""]
 
 
-async def test_a_batch_of_rival_prices_leaves_histories_and_triggers_once_however_often_it_comes(store: Store) -> None:
+async def test_a_batch_of_rival_prices_leaves_its_histories_however_often_it_comes(store: Store) -> None:
     for _ in range(3):
-        assert await store.triggers.fold(0, 0, 4, [RivalPrice("de/a", "x", 1, 7)], {"juice.1": {"de/a|x": "h"}}, FIRED)
+        assert await store.triggers.fold(0, 0, 4, {"juice.1": {"de/a|x": "h"}})
     assert await store.triggers.histories(0, {"juice.1": ["de/a|x", "de/b|x"], "milk.1": []}) == {
         "juice.1": {"de/a|x": "h"},
         "milk.1": {},
     }
-    (entry,) = await store.triggers.owed(0, 9)
-    assert entry.records == FIRED
-    await store.triggers.published(0, [entry.id])
-    assert await store.triggers.owed(0, 9) == []
+    assert await store.position("competitor-price", 0) == 4
 
 
-async def test_a_batch_that_is_refused_leaves_neither_history_nor_trigger(store: Store) -> None:
-    await store.triggers.fold(0, 0, 4, [], {"juice.1": {"de/a|x": "old"}})
-    assert not await store.triggers.fold(0, 2, 6, [], {"juice.1": {"de/a|x": "new"}}, FIRED)
+async def test_a_batch_that_is_refused_leaves_no_history(store: Store) -> None:
+    await store.triggers.fold(0, 0, 4, {"juice.1": {"de/a|x": "old"}})
+    assert not await store.triggers.fold(0, 2, 6, {"juice.1": {"de/a|x": "new"}})
     assert await store.triggers.histories(0, {"juice.1": ["de/a|x"]}) == {"juice.1": {"de/a|x": "old"}}
-    assert await store.triggers.owed(0, 9) == []
 
 
 async def test_partitions_remember_their_own_rivals(store: Store) -> None:
-    await store.triggers.fold(0, 0, 1, [], {"juice.1": {"de/a|x": "h"}}, FIRED)
+    await store.triggers.fold(0, 0, 1, {"juice.1": {"de/a|x": "h"}})
     assert await store.triggers.histories(1, {"juice.1": ["de/a|x"]}) == {"juice.1": {}}
-    assert await store.triggers.owed(1, 9) == []
+
+
+@pytest.mark.parametrize("rival", RIVALS)
+async def test_a_rival_may_have_any_name(store: Store, rival: str) -> None:
+    await store.triggers.fold(0, 0, 1, {"juice.1": {f"de/a|{rival}": "h"}})
+    assert await store.triggers.histories(0, {"juice.1": [f"de/a|{rival}"]}) == {"juice.1": {f"de/a|{rival}": "h"}}
 
 
 async def test_answers_move_forward_only_and_repeat_nothing(store: Store) -> None:

@@ -1,0 +1,160 @@
+"""Folding rivals' prices: what becomes of each record of a batch, before anything of it is written. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from pydantic import TypeAdapter
+
+from controller.codec import read, read_all
+from controller.control import TriggerFired
+from controller.errors import UnreadableMessage
+from controller.events import CatalogEntry, CompetitorPrice, CompetitorPriceRow
+from controller.experiment import Experiment
+from controller.parameters import Triggered, TriggerRule
+from controller.triggers import Observation, RivalHistory, fired, follow
+from streams.dead_letters import Incoming, Rejected
+from streams.store import Registration
+
+#: records that are read in one go; where one is unreadable, all of these are read one by one
+RECORDS_PER_READ = 100
+HISTORY = TypeAdapter(RivalHistory)
+NOTHING_SEEN = RivalHistory()
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A triggered experiment whose rule looks at rivals."""
+
+    registration: Registration
+    cluster_of: Mapping[str, str]
+
+    @property
+    def experiment(self) -> Experiment:
+        return self.registration.experiment
+
+    @property
+    def rule(self) -> TriggerRule:
+        design = self.experiment.design
+        assert isinstance(design, Triggered)
+        return design.rule
+
+    @property
+    def name(self) -> str:
+        return f"{self.experiment.name}.{self.experiment.version}"
+
+
+class Priced(NamedTuple):
+    """A rival's price of a unit that can be used, without what nobody asks for any more."""
+
+    unit: str
+    competitor: str
+    seen: Observation
+
+    @property
+    def history(self) -> str:
+        """Where the rival's history of the unit is kept; a unit has no ``|``."""
+        return f"{self.unit}|{self.competitor}"
+
+    def event(self, currency: str) -> CompetitorPrice:
+        """The message that it was read from."""
+        at, identity, price = self.seen
+        return CompetitorPrice(
+            id=identity,
+            unit=self.unit,
+            competitor=self.competitor,
+            observed_at=at,
+            price_minor=price,
+            currency=currency,
+        )
+
+
+#: watch -> unit|rival -> what its rule remembers
+Histories = dict[str, dict[str, RivalHistory]]
+
+
+def spelled(histories: Histories) -> dict[str, dict[str, str]]:
+    """Histories as the store keeps them."""
+    dump = HISTORY.dump_json
+    return {watch: {name: dump(held).decode() for name, held in known.items()} for watch, known in histories.items()}
+
+
+def readable(
+    records: Sequence[Incoming], catalog: Mapping[str, CatalogEntry], latest_at: datetime | None
+) -> tuple[list[Priced], list[Rejected]]:
+    """The prices that can be used, and why the others cannot. ``latest_at``: no price may be observed after it."""
+    found: list[Priced] = []
+    rejected: list[Rejected] = []
+    for first in range(0, len(records), RECORDS_PER_READ):
+        some = records[first : first + RECORDS_PER_READ]
+        rows = read_all(CompetitorPriceRow, [record.value for record in some])
+        for place, record in enumerate(some):
+            usual = None if rows is None else _usual(rows[place], catalog, latest_at)
+            judged = usual or _judge(record, catalog, latest_at)
+            if isinstance(judged, Priced):
+                found.append(judged)
+            else:
+                rejected.append(judged)
+    return found, rejected
+
+
+def _usual(row: CompetitorPriceRow, catalog: Mapping[str, CatalogEntry], latest_at: datetime | None) -> Priced | None:
+    """What `_judge` says of a price that is as they nearly always are; None for any other."""
+    unit = row["unit"]
+    entry = catalog.get(unit)
+    if entry is None or row["currency"] != entry.currency:
+        return None
+    try:
+        at = row["observed_at"].astimezone(UTC)
+    except OverflowError:
+        return None
+    if latest_at is not None and at > latest_at:
+        return None
+    return Priced(unit, row["competitor"], Observation(at, row["id"], row["price_minor"]))
+
+
+def _judge(record: Incoming, catalog: Mapping[str, CatalogEntry], latest_at: datetime | None) -> Priced | Rejected:
+    try:
+        event = read(CompetitorPrice, record.value or b"")
+    except UnreadableMessage as error:
+        return Rejected(record, "unreadable", str(error))
+    entry = catalog.get(event.unit)
+    if entry is None:
+        return Rejected(record, "unknown-unit", f"{event.unit} is not in the catalog")
+    if event.currency != entry.currency:
+        reason = f"{event.unit} is priced in {entry.currency}, this rival's price is in {event.currency}"
+        return Rejected(record, "currency", reason)
+    if latest_at is not None and event.observed_at > latest_at:
+        reason = f"observed at {event.observed_at}, which lies ahead of our clock; mend the clock of its source"
+        return Rejected(record, "future", reason)
+    return Priced(event.unit, event.competitor, Observation(event.observed_at, event.id, event.price_minor))
+
+
+def fold_rivals(
+    prices: Iterable[Priced],
+    watches: Sequence[Watch],
+    histories: Mapping[str, Mapping[str, RivalHistory | None]],
+    catalog: Mapping[str, CatalogEntry],
+) -> tuple[Histories, list[TriggerFired]]:
+    """The histories that prices have changed, folded in the order in which they were read, and what has fired.
+
+    Pure. O(prices x experiments that watch the unit).
+    """
+    triggers: list[TriggerFired] = []
+    changed: Histories = {}
+    looking = []
+    for watch in watches:
+        known = changed[watch.name] = {}
+        looking.append((watch.experiment, watch.rule, watch.cluster_of, histories.get(watch.name, {}), known))
+    for price in prices:
+        name = price.history
+        for experiment, rule, cluster_of, stored, known in looking:
+            cluster = cluster_of.get(price.unit)
+            if cluster is None:
+                continue
+            entry, before = catalog[price.unit], known.get(name) or stored.get(name) or NOTHING_SEEN
+            known[name], fires = follow(rule, before, price.seen, entry.list_price_minor)
+            if fires:
+                triggers.append(fired(experiment, cluster, price.event(entry.currency)))
+    return {watch: known for watch, known in changed.items() if known}, triggers
