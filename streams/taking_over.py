@@ -26,6 +26,8 @@ from streams.store import Fenced
 from streams.together import all_of
 
 BACKGROUND = ("relay", "closing", "watch")
+#: a task that has not ended by then is cancelled again
+CANCEL_AGAIN_SECONDS = 0.05
 
 
 class Holdings:
@@ -202,7 +204,7 @@ class Holdings:
 async def _ended(tasks: Iterable[asyncio.Task[None]]) -> None:
     under_way = set(tasks)
     while under_way:
-        # Again and again: a library may swallow a cancellation that comes together with its own timeout.
+        # Again and again: a library may swallow a cancellation that comes together with its answer, or its own timeout.
         for task in under_way:
             task.cancel()
-        _, under_way = await asyncio.wait(under_way, timeout=1.0)
+        _, under_way = await asyncio.wait(under_way, timeout=CANCEL_AGAIN_SECONDS)
