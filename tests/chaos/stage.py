@@ -141,7 +141,7 @@ class Stage:
         )
         if setting.bug:
             environment |= BUGS[setting.bug].environment
-        library = faketime()
+        library = faketime() if setting.clock_can_be_stepped else None
         if name == self.stepped and library is not None:
             environment |= {
                 "LD_PRELOAD": str(library),
