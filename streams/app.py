@@ -21,6 +21,7 @@ from controller.topics import COMPETITOR_PRICE, MAX_RECORD_BYTES, SALE, TICK
 from streams.agents import add_agents
 from streams.catalog import Catalog
 from streams.clock import Clock, TickClock, WallClock
+from streams.groups import heartbeat_ms
 from streams.guarding import Guard
 from streams.ingest import Ingest
 from streams.kafka import connection, reach_kafka, stop_client
@@ -118,7 +119,7 @@ def build_app(
         stream_wait_empty=False,
         broker_commit_interval=1,
         broker_session_timeout=settings.session_timeout_ms / 1000,
-        broker_heartbeat_interval=settings.session_timeout_ms / 3000,
+        broker_heartbeat_interval=heartbeat_ms(settings.session_timeout_ms) / 1000,
         broker_request_timeout=60,
         topic_disable_leader=True,
         topic_allow_declare=False,

@@ -19,7 +19,7 @@ from streams.backoff import Backoff
 from streams.catalog import Catalog
 from streams.dead_letters import Incoming
 from streams.folding import Arrived, Home, Rules, SaleBatch, correction_records, fold
-from streams.kafka import stop_client
+from streams.groups import leave, membership
 from streams.parts import Parts
 from streams.progress import Progress
 from streams.recount import Recount
@@ -74,14 +74,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         self._looked = 0.0
         self._consumer = consumer(
             **parts.connection,
-            group_id=parts.topic(f"flipside.{self._short}"),
+            **membership(parts, f"flipside.{self._short}"),
             client_id=f"{parts.name}-{self._short}",
-            group_instance_id=parts.settings.worker_id or None,
-            enable_auto_commit=False,
-            fetch_max_wait_ms=parts.settings.fetch_wait_ms,
-            auto_offset_reset="earliest",
-            session_timeout_ms=parts.settings.session_timeout_ms,
-            heartbeat_interval_ms=parts.settings.session_timeout_ms // 3,
             max_partition_fetch_bytes=2 * MAX_INPUT_BYTES,
         )
 
@@ -147,7 +141,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                         await asyncio.sleep(min(GATHERING_SECONDS, wait))
         finally:
             await self._rivals.stop()
-            await stop_client(self._consumer)
+            await leave(self._consumer)
 
     async def _take_whole(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]], *, seal: bool) -> None:
         try:

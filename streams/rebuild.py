@@ -43,6 +43,7 @@ class Rebuild:
         self._publications = publications
         self._consumer: AIOKafkaConsumer | None = None
         self._lock = asyncio.Lock()
+        self._connecting = asyncio.Lock()
         #: a fold of the whole log, how far it went, and when it was used last
         self._whole: tuple[Remembered, LogPositions, float] | None = None
         #: windows as their topic has them, and how far that was read
@@ -54,11 +55,12 @@ class Rebuild:
             await stop_client(self._consumer)
 
     async def _connected(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            consumer = reader(self._parts.connection, self._parts.settings)
-            await consumer.start()
-            self._consumer = consumer
-        return self._consumer
+        async with self._connecting:
+            if self._consumer is None:
+                consumer = reader(self._parts.connection, self._parts.settings)
+                await consumer.start()
+                self._consumer = consumer
+            return self._consumer
 
     def _places(self) -> dict[str, TopicPartition]:
         topics, partitions = self._parts.topic, range(self._parts.settings.partitions)
@@ -72,11 +74,12 @@ class Rebuild:
 
     async def succeeded(self, shard: int, epoch: int) -> bool:
         """Whether somebody has claimed a shard after this epoch: a store that has come back older does not know."""
+        consumer, place = await self._connected(), TopicPartition(self._parts.topic(TICK), shard)
+        # Mostly there is nothing to read, and so nothing to wait for while another shard is mended.
+        end = (await consumer.end_offsets([place]))[place]
+        if end <= epoch + 1:
+            return False
         async with self._lock:
-            consumer, place = await self._connected(), TopicPartition(self._parts.topic(TICK), shard)
-            end = (await consumer.end_offsets([place]))[place]
-            if end <= epoch + 1:
-                return False
             consumer.assign([place])
             consumer.seek(place, epoch + 1)
             kinds = set[str | None]()

@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     analysis_reads_rivals: bool = False
     #: least severity that is logged
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    #: a name that this worker keeps over restarts: it gets its partitions back at once instead of after the timeout
+    #: a name that this worker keeps over restarts: back from a crash within the timeout, it gets its partitions again
     worker_id: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,80}$")] = ""
     #: a worker that is silent for so long loses its partitions to the others
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 10_000

@@ -41,6 +41,9 @@ class Setting:
     seed: int = 1
     #: of `tests.chaos.planted`; empty for none
     bug: str = ""
+    #: whether one worker's clock can be stepped: it then asks libfaketime for the time, whose lock costs a process of
+    #: several threads up to four times the CPU and stalls of a quarter of a second
+    clock_can_be_stepped: bool = True
 
     @property
     def lease(self) -> float:

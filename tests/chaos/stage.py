@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import re
 import shutil
 import sys
 import time
@@ -140,7 +141,7 @@ class Stage:
         )
         if setting.bug:
             environment |= BUGS[setting.bug].environment
-        library = faketime()
+        library = faketime() if setting.clock_can_be_stepped else None
         if name == self.stepped and library is not None:
             environment |= {
                 "LD_PRELOAD": str(library),
@@ -227,7 +228,8 @@ class Stage:
         if starting:
             return f"{', '.join(starting)} did not start"
         taken = "".join(child.log.read_text(errors="replace") for child in self.workers.values())
-        nobodys = [n for n in range(self.setting.partitions) if f'"shard": {n}, "epoch"' not in taken]
+        owned = {int(n) for n in re.findall(r'"shard": (\d+), "epoch": \d+, "tick"', taken)}
+        nobodys = sorted(set(range(self.setting.partitions)) - owned)
         if nobodys:
             return f"shards {nobodys} have no owner"
         said = await records(self.settings, LOG)
