@@ -7,12 +7,13 @@ both, and read on where it ended before.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import ce_type, read
 from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay
+from controller.periods import period
 from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION
 from controller.wire import market_of, milliseconds
 from streams.catalog import Catalog
@@ -20,8 +21,10 @@ from streams.folding import Arrived
 from streams.parts import Parts, partition_of
 from streams.reading import read_up_to
 
-#: rows of days that may still change were published in so many days more than a day may be revised
-SLACK = timedelta(days=7)
+#: how far before the days that may still change the panel is read from: mostly that will do; or else workers were away
+LOOKS = (timedelta(days=2), timedelta(days=9))
+#: by so much the clock of whoever published may have been wrong
+MARGIN = timedelta(hours=12)
 #: for how long what was read is kept after it was used last
 KEEP_SECONDS = 30.0
 RECORDS_PER_POLL = 5000
@@ -106,6 +109,20 @@ def _last(rows: Iterable[bytes]) -> UnitDay | None:
     return max((read(UnitDay, row) for row in rows), key=lambda row: (row.revision, row.offset or 0), default=None)
 
 
+def reaches_back(found: Published, time_zones: Mapping[str, str], revision_days: int, since: datetime) -> bool:
+    """Whether what was published from an instant on tells all of the days that each market's closings leave open.
+
+    Of a day nothing is published before it begins: no row, no closing, and no correction of what came in it. Pure.
+    """
+    for market, time_zone in time_zones.items():
+        if market not in found.closed:
+            return False
+        first = date.fromordinal(found.closed[market] - revision_days + 1)
+        if since + MARGIN > period(first, time_zone).start:
+            return False
+    return True
+
+
 class Publications:
     """Reads it for one worker."""
 
@@ -122,12 +139,7 @@ class Publications:
         async with self._lock:
             found, reached = self._held or (None, {})
             if found is None:
-                found = Published()
-                await self._read(consumer, found, reached, self._recently())
-                if any(market not in found.closed for market in self._catalog.time_zones):
-                    # Away for longer than a day may change, or a market that has never closed: from the beginning.
-                    found, reached = Published(), {}
-                    await self._read(consumer, found, reached, None)
+                found = await self._anew(consumer, reached)
             else:
                 await self._read(consumer, found, reached, None)
             self._held = found, reached
@@ -139,11 +151,21 @@ class Publications:
     def _let_go(self) -> None:
         self._held = self._forget = None
 
-    def _recently(self) -> int | None:
-        """Before this instant (ms) nothing was published of days that may still change; None: who knows."""
-        if self._parts.settings.clock != "wall":
-            return None
-        return milliseconds(self._parts.clock.now() - timedelta(days=self._parts.settings.revision_days) - SLACK)
+    async def _anew(self, consumer: AIOKafkaConsumer, reached: dict[TopicPartition, int]) -> Published:
+        """From an instant before which nothing was published of days that may still change: the closings show which."""
+        settings = self._parts.settings
+        for look in LOOKS if settings.clock == "wall" else ():
+            changing = timedelta(days=settings.revision_days, seconds=settings.lateness_seconds)
+            found, since = Published(), self._parts.clock.now() - changing - look
+            reached.clear()
+            await self._read(consumer, found, reached, milliseconds(since))
+            if reaches_back(found, self._catalog.time_zones, settings.revision_days, since):
+                return found
+        # Away for longer, or a market that has never closed: from the beginning.
+        found = Published()
+        reached.clear()
+        await self._read(consumer, found, reached, None)
+        return found
 
     async def _read(
         self, consumer: AIOKafkaConsumer, found: Published, reached: dict[TopicPartition, int], since_ms: int | None
