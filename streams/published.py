@@ -46,6 +46,7 @@ class Published:
     vouched: dict[tuple[str, int], int] = field(default_factory=dict)
     #: partition and offset of sales that were rejected, or kept as corrections
     set_aside: set[tuple[int, int]] = field(default_factory=set)
+    records: int = 0
 
     def take_panel(self, record: Arrived) -> None:
         kind = ce_type(record.headers)
@@ -194,6 +195,7 @@ class Publications:
                 take = takes[place.topic]
                 for record in records:
                     take(record)
+                found.records += len(records)
             parts.pulse.beat("sale")
         for place in places:
             reached[place] = await consumer.position(place)

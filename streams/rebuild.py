@@ -113,7 +113,13 @@ class Rebuild:
                 seconds = asyncio.get_running_loop().time() - began
                 parts.metrics.rebuilds.labels("shard", why).inc()
                 parts.log.warning(
-                    "rebuilt", shard=shard, why=why, records=found.records, units=written, seconds=round(seconds, 2)
+                    "rebuilt",
+                    shard=shard,
+                    why=why,
+                    records=found.records,
+                    published=found.published,
+                    units=written,
+                    seconds=round(seconds, 2),
                 )
         await restoring.stand(shard, epoch, ends)
 
@@ -132,6 +138,7 @@ class Rebuild:
         published = await self._publications.read(await self._connected())
         for market, day in published.closed.items():
             found.close(market, day, published.revisions[market])
+        found.published = published.records
         self._whole = found, ends, asyncio.get_running_loop().time()
         return found
 

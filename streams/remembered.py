@@ -78,7 +78,9 @@ class Remembered:
     shards: dict[int, Checkpoint] = field(default_factory=dict)
     #: whether blackouts were set or removed
     blackouts: bool = False
+    #: how much of the log was read, and how much of what was published besides
     records: int = 0
+    published: int = 0
 
     def given(self, registrations: Iterable[Registration]) -> None:
         """What is known already: a life that goes on in the log begins here."""
