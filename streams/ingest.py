@@ -237,12 +237,13 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 return batch, applied
 
     async def _look(self) -> None:
-        """Once a second: is the store still what it was? And tell Kafka how far we are, for whoever comes next.
+        """Twice a second: is the store still what it was? And tell Kafka how far we are, for whoever comes next.
 
         Where it is empty, the position is gone with everything else: nothing would be refused, because nothing comes.
         """
         now = asyncio.get_running_loop().time()
-        if now - self._looked < self._parts.settings.reconcile_seconds:
+        # A turn that finds nothing takes a second: half of that, and each of them looks.
+        if now - self._looked < self._parts.settings.reconcile_seconds / 2:
             return
         self._looked = now
         for number, position in list(self._positions.items()):

@@ -11,9 +11,10 @@ from datetime import date, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from controller.codec import ce_type, read
+from controller.codec import READ_AT_ONCE, ce_type, read, read_all
 from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay
-from controller.periods import period
+from controller.outcomes import last_closed_day
+from controller.periods import day_start
 from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION
 from controller.wire import market_of, milliseconds
 from streams.catalog import Catalog
@@ -21,10 +22,10 @@ from streams.folding import Arrived
 from streams.parts import Parts, partition_of
 from streams.reading import read_up_to
 
-#: how far before the days that may still change the panel is read from: mostly that will do; or else workers were away
-LOOKS = (timedelta(days=2), timedelta(days=9))
+#: so many days more than those that may still change are read: mostly none will do, or else workers were away
+SPARE_DAYS = (0, 7)
 #: by so much the clock of whoever published may have been wrong
-MARGIN = timedelta(hours=12)
+MARGIN = timedelta(hours=6)
 #: for how long what was read is kept after it was used last
 KEEP_SECONDS = 30.0
 RECORDS_PER_POLL = 5000
@@ -81,15 +82,21 @@ class Published:
 
     def rows(self, partition: int, partitions: int, sealed: Mapping[str, int]) -> dict[tuple[str, int], UnitDay]:
         """The rows of days that are not sealed, of the units of one sale partition, by unit and day (ordinal)."""
-        found: dict[tuple[str, int], UnitDay] = {}
         last = {market.encode(): _text(day) for market, day in sealed.items() if day > 0}
+        alone, found = list[bytes](), list[UnitDay | None]()
         for (market, day), units in self.raw.items():
             # As text, days compare like days.
             for unit, rows in units.items() if day > last.get(market, b"") else ():
-                row = _last(rows) if partition_of(unit, partitions) == partition else None
-                if row is not None:
-                    found[row.unit, row.day.toordinal()] = row
-        return found
+                if partition_of(unit, partitions) != partition:
+                    continue
+                if len(rows) == 1:
+                    alone.append(rows[0])
+                else:
+                    found.append(_last(rows))
+        for first in range(0, len(alone), READ_AT_ONCE):
+            some = alone[first : first + READ_AT_ONCE]
+            found += read_all(UnitDay, some) or [read(UnitDay, row) for row in some]
+        return {(row.unit, row.day.toordinal()): row for row in found if row is not None}
 
     def dealt_with(self, sale: SaleCorrection) -> bool:
         """Whether a sale of a day that is sealed by now is in what was published.
@@ -110,18 +117,21 @@ def _last(rows: Iterable[bytes]) -> UnitDay | None:
     return max((read(UnitDay, row) for row in rows), key=lambda row: (row.revision, row.offset or 0), default=None)
 
 
-def reaches_back(found: Published, time_zones: Mapping[str, str], revision_days: int, since: datetime) -> bool:
-    """Whether what was published from an instant on tells all of the days that each market's closings leave open.
+def begins(closed: Mapping[str, date], time_zones: Mapping[str, str], revision_days: int) -> datetime:
+    """The first instant of the days that each market's last closed day leaves open to revisions. Pure.
 
-    Of a day nothing is published before it begins: no row, no closing, and no correction of what came in it. Pure.
+    Of a day nothing is published before it begins: no row, no closing, and no correction of what came in it.
     """
-    for market, time_zone in time_zones.items():
-        if market not in found.closed:
-            return False
-        first = date.fromordinal(found.closed[market] - revision_days + 1)
-        if since + MARGIN > period(first, time_zone).start:
-            return False
-    return True
+    last = {(day, time_zones[market]) for market, day in closed.items()}
+    return min(day_start(day - timedelta(days=revision_days - 1), time_zone) for day, time_zone in last)
+
+
+def reaches_back(found: Published, time_zones: Mapping[str, str], revision_days: int, since: datetime) -> bool:
+    """Whether what was published from an instant on tells all of the days that may still change. Pure."""
+    closed = {market: date.fromordinal(found.closed[market]) for market in time_zones if market in found.closed}
+    return (
+        bool(closed) and len(closed) == len(time_zones) and since + MARGIN <= begins(closed, time_zones, revision_days)
+    )
 
 
 class Publications:
@@ -154,13 +164,15 @@ class Publications:
 
     async def _anew(self, consumer: AIOKafkaConsumer, reached: dict[TopicPartition, int]) -> Published:
         """From an instant before which nothing was published of days that may still change: the closings show which."""
-        settings = self._parts.settings
-        for look in LOOKS if settings.clock == "wall" else ():
-            changing = timedelta(days=settings.revision_days, seconds=settings.lateness_seconds)
-            found, since = Published(), self._parts.clock.now() - changing - look
+        settings, zones = self._parts.settings, self._catalog.time_zones
+        watermark = self._parts.clock.now() - timedelta(seconds=settings.lateness_seconds)
+        closed = {market: last_closed_day(watermark, zone) for market, zone in zones.items()}
+        for spare in SPARE_DAYS if settings.clock == "wall" and closed else ():
+            found, days = Published(), {market: day - timedelta(days=spare) for market, day in closed.items()}
+            since = begins(days, zones, settings.revision_days) - MARGIN
             reached.clear()
             await self._read(consumer, found, reached, milliseconds(since))
-            if reaches_back(found, self._catalog.time_zones, settings.revision_days, since):
+            if reaches_back(found, zones, settings.revision_days, since):
                 return found
         # Away for longer, or a market that has never closed: from the beginning.
         found = Published()

@@ -199,7 +199,7 @@ class Rebuild:
         if begun is not None:
             tick = max(tick, begun.tick)
             await self._parts.store.triggers.begun(shard, epoch, begun.clusters)
-        await restoring.restore_rest(shard, epoch, ShardRest(found.plans(mine), closed, sequence, tick))
+        await restoring.restore_rest(shard, epoch, ShardRest(found.plans(mine, units), closed, sequence, tick))
         answers = [answer for answer in found.answers.values() if answer.market in mine]
         await restore_enrolments(self._parts, shard, epoch, answers, found.registrations)
         if written:

@@ -6,7 +6,7 @@ market's days the last one decided, of an experiment the latest version with all
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import NamedTuple
@@ -251,10 +251,13 @@ class Remembered:
                 found[name] = newest(self._held(name, grant), found.get(name))
         return list(found.values())
 
-    def plans(self, mine: frozenset[str]) -> dict[str, MarketPlan]:
-        """How far some markets have got; one is released where each of its units is on control for good."""
+    def plans(self, mine: frozenset[str], held_units: Sequence[HeldUnit] | None = None) -> dict[str, MarketPlan]:
+        """How far some markets have got; one is released where each of its units is on control for good.
+
+        ``held_units``: theirs, where they are known already.
+        """
         held: dict[tuple[str, str], list[HeldUnit]] = {}
-        for unit in self.held_units(mine):
+        for unit in self.held_units(mine) if held_units is None else held_units:
             held.setdefault((unit.owner, market_of(unit.unit)), []).append(unit)
         found = {}
         for (name, version, market), planned in self.planned.items():
