@@ -99,9 +99,9 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._positions.pop(partition.partition, None)
 
     async def _seek_assigned(self) -> None:
-        for partition in self._consumer.assignment():
-            if partition.partition not in self._positions:
-                await self._seek(partition)
+        # At once: while the store, or the broker, works on one that is counted again, another one is counted here.
+        new = [partition for partition in self._consumer.assignment() if partition.partition not in self._positions]
+        await all_of(self._seek(partition) for partition in new)
 
     async def _seek(self, partition: TopicPartition) -> None:
         """Go on where the store stands; one that has lost the input, or come back older, is put right before."""

@@ -28,6 +28,8 @@ from streams.store import Fenced
 from streams.store.restoring import CountedDay
 
 NOTHING = UnitDayTotal()
+#: inputs that are counted again at a time: each of them holds its unit-days in memory
+AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -80,6 +82,7 @@ class Recount:
         self._parts = parts
         self._catalog = catalog
         self._publications = publications or Publications(parts, catalog)
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     async def mend(self, topic: str, partition: int, committed: int | None) -> None:
         """Make an input what its topic says, if the store lost it or holds less than what was ``committed``."""
@@ -116,6 +119,10 @@ class Recount:
 
     async def _sales(self, partition: int, token: str) -> int:
         """Count a partition of the sale topic again; returns how many records that took."""
+        async with self._room:
+            return await self._recounted(partition, token)
+
+    async def _recounted(self, partition: int, token: str) -> int:
         parts, restoring = self._parts, self._parts.store.restoring
         consumer = reader(parts.connection, parts.settings)
         await consumer.start()
