@@ -9,17 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.checkpoints import Checkpoint
+from controller.codec import encode
 from controller.control import LifecycleChanged
 from controller.decide import Flip
+from controller.events import Withheld
 from controller.schedule import MarketPlan
 from streams.checkpoints import Summed, known_experiment, row_of
 from streams.published import MARGIN, Published, begins, reaches_back
-from streams.remembered import Remembered
-from streams.store import Registration
+from streams.remembered import Remembered, newest
+from streams.store import Registration, plan_key
 from streams.store.memory import MemoryStore
-from streams.store.restoring import ShardRest
+from streams.store.restoring import HeldUnit, ShardRest
 from tests.streams.builders import MIDNIGHT, at, experiment
-from tests.streams.test_remembered import CALLS, CONTROLS, DE, played
+from tests.streams.test_remembered import CALLS, CONTROLS, DE, kept, played
 from tests.streams.test_store_model import flips
 
 
@@ -124,3 +126,36 @@ def test_days_that_lie_further_back_than_what_was_read_are_noticed() -> None:
     assert not reaches_back(behind, zones, 3, first - MARGIN), "a market that is a day behind may change one day more"
     assert not reaches_back(Published(closed={"de": day.toordinal()}), zones, 3, first - MARGIN), "nothing of a market"
     assert not reaches_back(Published(), {}, 3, first)
+
+
+def test_what_was_decided_for_a_later_day_stays_decided_though_an_urgent_flip_came_behind_the_checkpoint() -> None:
+    planned = HeldUnit("de/a", "juice.1", 12, "low", False, 0, 0, 90, sequence=4, epoch=1)
+    urgent = replace(planned, day=11, arm="control", on_control=True, sequence=5)
+    assert newest(urgent, planned) == replace(urgent, day=12)
+    assert newest(planned, urgent) == replace(urgent, day=12), "in whatever order they are read"
+    assert newest(replace(urgent, owner="milk.1"), planned).day == 11, "another experiment's day is its own"
+    assert newest(urgent, None) == urgent
+
+
+def test_a_market_that_was_let_go_stays_so_until_more_is_planned_for_it() -> None:
+    """Another experiment has its units by now, so that nothing of them tells."""
+    day, place = at(3).date(), ("juice", 1, "de")
+    found = Remembered()
+    found.begin(begun(MemoryStore(1), {}, {plan_key(*place): MarketPlan(day, True)}))
+    assert found.plans(DE) == {plan_key(*place): MarketPlan(day, True)}
+    said = Withheld(
+        id="w", experiment="juice", experiment_version=1, market="de", day=at(4).date(), units=("de/a",), reason="held",
+        decided_at=at(3),
+    )  # fmt: skip
+    found.take(kept(encode(said, "w", MIDNIGHT)))
+    assert found.plans(DE) == {plan_key(*place): MarketPlan(at(4).date(), False)}
+
+
+def test_numbers_go_on_above_those_of_the_checkpoint() -> None:
+    store, found = MemoryStore(1), Remembered()
+    store.shards[0].sequence = 9
+    found.begin(begun(store, {}, {}))
+    unit = HeldUnit("de/a", "juice.1", 12, "low", False, 0, 0, 90, sequence=4, epoch=1)
+    assert found.sequence(0, [unit]) == 9
+    assert found.sequence(0, [replace(unit, sequence=11)]) == 11
+    assert found.sequence(1, [unit]) == 4
