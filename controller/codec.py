@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from controller.checkpoints import CHECKPOINT_TYPES
 from controller.control import CONTROL_TYPES, ControlMessage, request_key
 from controller.errors import UnknownVersion, UnreadableMessage
 from controller.events import (
@@ -45,7 +46,7 @@ Decoded = Message | UnreadableMessage
 READ_AT_ONCE = 100
 
 #: every model of the contract -> its CloudEvents type, and back
-TYPES: dict[type[Message], str] = CE_TYPES | CONTROL_TYPES | FINDING_TYPES
+TYPES: dict[type[Message], str] = CE_TYPES | CONTROL_TYPES | FINDING_TYPES | CHECKPOINT_TYPES
 MODELS: dict[str, type[Message]] = {name: model for model, name in TYPES.items()}
 
 

@@ -14,6 +14,7 @@ ASSIGNMENT = "pricing.experiment.assignment.v1"
 ASSIGNMENT_LOG = "pricing.experiment.assignment-log.v1"
 APPLIED = "pricing.experiment.applied.v1"
 PANEL = "pricing.experiment.panel.v1"
+CHECKPOINT = "pricing.experiment.checkpoint.v1"
 TICK = "pricing.experiment.tick.v1"
 TRIGGER = "pricing.experiment.trigger.v1"
 ESTIMATE = "pricing.experiment.estimate.v1"
@@ -69,6 +70,8 @@ TOPICS: dict[str, Topic] = {
         ),
         Topic(APPLIED, "unit", "pricing systems", ANALYSIS, _kept(90)),
         Topic(PANEL, "unit/day, or market/day for its closing", WORKERS, "analysis, analysts", _compacted()),
+        # Read whole by whoever rebuilds: what is outdated is to go within a day.
+        Topic(CHECKPOINT, "shard/number, or experiment", WORKERS, WORKERS, _compacted(**{"segment.ms": str(DAY_MS)})),
         Topic(TICK, "none: written to every partition", "reconciler, or a simulated clock", WORKERS, _kept(30)),
         Topic(TRIGGER, "market", WORKERS, "the market's owner", _kept(30)),
         Topic(ESTIMATE, "experiment/metric/arm/estimator", ANALYSIS, "analysts", _compacted()),

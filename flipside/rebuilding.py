@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from controller.errors import FlipsideError
+from streams.checkpoints import drop_checkpoints
 from streams.kafka import reach_kafka
 from streams.settings import Settings
 from streams.store.redis import RedisStore
@@ -40,6 +41,8 @@ async def rebuild(
     try:
         await store.reach(settings.connect_timeout_seconds)
         began = loop.time()
+        # By hand means: from the log itself. What a checkpoint holds was taken from the store that is now in doubt.
+        await drop_checkpoints(settings, shards)
         for shard in shards:
             await store.restoring.forget_shard(shard)
         for topic, partition in inputs:

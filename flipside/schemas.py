@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from controller.checkpoints import Checkpoint, KnownExperiment
 from controller.codec import TYPES
 from controller.control import (
     CatalogActed,
@@ -53,6 +54,7 @@ from controller.topics import (
     ASSIGNMENT_LOG,
     BLACKOUT,
     CATALOG,
+    CHECKPOINT,
     COMPETITOR_PRICE,
     DAY_MS,
     DEAD_LETTER,
@@ -103,6 +105,7 @@ MESSAGES: dict[str, tuple[type[Message], ...]] = {
     ),
     APPLIED: (Applied,),
     PANEL: (UnitDay, PeriodClosed),
+    CHECKPOINT: (Checkpoint, KnownExperiment),
     TICK: (Tick, Ownership),
     TRIGGER: (TriggerFired,),
     ESTIMATE: (Estimate,),

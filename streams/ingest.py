@@ -93,9 +93,9 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._positions.pop(partition.partition, None)
 
     async def _seek_assigned(self) -> None:
-        for partition in self._consumer.assignment():
-            if partition.partition not in self._positions or self._stored(partition.partition) is None:
-                await self._seek(partition)
+        # At once: while the store, or the broker, works on one that is counted again, another one is counted here.
+        new = [place for place in self._consumer.assignment() if self._stored(place.partition) is None]
+        await all_of(self._seek(place) for place in new)
 
     async def _seek(self, partition: TopicPartition) -> None:
         """Go on where the store stands; one that has lost the input, or come back older, is put right before."""
@@ -163,9 +163,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def _stored(self, number: int) -> int | None:
         """The position of the store; None where it is not known (any more)."""
-        if self._short == "competitor-price":
-            return self._rivals.stored(number)
-        return self._positions.get(number)
+        folded = self._positions.get(number)
+        return folded if folded is None or self._short == "sale" else self._rivals.stored(number)
 
     async def _report(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
         now = self._parts.clock.now()
@@ -239,12 +238,13 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 return batch, applied
 
     async def _look(self) -> None:
-        """Once a second: is the store still what it was? And tell Kafka how far we are, for whoever comes next.
+        """Twice a second: is the store still what it was? And tell Kafka how far we are, for whoever comes next.
 
         Where it is empty, the position is gone with everything else: nothing would be refused, because nothing comes.
         """
         now = asyncio.get_running_loop().time()
-        if now - self._looked < self._parts.settings.reconcile_seconds:
+        # A turn that finds nothing takes a second: half of that, and each of them looks.
+        if now - self._looked < self._parts.settings.reconcile_seconds / 2:
             return
         self._looked = now
         for number, position in list(self._positions.items()):
@@ -304,7 +304,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._positions[partition.partition] = end
 
     async def _apply_prices(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
-        if self._rivals.stored(partition.partition) is None or not await self._follows(partition, records):
+        if self._stored(partition.partition) is None or not await self._follows(partition, records):
             return
         start = self._positions[partition.partition]
         records = [record for record in records if record.offset >= start]

@@ -7,12 +7,14 @@ both, and read on where it ended before.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from controller.codec import ce_type, read
+from controller.codec import READ_AT_ONCE, ce_type, read, read_all
 from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay
+from controller.outcomes import last_closed_day
+from controller.periods import day_start
 from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION
 from controller.wire import market_of, milliseconds
 from streams.catalog import Catalog
@@ -20,8 +22,10 @@ from streams.folding import Arrived
 from streams.parts import Parts, partition_of
 from streams.reading import read_up_to
 
-#: rows of days that may still change were published in so many days more than a day may be revised
-SLACK = timedelta(days=7)
+#: so many days more than those that may still change are read: mostly none will do, or else workers were away
+SPARE_DAYS = (0, 7)
+#: by so much the clock of whoever published may have been wrong
+MARGIN = timedelta(hours=6)
 #: for how long what was read is kept after it was used last
 KEEP_SECONDS = 30.0
 RECORDS_PER_POLL = 5000
@@ -43,6 +47,7 @@ class Published:
     vouched: dict[tuple[str, int], int] = field(default_factory=dict)
     #: partition and offset of sales that were rejected, or kept as corrections
     set_aside: set[tuple[int, int]] = field(default_factory=set)
+    records: int = 0
 
     def take_panel(self, record: Arrived) -> None:
         kind = ce_type(record.headers)
@@ -77,15 +82,21 @@ class Published:
 
     def rows(self, partition: int, partitions: int, sealed: Mapping[str, int]) -> dict[tuple[str, int], UnitDay]:
         """The rows of days that are not sealed, of the units of one sale partition, by unit and day (ordinal)."""
-        found: dict[tuple[str, int], UnitDay] = {}
         last = {market.encode(): _text(day) for market, day in sealed.items() if day > 0}
+        alone, found = list[bytes](), list[UnitDay | None]()
         for (market, day), units in self.raw.items():
             # As text, days compare like days.
             for unit, rows in units.items() if day > last.get(market, b"") else ():
-                row = _last(rows) if partition_of(unit, partitions) == partition else None
-                if row is not None:
-                    found[row.unit, row.day.toordinal()] = row
-        return found
+                if partition_of(unit, partitions) != partition:
+                    continue
+                if len(rows) == 1:
+                    alone.append(rows[0])
+                else:
+                    found.append(_last(rows))
+        for first in range(0, len(alone), READ_AT_ONCE):
+            some = alone[first : first + READ_AT_ONCE]
+            found += read_all(UnitDay, some) or [read(UnitDay, row) for row in some]
+        return {(row.unit, row.day.toordinal()): row for row in found if row is not None}
 
     def dealt_with(self, sale: SaleCorrection) -> bool:
         """Whether a sale of a day that is sealed by now is in what was published.
@@ -106,6 +117,23 @@ def _last(rows: Iterable[bytes]) -> UnitDay | None:
     return max((read(UnitDay, row) for row in rows), key=lambda row: (row.revision, row.offset or 0), default=None)
 
 
+def begins(closed: Mapping[str, date], time_zones: Mapping[str, str], revision_days: int) -> datetime:
+    """The first instant of the days that each market's last closed day leaves open to revisions. Pure.
+
+    Of a day nothing is published before it begins: no row, no closing, and no correction of what came in it.
+    """
+    last = {(day, time_zones[market]) for market, day in closed.items()}
+    return min(day_start(day - timedelta(days=revision_days - 1), time_zone) for day, time_zone in last)
+
+
+def reaches_back(found: Published, time_zones: Mapping[str, str], revision_days: int, since: datetime) -> bool:
+    """Whether what was published from an instant on tells all of the days that may still change. Pure."""
+    closed = {market: date.fromordinal(found.closed[market]) for market in time_zones if market in found.closed}
+    return (
+        bool(closed) and len(closed) == len(time_zones) and since + MARGIN <= begins(closed, time_zones, revision_days)
+    )
+
+
 class Publications:
     """Reads it for one worker."""
 
@@ -122,12 +150,7 @@ class Publications:
         async with self._lock:
             found, reached = self._held or (None, {})
             if found is None:
-                found = Published()
-                await self._read(consumer, found, reached, self._recently())
-                if any(market not in found.closed for market in self._catalog.time_zones):
-                    # Away for longer than a day may change, or a market that has never closed: from the beginning.
-                    found, reached = Published(), {}
-                    await self._read(consumer, found, reached, None)
+                found = await self._anew(consumer, reached)
             else:
                 await self._read(consumer, found, reached, None)
             self._held = found, reached
@@ -139,11 +162,23 @@ class Publications:
     def _let_go(self) -> None:
         self._held = self._forget = None
 
-    def _recently(self) -> int | None:
-        """Before this instant (ms) nothing was published of days that may still change; None: who knows."""
-        if self._parts.settings.clock != "wall":
-            return None
-        return milliseconds(self._parts.clock.now() - timedelta(days=self._parts.settings.revision_days) - SLACK)
+    async def _anew(self, consumer: AIOKafkaConsumer, reached: dict[TopicPartition, int]) -> Published:
+        """From an instant before which nothing was published of days that may still change: the closings show which."""
+        settings, zones = self._parts.settings, self._catalog.time_zones
+        watermark = self._parts.clock.now() - timedelta(seconds=settings.lateness_seconds)
+        closed = {market: last_closed_day(watermark, zone) for market, zone in zones.items()}
+        for spare in SPARE_DAYS if settings.clock == "wall" and closed else ():
+            found, days = Published(), {market: day - timedelta(days=spare) for market, day in closed.items()}
+            since = begins(days, zones, settings.revision_days) - MARGIN
+            reached.clear()
+            await self._read(consumer, found, reached, milliseconds(since))
+            if reaches_back(found, zones, settings.revision_days, since):
+                return found
+        # Away for longer, or a market that has never closed: from the beginning.
+        found = Published()
+        reached.clear()
+        await self._read(consumer, found, reached, None)
+        return found
 
     async def _read(
         self, consumer: AIOKafkaConsumer, found: Published, reached: dict[TopicPartition, int], since_ms: int | None
@@ -172,6 +207,7 @@ class Publications:
                 take = takes[place.topic]
                 for record in records:
                     take(record)
+                found.records += len(records)
             parts.pulse.beat("sale")
         for place in places:
             reached[place] = await consumer.position(place)

@@ -16,6 +16,7 @@ from controller.events import CE_TYPES, Blackout, Ownership, Tick, UnitDay
 from controller.experiment import COMMITMENT, Experiment
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, PANEL, TICK
 from controller.wire import market_of
+from streams.checkpoints import Summing, read_checkpoints, registration_of
 from streams.entries_again import restore_enrolments
 from streams.kafka import stop_client
 from streams.parts import Parts, partition_of
@@ -115,7 +116,13 @@ class Rebuild:
                 seconds = asyncio.get_running_loop().time() - began
                 parts.metrics.rebuilds.labels("shard", why).inc()
                 parts.log.warning(
-                    "rebuilt", shard=shard, why=why, records=found.records, units=written, seconds=round(seconds, 2)
+                    "rebuilt",
+                    shard=shard,
+                    why=why,
+                    records=found.records,
+                    published=found.published,
+                    units=written,
+                    seconds=round(seconds, 2),
                 )
         await restoring.stand(shard, epoch, ends)
 
@@ -129,13 +136,26 @@ class Rebuild:
             return found
         # What is lost for one shard is mostly lost for all of them: the whole log is read once, and so is the panel,
         # for whoever counts sales again as well.
-        found, reached, _ = self._whole or (Remembered(), {}, now)
+        found, reached, _ = self._whole or (*await self._begin(ends), now)
         await self._fold(found, reached, {name: end for name, end in ends.items() if name.startswith(LOG)})
         published = await self._publications.read(await self._connected())
         for market, day in published.closed.items():
             found.close(market, day, published.revisions[market])
+        found.published = published.records
         self._whole = found, ends, asyncio.get_running_loop().time()
         return found
+
+    async def _begin(self, ends: LogPositions) -> tuple[Remembered, LogPositions]:
+        """What checkpoints hold, and up to where in the log that is; nothing, where one of them is not to be had."""
+        summed, found = await read_checkpoints(self._parts, await self._connected()), Remembered()
+        missing = summed.missing(self._parts.settings.partitions, ends)
+        if missing is not None:
+            self._parts.log.info("no checkpoints", why=missing, way_out="the whole log is read")
+            return found, {}
+        found.given(registration_of(known) for known in summed.experiments.values())
+        for checkpoint in summed.shards.values():
+            found.begin(checkpoint)
+        return found, summed.starts()
 
     def let_go(self) -> None:
         """What was kept for the next shard is not needed for ever."""
@@ -177,9 +197,12 @@ class Rebuild:
         rows = (row for row in found.rows.values() if market_of(row.unit) in mine)
         await store.cleaned([_cell(row, parts.settings.partitions) for row in rows])
         closed = {market: closed for market, closed in found.closed.items() if market in mine}
-        sequence = max((unit.sequence for unit in units), default=0)
+        sequence, begun = found.sequence(shard, units), found.shards.get(shard)
         tick = await self._first_undecided(shard, epoch, found, mine) if lost or written else 0
-        await restoring.restore_rest(shard, epoch, ShardRest(found.plans(mine), closed, sequence, tick))
+        if begun is not None:
+            tick = max(tick, begun.tick)
+            await self._parts.store.triggers.begun(shard, epoch, begun.clusters)
+        await restoring.restore_rest(shard, epoch, ShardRest(found.plans(mine, units), closed, sequence, tick))
         answers = [answer for answer in found.answers.values() if answer.market in mine]
         await restore_enrolments(self._parts, shard, epoch, answers, found.registrations)
         if written:
@@ -301,7 +324,7 @@ class Watch:
     async def run(self) -> None:
         """Watch until cancelled; raises Fenced where the store came back older, or belongs to a newer owner."""
         loop = asyncio.get_running_loop()
-        noted = loop.time()
+        noted, summing = loop.time(), Summing(self._parts, self._shard, self._epoch)
         while True:
             await asyncio.sleep(self._parts.settings.reconcile_seconds)
             ends: LogPositions | None = None
@@ -310,3 +333,5 @@ class Watch:
                 ends, noted = await self._rebuild.ends(), loop.time()
                 self._rebuild.let_go()
             await self._parts.store.restoring.stand(self._shard, self._epoch, ends)
+            if ends is not None:
+                await summing.follow(ends)

@@ -8,7 +8,7 @@ stays so: a letter may have been sent again since, and a correction been added u
 import asyncio
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -26,6 +26,10 @@ from streams.published import Publications, Published
 from streams.reading import read_up_to, reader
 from streams.store import Fenced
 from streams.store.restoring import CountedDay
+
+NOTHING = UnitDayTotal()
+#: inputs that are counted again at a time: each of them holds its unit-days in memory
+AT_ONCE = 2
 
 
 @dataclass(slots=True)
@@ -50,22 +54,22 @@ class Recounted:
         return [self._day(unit, day) for unit, day in sorted(self.base.keys() | self.added.keys())]
 
     def _day(self, unit: str, day: int) -> CountedDay:
-        row, more = self.base.get((unit, day)), self.added.get((unit, day), UnitDayTotal())
-        found = CountedDay(
-            market_of(unit), day, unit, more.quantity, more.revenue_minor, more.cost_minor, more.costed, more.events,
-            published=-1, revision=0,
-        )  # fmt: skip
+        row, more = self.base.get((unit, day)), self.added.get((unit, day), NOTHING)
         if row is None:
-            return found
-        # A day of which one cost is unknown has none: which of them were known does not matter any more.
-        costed = 0 if row.cost_minor is None else row.events
-        return replace(
-            found,
-            quantity=found.quantity + row.quantity,
-            revenue_minor=found.revenue_minor + row.revenue_minor,
-            cost_minor=found.cost_minor + (row.cost_minor or 0),
-            costed=found.costed + costed,
-            events=found.events + row.events,
+            return CountedDay(
+                market_of(unit), day, unit, more.quantity, more.revenue_minor, more.cost_minor, more.costed,
+                more.events, published=-1, revision=0,
+            )  # fmt: skip
+        return CountedDay(
+            market_of(unit),
+            day,
+            unit,
+            more.quantity + row.quantity,
+            more.revenue_minor + row.revenue_minor,
+            more.cost_minor + (row.cost_minor or 0),
+            # A day of which one cost is unknown has none: which of them were known does not matter any more.
+            more.costed + (0 if row.cost_minor is None else row.events),
+            more.events + row.events,
             published=row.events,
             revision=row.revision + 1,
         )
@@ -78,6 +82,7 @@ class Recount:
         self._parts = parts
         self._catalog = catalog
         self._publications = publications or Publications(parts, catalog)
+        self._room = asyncio.Semaphore(AT_ONCE)
 
     async def mend(self, topic: str, partition: int, committed: int | None) -> None:
         """Make an input what its topic says, if the store lost it or holds less than what was ``committed``."""
@@ -114,6 +119,10 @@ class Recount:
 
     async def _sales(self, partition: int, token: str) -> int:
         """Count a partition of the sale topic again; returns how many records that took."""
+        async with self._room:
+            return await self._recounted(partition, token)
+
+    async def _recounted(self, partition: int, token: str) -> int:
         parts, restoring = self._parts, self._parts.store.restoring
         consumer = reader(parts.connection, parts.settings)
         await consumer.start()

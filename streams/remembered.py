@@ -6,11 +6,12 @@ market's days the last one decided, of an experiment the latest version with all
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import NamedTuple
 
+from controller.checkpoints import Checkpoint
 from controller.codec import read
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
@@ -71,15 +72,36 @@ class Remembered:
     closed: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: (unit, day) -> its last row
     rows: dict[tuple[str, date], UnitDay] = field(default_factory=dict)
+    #: what checkpoints held: units by name, (experiment, version, market) -> (day, released), shards
+    summed: dict[str, HeldUnit] = field(default_factory=dict)
+    reached: dict[tuple[str, int, str], tuple[int, bool]] = field(default_factory=dict)
+    shards: dict[int, Checkpoint] = field(default_factory=dict)
     #: whether blackouts were set or removed
     blackouts: bool = False
+    #: how much of the log was read, and how much of what was published besides
     records: int = 0
+    published: int = 0
 
     def given(self, registrations: Iterable[Registration]) -> None:
         """What is known already: a life that goes on in the log begins here."""
         for found in registrations:
             self.registrations.setdefault(found.experiment.name, found)
             self._control(found.experiment.name, found.experiment.version, found.experiment.arms[0].name)
+
+    def begin(self, checkpoint: Checkpoint) -> None:
+        """What a checkpoint holds: the log that is read goes on from there, or from before."""
+        self.shards[checkpoint.shard] = checkpoint
+        self.summed |= {unit: HeldUnit(unit, *row) for unit, row in checkpoint.units.items()}
+        for key, (day, released) in checkpoint.plans.items():
+            owner, _, market = key.rpartition("/")
+            name, _, version = owner.rpartition(".")
+            place = name, int(version), market
+            self.reached[place] = day, released
+            self._plan(place, day, None)
+        for market, (day, times) in checkpoint.closed.items():
+            self.close(market, day, times)
+        for kill in checkpoint.kills:
+            self._switched(kill)
 
     def take(self, record: Incoming) -> None:
         """Fold one record of the log or of the panel; what is neither of ours nor readable is passed over."""
@@ -101,9 +123,7 @@ class Remembered:
         elif isinstance(message, LifecycleChanged):
             self._changed(message)
         elif isinstance(message, Kill):
-            held = self.kills.get(message.id)
-            if held is None or held.requested_at <= message.requested_at:
-                self.kills[message.id] = message
+            self._switched(message)
         elif isinstance(message, Entered | TriggerIgnored):
             self.answers[message.trigger] = message
         elif isinstance(message, Withheld):
@@ -117,6 +137,11 @@ class Remembered:
             self.close(message.market, message.day.toordinal(), message.revision)
         else:
             self.blackouts = True
+
+    def _switched(self, kill: Kill) -> None:
+        held = self.kills.get(kill.id)
+        if held is None or held.requested_at <= kill.requested_at:
+            self.kills[kill.id] = kill
 
     def close(self, market: str, day: int, revision: int) -> None:
         """A day (ordinal) of a market was closed."""
@@ -173,9 +198,9 @@ class Remembered:
             epoch=epoch,
         )
 
-    def _plan(self, place: tuple[str, int, str], day: int, decided_at: datetime) -> None:
+    def _plan(self, place: tuple[str, int, str], day: int, decided_at: datetime | None) -> None:
         old = self.planned.get(place, Planned())
-        latest = decided_at if old.decided_at is None else max(old.decided_at, decided_at)
+        latest = max((at for at in (old.decided_at, decided_at) if at is not None), default=None)
         self.planned[place] = Planned(max(old.day, day), latest)
 
     def _registered(self, message: Registered) -> None:
@@ -219,19 +244,29 @@ class Remembered:
 
     def held_units(self, mine: frozenset[str]) -> list[HeldUnit]:
         """The units of some markets."""
-        names = ((name.decode(), grant) for name, grant in self.grants.items())
-        return [self._held(name, grant) for name, grant in names if market_of(name) in mine]
+        found = {name: held for name, held in self.summed.items() if market_of(name) in mine}
+        for unit, grant in self.grants.items():
+            name = unit.decode()
+            if market_of(name) in mine:
+                found[name] = newest(self._held(name, grant), found.get(name))
+        return list(found.values())
 
-    def plans(self, mine: frozenset[str]) -> dict[str, MarketPlan]:
-        """How far some markets have got; one is released where each of its units is on control for good."""
+    def plans(self, mine: frozenset[str], held_units: Sequence[HeldUnit] | None = None) -> dict[str, MarketPlan]:
+        """How far some markets have got; one is released where each of its units is on control for good.
+
+        ``held_units``: theirs, where they are known already.
+        """
         held: dict[tuple[str, str], list[HeldUnit]] = {}
-        for unit in self.held_units(mine):
+        for unit in self.held_units(mine) if held_units is None else held_units:
             held.setdefault((unit.owner, market_of(unit.unit)), []).append(unit)
         found = {}
         for (name, version, market), planned in self.planned.items():
             if market in mine:
                 units = held.get((f"{name}.{version}", market), [])
                 released = bool(units) and all(unit.on_control and not unit.expires_ms for unit in units)
+                # Where nothing was planned since, what the checkpoint says of it still holds.
+                day, let_go = self.reached.get((name, version, market), (-1, False))
+                released |= let_go and planned.day <= day
                 through = None if planned.day < 0 else date.fromordinal(planned.day)
                 found[plan_key(name, version, market)] = MarketPlan(through, released)
         return found
@@ -245,8 +280,21 @@ class Remembered:
 
     def markets(self) -> set[str]:
         """Every market that something was said of."""
-        units = {market_of(name.decode()) for name in self.grants}
+        units = {market_of(name.decode()) for name in self.grants} | {market_of(name) for name in self.summed}
         return {market for _, _, market in self.planned} | units | set(self.closed)
+
+    def sequence(self, shard: int, units: Iterable[HeldUnit]) -> int:
+        """The number of a shard's last decision; ``units``: its own."""
+        begun = self.shards.get(shard)
+        return max([0 if begun is None else begun.sequence, *(unit.sequence for unit in units)])
+
+
+def newest(said: HeldUnit, other: HeldUnit | None) -> HeldUnit:
+    """Of two grants of a unit the later; what was decided for a later day stays decided, as in `restore_units.lua`."""
+    if other is None:
+        return said
+    later, former = (said, other) if said.order >= other.order else (other, said)
+    return replace(later, day=former.day) if former.owner == later.owner and former.day > later.day else later
 
 
 MODELS = {

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     deduplicate: bool = True
     #: how far a sale's own instant may lie ahead of its arrival before it is a dead letter (wall clock only)
     future_seconds: Annotated[int, Field(ge=0, le=7 * 86400)] = 300
+    #: how often an owner sums its shard up in a checkpoint, which a rebuild reads on from; 0: never
+    checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0
     #: how often the reconciler asks what is due
     reconcile_seconds: Annotated[float, Field(gt=0, le=60)] = 1.0
     #: the same question under the tick clock, where a quarter may pass in a minute

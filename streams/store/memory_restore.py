@@ -7,7 +7,7 @@ from controller.wire import from_milliseconds, milliseconds
 from streams.store import Fenced, Registration
 from streams.store.memory_inputs import Total
 from streams.store.memory_state import Held, MemoryShard, MemoryState
-from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest
+from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest, Still
 
 
 class MemoryRestore:
@@ -27,6 +27,11 @@ class MemoryRestore:
         held.log.update(positions or {})
         if not held.log:
             raise Fenced(f"shard {shard} has come back older than its owner", newer=False)
+
+    async def still(self, shard: int, epoch: int) -> Still | None:
+        there = self._store.shards[shard]
+        there.own(epoch)
+        return None if there.outbox else Still(there.sequence, there.tick, str(there.entries))
 
     async def held(self, shard: int) -> dict[str, HeldUnit]:
         there = self._store.shards[shard]

@@ -8,7 +8,7 @@ from typing import Any
 from streams.store import DIGEST_BYTES, Registration, Store, encoding
 from streams.store.known import Known
 from streams.store.link import Link
-from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest
+from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest, Still
 
 #: units, or unit-days, in one call: keeps a script to a few milliseconds
 ROWS_PER_CALL = 500
@@ -45,6 +45,11 @@ class RedisRestore:
         sequence, tick, run = self._known.of(shard)
         pairs = [part for pair in (positions or {}).items() for part in pair]
         self._known.learn(shard, run=await self._run("stand", keys, [epoch, sequence, tick, run, *pairs]))
+
+    async def still(self, shard: int, epoch: int) -> Still | None:
+        keys = [self._shard(shard, name) for name in ("epoch", "sequence", "tick", "outbox")]
+        found = await self._run("still", keys, [epoch])
+        return None if found is None else Still(int(found[0]), int(found[1]), found[2])
 
     async def held(self, shard: int) -> dict[str, HeldUnit]:
         key = self._shard(shard, "units")

@@ -7,7 +7,7 @@ An input is written back whole under a token, and counts as missing until it is 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from controller.errors import CannotReach
 from controller.schedule import MarketPlan
@@ -54,6 +54,16 @@ class HeldUnit:
         return self.epoch, self.sequence
 
 
+class Still(NamedTuple):
+    """A shard that owes the log nothing. Two that are equal: nothing was decided in between."""
+
+    sequence: int
+    #: offset of the first tick not yet decided
+    tick: int
+    #: the last entry that its outbox ever had
+    last: str
+
+
 @dataclass(frozen=True, slots=True)
 class ShardRest:
     """What a shard holds besides its units."""
@@ -98,6 +108,10 @@ class RestorableStore(Protocol):
 
         Without positions, a shard that has none is fenced as well.
         """
+        ...
+
+    async def still(self, shard: int, epoch: int) -> Still | None:
+        """How far a shard has got; None while its outbox owes the log anything."""
         ...
 
     async def held(self, shard: int) -> dict[str, HeldUnit]:

@@ -294,6 +294,8 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
             partitions=setting.partitions,
             replication_factor=setting.nodes,
             min_insync_replicas=max(1, setting.nodes - 1),
+            # So often that most rebuilds begin at one.
+            checkpoint_seconds=10.0,
         )
         tell(f"{setting.nodes} brokers and Redis are up")
         await create_topics(settings)

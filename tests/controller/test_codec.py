@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from controller.checkpoints import Checkpoint, KnownExperiment
 from controller.codec import MODELS, Headers, ce_type, decode, decode_many, encode, key_of, read, read_all
 from controller.control import Kill, LifecycleRequest
 from controller.errors import UnreadableMessage
@@ -54,6 +55,22 @@ A_SALE = Sale(id="s1", unit="m0/p1", occurred_at=AT, quantity=2, price_minor=299
 EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
     CatalogEntry: (an_entry("m0/p1", attributes={"size": 64, "own": True, "brand": "x"}), "m0/p1"),
     Sale: (A_SALE, "m0/p1"),
+    Checkpoint: (
+        Checkpoint(
+            shard=2, epoch=5, made_at=AT, positions={"log:0": 7, "panel:0": 0}, sequence=3, tick=4,
+            units={"m0/p1": ("juice.1", 739677, "low", False, 1772452800000, 0, None, 3, 5)},
+            plans={"juice.1/m0": (739677, False)}, closed={"m0": (739676, 1)}, clusters={"juice.1/m0|all": "{}"},
+            experiments={"juice": (1, 2)},
+        ),
+        "shard/2",
+    ),
+    KnownExperiment: (
+        KnownExperiment(
+            experiment=an_experiment(), design_hash="0" * 64, state="running", frozen=True,
+            listed={"m0/p1": (100, None)},
+        ),
+        an_experiment().name,
+    ),
     SaleCorrection: (
         SaleCorrection(id="m0/p1/9f", sale=A_SALE, day=START, closed_through=START, partition=1, offset=7),
         "m0/p1/9f",

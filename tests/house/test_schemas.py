@@ -10,6 +10,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
+from controller.checkpoints import CHECKPOINT_TYPES
 from controller.codec import MODELS, encode
 from controller.control import CONTROL_TYPES
 from controller.events import (
@@ -189,7 +190,7 @@ def test_every_message_has_a_topic_and_every_topic_is_described() -> None:
     assert set(MESSAGES) == set(TOPICS)
     assert {model for models in MESSAGES.values() for model in models} == set(NAMES) >= set(CE_TYPES)
     # The language of control is decoded, but no topic promises it before something writes it.
-    assert set(MODELS.values()) == set(CE_TYPES) | set(CONTROL_TYPES) | set(FINDING_TYPES)
+    assert set(MODELS.values()) == set(CE_TYPES) | set(CONTROL_TYPES) | set(FINDING_TYPES) | set(CHECKPOINT_TYPES)
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:
