@@ -51,7 +51,10 @@ from streams.settings import Settings
 MARKETS = 50
 SALES_A_SECOND = 1_000
 TRIGGERS_A_SECOND = 50
-WARM_UP_SECONDS = 15.0
+#: so long prices go at the highest rate before anything is measured: Java compiles what it runs often
+WARM_UP_SECONDS = 30.0
+#: so long the bare hop is measured at each rate, before prices undercut us
+HOP_SECONDS = 5.0
 #: an entry begins so long after its trigger: tomorrow at noon, a day that is given out already
 DELAY = timedelta(days=1)
 #: how long a producer gathers: one that sends every price by itself costs a broker more than all that it leads to
@@ -189,10 +192,10 @@ async def generated(settings: Settings, plan: Plan, run: str) -> tuple[float, in
 
 
 async def measure(settings: Settings, watch: Watch, plan: Plan, parts: Parts) -> Latency:
-    """One rate: first without an undercut, when all is warmed up and one bare hop is measured, then with them."""
+    """One rate: first without an undercut, when one bare hop is measured, then with them."""
     done = asyncio.Event()
     hopping = asyncio.create_task(hop(settings, done))
-    await generated(settings, replace(plan, undercut=(), seconds=WARM_UP_SECONDS), f"w{plan.rate}")
+    await generated(settings, replace(plan, undercut=(), seconds=HOP_SECONDS), f"h{plan.rate}")
     done.set()
     hops = await hopping
     watch.begin(plan.undercut)
@@ -261,6 +264,9 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
             )
             await asyncio.sleep(3.0)
             each = min(number // (2 * len(rates)), round(seconds * TRIGGERS_A_SECOND) + 1)
+            warming = Plan(max(rates), WARM_UP_SECONDS, (), tuple(units[len(rates) * each :]), sales)
+            say(f"{max(rates):,} prices a second for {WARM_UP_SECONDS:g} s, not measured")
+            await generated(settings, warming, "warm")
             for place, rate in enumerate(rates):
                 undercut = units[place * each : (place + 1) * each]
                 rest = units[len(rates) * each :]
@@ -311,7 +317,7 @@ def table(shown: dict[str, Any]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rates", type=int, nargs="+", default=[1_000, 10_000], help="prices a second")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each rate, after fifteen that are not counted")
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each rate, with prices that undercut us")
     parser.add_argument("--units", type=int, default=10_000, help="in 50 markets, all of them watched")
     parser.add_argument("--sales", type=int, default=SALES_A_SECOND, help="sales a second beside the prices")
     parser.add_argument("--profile", default="", help="write what cProfile sees of the worker to this file")
