@@ -138,20 +138,16 @@ class Relay:
         if not entries:
             return False
         with self._parts.metrics.publish_seconds.time():
-            # 2. publish, 3. wait for the acks of all replicas in sync.
+            # 2. publish, 3. wait for the acks of all replicas in sync. Nobody may find a decision in the log without
+            # the gap before it, and they lie on partitions of their own: what is not an arm is safe first.
+            await self._parts.publish(ASSIGNMENT_LOG, other_records(entries))
             arms = assignment_records(entries)
-            await asyncio.gather(self._log(other_records(entries), arms), self._parts.publish(ASSIGNMENT, arms))
+            await asyncio.gather(self._parts.publish(ASSIGNMENT_LOG, arms), self._parts.publish(ASSIGNMENT, arms))
         # 4. drop
         await self._parts.store.published(self._shard, [entry.id for entry in entries])
         self._newest = max(self._newest, *map(newest, entries))
         self._skew(entries)
         return True
-
-    async def _log(self, others: Sequence[Record], arms: Sequence[Record]) -> None:
-        """Nobody may find a decision in the log without the gap before it, and they lie on partitions of their own:
-        what is not an arm is safe first."""
-        await self._parts.publish(ASSIGNMENT_LOG, others)
-        await self._parts.publish(ASSIGNMENT_LOG, arms)
 
     def _look(self, entries: Sequence[OutboxEntry]) -> None:
         metrics, now = self._parts.metrics, self._parts.clock.now()

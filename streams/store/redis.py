@@ -59,9 +59,16 @@ class RedisStore(Link):
         self._known.learn(shard, tick=tick)
         return tick
 
+    async def _hash(self, shard: int, name: str) -> dict[str, str]:
+        """All of a hash; Damaged where it is no hash."""
+        key = self._shard(shard, name)
+        async with self._sound(key):
+            return dict(await self._ask(self._redis.hgetall(key)))
+
     async def plans(self, shard: int) -> dict[str, MarketPlan]:
-        stored = await self._ask(self._redis.hgetall(self._shard(shard, "plans")))
-        return {key: _plan(text) for key, text in stored.items()}
+        stored = await self._hash(shard, "plans")
+        async with self._sound(self._shard(shard, "plans")):
+            return {key: _plan(text) for key, text in stored.items()}
 
     async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
         return (await self.flip_all(shard, epoch, [flip], remember))[0]
@@ -142,8 +149,9 @@ class RedisStore(Link):
 
     async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
         version = await self.registrations_version(shard)
-        stored = await self._ask(self._redis.hgetall(self._shard(shard, "registrations")))
-        return version, {name: encoding.registration(body) for name, body in stored.items()}
+        stored = await self._hash(shard, "registrations")
+        async with self._sound(self._shard(shard, "registrations")):
+            return version, {name: encoding.registration(body) for name, body in stored.items()}
 
     async def registrations_version(self, shard: int) -> int:
         return int(await self._ask(self._redis.get(self._shard(shard, "registrations-version"))) or 0)
@@ -154,8 +162,9 @@ class RedisStore(Link):
             await self._run("kill", keys, [kill.id, kill.model_dump_json()])
 
     async def kills(self, shard: int) -> dict[str, Kill]:
-        stored = await self._ask(self._redis.hgetall(self._shard(shard, "kills")))
-        return {name: Kill.model_validate_json(body) for name, body in stored.items()}
+        stored = await self._hash(shard, "kills")
+        async with self._sound(self._shard(shard, "kills")):
+            return {name: Kill.model_validate_json(body) for name, body in stored.items()}
 
     async def put_blackout(self, blackout: Blackout) -> None:
         for shard in range(self._shards):
@@ -174,9 +183,9 @@ class RedisStore(Link):
             await self._run("blackout", keys, [blackout_id])
 
     async def blackouts(self, shard: int) -> dict[str, Blackout]:
-        key = self._shard(shard, "blackout-bodies")
-        bodies = await self._ask(self._redis.hgetall(key))
-        return {name: Blackout.model_validate_json(body.partition("\n")[2]) for name, body in bodies.items()}
+        stored = await self._hash(shard, "blackout-bodies")
+        async with self._sound(self._shard(shard, "blackout-bodies")):
+            return {name: Blackout.model_validate_json(body.partition("\n")[2]) for name, body in stored.items()}
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -284,8 +293,9 @@ class RedisStore(Link):
     # --- closings -----------------------------------------------------------------------------------------------------
 
     async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:
-        stored = await self._ask(self._redis.hgetall(self._shard(shard, "closed")))
-        return {market: (int(text.split()[0]), int(text.split()[1])) for market, text in stored.items()}
+        stored = await self._hash(shard, "closed")
+        async with self._sound(self._shard(shard, "closed")):
+            return {market: (int(text.split()[0]), int(text.split()[1])) for market, text in stored.items()}
 
     async def closed_days(self) -> dict[str, int]:
         pipe = self._redis.pipeline(transaction=False)

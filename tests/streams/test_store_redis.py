@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from controller.schedule import MarketPlan
 from streams.store import CannotReach, Fenced, Registration, StoreRefuses
 from streams.store.redis import RedisStore
+from streams.store.restoring import Damaged
 from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
 from tests.streams.builders import MIDNIGHT, cell, experiment, flip, ordinal, total, window
@@ -310,5 +311,31 @@ async def test_each_call_stays_in_one_slot_of_a_cluster(own_server: RedisServer)
     tags = {key.partition(":")[2].partition("}")[0] for key in await server.keys("*")}
     assert tags == {"t0", "t1", "sale:0", "competitor-price:0"}
     assert all(key.startswith("{n:") for key in await server.keys("*"))
+    await store.close()
+    await server.aclose()
+
+
+@pytest.mark.parametrize("name", ["plans", "registrations", "kills", "blackout-bodies", "closed"])
+async def test_what_nobody_of_ours_wrote_is_damage_to_be_mended_and_no_end_of_a_worker(
+    own_server: RedisServer, name: str
+) -> None:
+    server: Redis = Redis.from_url(own_server.url)
+    store = await prepared(RedisStore(own_server.url, "n", 2))
+    reads = {
+        "plans": store.plans,
+        "registrations": store.registrations,
+        "kills": store.kills,
+        "blackout-bodies": store.blackouts,
+        "closed": store.closed_through,
+    }
+    await server.delete(f"{{n:t1}}:{name}")
+    await server.hset(f"{{n:t1}}:{name}", "juice.1/de", "nonsense")
+    with pytest.raises(Damaged) as said:
+        await reads[name](1)
+    assert said.value.shard == 1
+    await server.delete(f"{{n:t1}}:{name}")
+    await server.set(f"{{n:t1}}:{name}", "nonsense")
+    with pytest.raises(Damaged):
+        await reads[name](1)
     await store.close()
     await server.aclose()
