@@ -9,7 +9,6 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import structlog
-import uvloop
 
 from streams.settings import Settings
 
@@ -43,7 +42,7 @@ def serve(settings: Settings, duty: Duty) -> None:
     """Run a duty until SIGTERM or SIGINT asks it to stop."""
     configure_logs(settings.log_level)
 
-    uvloop.run(_until_signalled(duty))
+    asyncio.run(_until_signalled(duty))
 
 
 async def _until_signalled(duty: Duty) -> None:
