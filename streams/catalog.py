@@ -1,7 +1,7 @@
 """The catalog as every worker holds it: read from its compacted topic, and known to be caught up when it matters."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -72,6 +72,12 @@ class Catalog:
                 for records in batches.values():
                     for record in records:
                         await self._apply(record)
+
+    async def meet(self, records: Iterable[Incoming]) -> None:
+        """Catch up if a record is of a unit that is not known: perhaps its entry is on its way."""
+        known = self.known
+        if any(key.decode(errors="replace") not in known for key in {record.key or b"" for record in records}):
+            await self.catch_up()
 
     async def _apply(self, record: Incoming) -> None:
         if record.value is None:

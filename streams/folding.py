@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from hashlib import md5
 from typing import NamedTuple, Protocol
 
-from controller.codec import Record, encode, read, read_all
+from controller.codec import READ_AT_ONCE, Record, encode, read, read_all
 from controller.errors import UnknownVersion, UnreadableMessage
 from controller.events import CatalogEntry, Sale, SaleCorrection, SaleRow
 from controller.outcomes import UnitDayTotal
@@ -19,8 +19,6 @@ from streams.store import DIGEST_BYTES, Cell
 #: unit-days, and ids, after which a batch takes no more reads: keeps a script to a few milliseconds
 CELLS_PER_CALL = 1000
 IDS_PER_CALL = 4000
-#: records that are read in one go; where one is unreadable, all of these are read one by one
-RECORDS_PER_READ = 100
 LONG_AGO, END_OF_TIME = datetime(1, 1, 2, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
@@ -148,7 +146,7 @@ def fold(records: Sequence[Arrived], start: int, rules: Rules) -> tuple[SaleBatc
     count, remember = batch.count, seen.add
     used = next((place for place, record in enumerate(records) if record.offset >= start), len(records))
     while used < len(records) and len(batch.totals) < CELLS_PER_CALL and len(seen) < IDS_PER_CALL:
-        some = records[used : used + RECORDS_PER_READ]
+        some = records[used : used + READ_AT_ONCE]
         for judged in judge_all(some, rules):
             if type(judged) is Counted:
                 identity = judged[2]
@@ -171,8 +169,8 @@ def fold(records: Sequence[Arrived], start: int, rules: Rules) -> tuple[SaleBatc
 def judge_all(records: Sequence[Arrived], rules: Rules) -> list[Judged]:
     """What becomes of each record, but for whether its id was counted before."""
     found: list[Judged] = []
-    for start in range(0, len(records), RECORDS_PER_READ):
-        some = records[start : start + RECORDS_PER_READ]
+    for start in range(0, len(records), READ_AT_ONCE):
+        some = records[start : start + READ_AT_ONCE]
         rows = read_all(SaleRow, [record.value for record in some])
         found += (judge(record, rules) for record in some) if rows is None else _judge_rows(rows, some, rules)
     return found

@@ -204,10 +204,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         return False
 
     async def _apply_sales(self, partition: TopicPartition, records: Sequence[Arrived]) -> None:
-        known = self._catalog.known
-        if any(key.decode(errors="replace") not in known for key in {r.key or b"" for r in records}):
-            # Perhaps the entry is on its way: the catalog is caught up before a sale is called unknown.
-            await self._catalog.catch_up()
+        await self._catalog.meet(records)
         while records and await self._follows(partition, records):
             batch, used = fold(records, self._positions[partition.partition], self._rules(partition.partition))
             records = records[used:]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from controller.codec import read, read_all
+from controller.codec import READ_AT_ONCE, read, read_all
 from controller.control import TriggerFired
 from controller.errors import UnreadableMessage
 from controller.events import CatalogEntry, CompetitorPrice, CompetitorPriceRow
@@ -17,8 +17,6 @@ from controller.triggers import Observation, RivalHistory, fired, follow
 from streams.dead_letters import Incoming, Rejected
 from streams.store import Registration
 
-#: records that are read in one go; where one is unreadable, all of these are read one by one
-RECORDS_PER_READ = 100
 HISTORY = TypeAdapter(RivalHistory)
 NOTHING_SEEN = RivalHistory()
 
@@ -86,8 +84,8 @@ def readable(
     """The prices that can be used, and why the others cannot. ``latest_at``: no price may be observed after it."""
     found: list[Priced] = []
     rejected: list[Rejected] = []
-    for first in range(0, len(records), RECORDS_PER_READ):
-        some = records[first : first + RECORDS_PER_READ]
+    for first in range(0, len(records), READ_AT_ONCE):
+        some = records[first : first + READ_AT_ONCE]
         rows = read_all(CompetitorPriceRow, [record.value for record in some])
         for place, record in enumerate(some):
             usual = None if rows is None else _usual(rows[place], catalog, latest_at)

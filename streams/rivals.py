@@ -105,10 +105,8 @@ class Rivals:
         What it leads to is done by `go_on` or by `keep`.
         """
         parts, folded = self._parts, self._folded[partition.partition]
-        now, known = parts.clock.now(), self._catalog.known
-        if any(key.decode(errors="replace") not in known for key in {record.key or b"" for record in records}):
-            # Perhaps the entry is on its way: the catalog is caught up before a price is called a stranger's.
-            await self._catalog.catch_up()
+        now = parts.clock.now()
+        await self._catalog.meet(records)
         # Under a simulated clock a whole day's prices may be published before it begins.
         latest_at = now + AHEAD if parts.settings.clock == "wall" else None
         usable, rejected = readable(records, self._catalog.known, latest_at)

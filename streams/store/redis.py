@@ -1,8 +1,9 @@
 """The store on Redis: each decision and each fold is one Lua call."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from controller.control import Kill
 from controller.decide import Flip
@@ -32,6 +33,8 @@ from streams.store.restoring import CountedDay
 CALLS_PER_TRIP = 32
 UNITS_PER_READ = 2000
 
+T = TypeVar("T")
+
 
 class RedisStore(Link):
     """See `streams.store.Store`."""
@@ -59,16 +62,14 @@ class RedisStore(Link):
         self._known.learn(shard, tick=tick)
         return tick
 
-    async def _hash(self, shard: int, name: str) -> dict[str, str]:
-        """All of a hash; Damaged where it is no hash."""
+    async def _hash(self, shard: int, name: str, read: Callable[[str], T]) -> dict[str, T]:
+        """All of a hash, read; Damaged where it is no hash, or cannot be read."""
         key = self._shard(shard, name)
         async with self._sound(key):
-            return dict(await self._ask(self._redis.hgetall(key)))
+            return {field: read(text) for field, text in (await self._ask(self._redis.hgetall(key))).items()}
 
     async def plans(self, shard: int) -> dict[str, MarketPlan]:
-        stored = await self._hash(shard, "plans")
-        async with self._sound(self._shard(shard, "plans")):
-            return {key: _plan(text) for key, text in stored.items()}
+        return await self._hash(shard, "plans", _plan)
 
     async def flip(self, shard: int, epoch: int, flip: Flip, remember: timedelta = NOTHING) -> Outcome:
         return (await self.flip_all(shard, epoch, [flip], remember))[0]
@@ -149,9 +150,7 @@ class RedisStore(Link):
 
     async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
         version = await self.registrations_version(shard)
-        stored = await self._hash(shard, "registrations")
-        async with self._sound(self._shard(shard, "registrations")):
-            return version, {name: encoding.registration(body) for name, body in stored.items()}
+        return version, await self._hash(shard, "registrations", encoding.registration)
 
     async def registrations_version(self, shard: int) -> int:
         return int(await self._ask(self._redis.get(self._shard(shard, "registrations-version"))) or 0)
@@ -162,9 +161,7 @@ class RedisStore(Link):
             await self._run("kill", keys, [kill.id, kill.model_dump_json()])
 
     async def kills(self, shard: int) -> dict[str, Kill]:
-        stored = await self._hash(shard, "kills")
-        async with self._sound(self._shard(shard, "kills")):
-            return {name: Kill.model_validate_json(body) for name, body in stored.items()}
+        return await self._hash(shard, "kills", Kill.model_validate_json)
 
     async def put_blackout(self, blackout: Blackout) -> None:
         for shard in range(self._shards):
@@ -183,9 +180,7 @@ class RedisStore(Link):
             await self._run("blackout", keys, [blackout_id])
 
     async def blackouts(self, shard: int) -> dict[str, Blackout]:
-        stored = await self._hash(shard, "blackout-bodies")
-        async with self._sound(self._shard(shard, "blackout-bodies")):
-            return {name: Blackout.model_validate_json(body.partition("\n")[2]) for name, body in stored.items()}
+        return await self._hash(shard, "blackout-bodies", _blackout)
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
@@ -293,9 +288,7 @@ class RedisStore(Link):
     # --- closings -----------------------------------------------------------------------------------------------------
 
     async def closed_through(self, shard: int) -> dict[str, tuple[int, int]]:
-        stored = await self._hash(shard, "closed")
-        async with self._sound(self._shard(shard, "closed")):
-            return {market: (int(text.split()[0]), int(text.split()[1])) for market, text in stored.items()}
+        return await self._hash(shard, "closed", _closed)
 
     async def closed_days(self) -> dict[str, int]:
         pipe = self._redis.pipeline(transaction=False)
@@ -312,6 +305,15 @@ class RedisStore(Link):
 def _plan_text(plan: MarketPlan) -> str:
     day = "-" if plan.decided_through is None else str(plan.decided_through.toordinal())
     return f"{day} {int(plan.released)}"
+
+
+def _blackout(text: str) -> Blackout:
+    return Blackout.model_validate_json(text.partition("\n")[2])
+
+
+def _closed(text: str) -> tuple[int, int]:
+    day, times = text.split()[:2]
+    return int(day), int(times)
 
 
 def _plan(text: str) -> MarketPlan:
