@@ -2,22 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Protocol
 
 from controller.periods import local_day
-
-
-class Sold(Protocol):
-    """What a total takes of a sale."""
-
-    @property
-    def quantity(self) -> int: ...
-
-    @property
-    def price_minor(self) -> int: ...
-
-    @property
-    def cost_minor(self) -> int | None: ...
 
 
 @dataclass(slots=True)
@@ -31,11 +17,10 @@ class UnitDayTotal:
     costed: int = 0
     events: int = 0
 
-    def add(self, sale: Sold) -> None:
-        """Count one sale."""
-        quantity, cost_minor = sale.quantity, sale.cost_minor
+    def add(self, quantity: int, price_minor: int, cost_minor: int | None) -> None:
+        """Count one sale; price and cost are those of one piece."""
         self.quantity += quantity
-        self.revenue_minor += quantity * sale.price_minor
+        self.revenue_minor += quantity * price_minor
         if cost_minor is not None:
             self.cost_minor += quantity * cost_minor
             self.costed += 1

@@ -31,7 +31,7 @@ from streams.parts import Parts
 from streams.probes import serve_probes
 from streams.published import Publications
 from streams.pulse import Pulse
-from streams.reading import reader
+from streams.reading import begin, reader
 from streams.recount import Recount
 from streams.settings import Settings
 from streams.store.redis import RedisStore
@@ -178,7 +178,7 @@ async def follow_ticks(parts: Parts, clock: TickClock, stop: asyncio.Event) -> N
     consumer = reader(parts.connection, parts.settings)
     await consumer.start()
     try:
-        consumer.assign([TopicPartition(parts.topic(TICK), 0)])
+        await begin(consumer, [TopicPartition(parts.topic(TICK), 0)])
         while not stop.is_set():
             for records in (await consumer.getmany(timeout_ms=int(parts.settings.poll_seconds * 1000))).values():
                 for record in records:

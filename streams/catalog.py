@@ -13,7 +13,7 @@ from controller.wire import market_of
 from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
 from streams.parts import Parts
-from streams.reading import read_up_to, reader
+from streams.reading import begin, read_up_to, reader
 
 
 class Catalog:
@@ -55,7 +55,7 @@ class Catalog:
         await self._consumer.start()
         topic = self._parts.topic(CATALOG)
         self._partitions = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
-        self._consumer.assign(self._partitions)
+        await begin(self._consumer, self._partitions)
         await self.catch_up()
 
     async def stop(self) -> None:

@@ -19,7 +19,7 @@ from controller.experiment import withheld
 from controller.topics import CHECKPOINT, MAX_RECORD_BYTES
 from streams.kafka import connection, stop_client
 from streams.parts import Parts, partition_of
-from streams.reading import read_up_to
+from streams.reading import begin, read_up_to
 from streams.settings import Settings
 from streams.store import Registration
 from streams.store.restoring import HeldUnit, LogPositions, Still
@@ -62,8 +62,7 @@ async def read_checkpoints(parts: Parts, consumer: AIOKafkaConsumer) -> Summed:
     """What there is of them; ``consumer`` is assigned other partitions by it."""
     topic = parts.topic(CHECKPOINT)
     places = [TopicPartition(topic, number) for number in range(parts.settings.partitions)]
-    consumer.assign(places)
-    await consumer.seek_to_beginning(*places)
+    await begin(consumer, places)
     last: dict[bytes | None, Any] = {}
     async for batches in read_up_to(consumer, await consumer.end_offsets(places)):
         last.update((record.key, record) for records in batches.values() for record in records)

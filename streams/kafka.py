@@ -17,6 +17,8 @@ from streams.patience import patiently
 from streams.settings import Settings
 
 NOT_ADMITTED = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
+#: so long may a client take to say goodbye
+STOP_SECONDS = 2.0
 WAY_OUT = "check FLIPSIDE_KAFKA (--kafka), and that the broker runs and listens there"
 
 
@@ -73,14 +75,17 @@ async def reach_kafka(settings: Settings) -> None:
     await patiently(any_broker, "Kafka", settings.kafka, settings.connect_timeout_seconds, WAY_OUT)
 
 
-async def stop_client(client: Any) -> None:
-    """Stop an aiokafka client.
+async def stop_client(client: Any, seconds: float = STOP_SECONDS) -> None:
+    """Stop an aiokafka client; one whose broker does not answer is left as it is after ``seconds``.
 
     Its fetcher awaits tasks that it has cancelled, and lets the cancellation of one that was waiting to try again
     escape; that one is not ours.
     """
     try:
-        await client.stop()
+        async with asyncio.timeout(seconds):
+            await client.stop()
+    except TimeoutError:
+        return  # it says goodbye for as long as a request may take: 40 s; what it has left open ends with the process
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():

@@ -19,7 +19,7 @@ from controller.topics import ASSIGNMENT
 from controller.wire import milliseconds
 from streams.kafka import stop_client
 from streams.parts import Parts, partition_of
-from streams.reading import read_up_to, reader
+from streams.reading import begin, read_up_to, reader
 from streams.store import OutboxEntry
 from streams.store.encoding import arms
 
@@ -67,8 +67,7 @@ async def published(parts: Parts, units: Iterable[str]) -> dict[str, list[Assign
     found: dict[str, list[Assignment]] = {}
     await consumer.start()
     try:
-        consumer.assign(partitions)
-        await consumer.seek_to_beginning(*partitions)
+        await begin(consumer, partitions)
         async for batches in read_up_to(consumer, await consumer.end_offsets(partitions)):
             for records in batches.values():
                 for record in records:

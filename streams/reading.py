@@ -1,12 +1,15 @@
 """Reading topics outside of any group: what is there now, from wherever one likes."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from controller.topics import MAX_RECORD_BYTES
 from streams.settings import Settings
+
+#: how long one answer of a broker may take; Kafka moves the partitions of one that is gone in less
+ANSWER_MS = 15_000
 
 
 def reader(connection: Mapping[str, Any], settings: Settings) -> AIOKafkaConsumer:
@@ -15,9 +18,22 @@ def reader(connection: Mapping[str, Any], settings: Settings) -> AIOKafkaConsume
         **connection,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
+        request_timeout_ms=ANSWER_MS,
         fetch_max_wait_ms=settings.fetch_wait_ms,
         max_partition_fetch_bytes=MAX_RECORD_BYTES,
     )
+
+
+async def begin(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
+    """Assign these partitions, each from its first record on.
+
+    By its offset: sent to "the beginning" of a partition that has moved to another broker, aiokafka (0.14) goes on
+    asking the old one until its metadata is five minutes old.
+    """
+    places = list(partitions)
+    consumer.assign(places)
+    for place, first in (await consumer.beginning_offsets(places)).items():
+        consumer.seek(place, first)
 
 
 async def read_up_to(

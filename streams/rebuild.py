@@ -21,7 +21,7 @@ from streams.entries_again import restore_enrolments
 from streams.kafka import stop_client
 from streams.parts import Parts, partition_of
 from streams.published import RECORDS_PER_POLL, Publications
-from streams.reading import read_up_to, reader
+from streams.reading import begin, read_up_to, reader
 from streams.remembered import Remembered
 from streams.store import DirtyCell
 from streams.store.restoring import LogPositions, ShardRest
@@ -224,8 +224,7 @@ class Rebuild:
         if last is None:
             return 0
         consumer, place = await self._connected(), TopicPartition(self._parts.topic(TICK), shard)
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
+        await begin(consumer, [place])
         async for batches in read_up_to(consumer, {place: epoch}):
             for record in batches.get(place, ()):
                 if ce_type(record.headers) == CE_TYPES[Tick] and read(Tick, record.value or b"").at >= last:
@@ -240,8 +239,7 @@ class Rebuild:
         consumer = await self._connected()
         topic = self._parts.topic(DEFINITION)
         places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
+        await begin(consumer, places)
         seeds = dict[str, str]()
         async for batches in read_up_to(consumer, await consumer.end_offsets(places)):
             for records in batches.values():

@@ -42,12 +42,13 @@ class Recounted:
 
     def take(self, counted: Counted, offset: int) -> None:
         """A sale that no other repeats."""
-        place = counted[:2]
-        self.firsts.setdefault((market_of(counted.unit), counted.day), offset)
+        place, _, quantity, price_minor, cost_minor = counted
+        unit, day = place
+        self.firsts.setdefault((market_of(unit), day), offset)
         row = self.base.get(place)
         if row is not None and (row.offset is None or offset < row.offset):
             return
-        self.added.setdefault(place, UnitDayTotal()).add(counted)
+        self.added.setdefault(place, UnitDayTotal()).add(quantity, price_minor, cost_minor)
 
     def days(self) -> list[CountedDay]:
         """Each unit-day: its last row, and what came after that."""
@@ -189,7 +190,7 @@ class Recount:
         counted = [(record.offset, j) for record, j in judged if isinstance(j, Counted)]
         if rules.deduplicate:
             counted = _first_of_each(counted)
-            ids = [(j.day, j.id) for _, j in counted if j.id is not None]
+            ids = [(j.place[1], j.id) for _, j in counted if j.id is not None]
             known = await self._parts.store.restoring.put_ids(partition, token, ids)
             counted = [pair for place, pair in enumerate(counted) if place not in known]
         for offset, j in counted:

@@ -103,7 +103,7 @@ def test_the_day_is_the_local_one() -> None:
     before, after = (judge(sale(at=midnight_in_berlin + timedelta(seconds=s)), RULES) for s in (-1, 0))
     assert isinstance(before, Counted)
     assert isinstance(after, Counted)
-    assert after.day == before.day + 1 == MONDAY + 1
+    assert after.place[1] == before.place[1] + 1 == MONDAY + 1
 
 
 def test_an_id_that_comes_twice_in_a_batch_is_counted_once() -> None:
