@@ -64,6 +64,11 @@ class Home:
     end: datetime = LONG_AGO
     place: Place = NOWHERE
 
+    def turn_to(self, at: datetime) -> None:
+        """Turn to the local day that holds an instant; raises OverflowError where the calendar ends."""
+        today = period_at(at, self.entry.time_zone)
+        self.start, self.end, self.place = today.start, today.end, (self.entry.unit, today.day.toordinal())
+
 
 class Counted(NamedTuple):
     """A sale that is to be counted, without what nobody asks for any more."""
@@ -190,27 +195,20 @@ def _judge_rows(rows: Sequence[SaleRow], records: Sequence[Arrived], rules: Rule
         if home is None or home.entry is not catalog.get(unit):
             home = _settle(unit, rules)
         if home is not None and row["currency"] == home.currency and record.partition == home.partition:
-            at = _on_its_day(home, row["occurred_at"])
-            if at is not None and at <= latest and (place := home.place)[1] > sealed.get(home.market, -1):
+            try:
+                # Instants of one zone object compare ten times as fast as those of two.
+                at = row["occurred_at"].astimezone(UTC)
+                if not home.start <= at < home.end:
+                    home.turn_to(at)
+            except OverflowError:  # the calendar ends there
+                found.append(judge(record, rules))
+                continue
+            if at <= latest and (place := home.place)[1] > sealed.get(home.market, -1):
                 identity = digest(unit, row["id"]) if deduplicate else None
                 found.append(Counted(place, identity, row["quantity"], row["price_minor"], row.get("cost_minor")))
                 continue
         found.append(judge(record, rules))
     return found
-
-
-def _on_its_day(home: "Home", instant: datetime) -> datetime | None:
-    """The instant in UTC, with the home's day turned to the one that holds it; None where the calendar ends."""
-    try:
-        # Instants of one zone object compare ten times as fast as those of two.
-        at = instant.astimezone(UTC)
-        if not home.start <= at < home.end:
-            today = period_at(at, home.entry.time_zone)
-            home.start, home.end = today.start, today.end
-            home.place = home.entry.unit, today.day.toordinal()
-    except OverflowError:
-        return None
-    return at
 
 
 def _settle(unit: str, rules: Rules) -> Home | None:

@@ -5,7 +5,7 @@ grows with the log, so it outlives the store, and the store refuses whoever come
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -34,6 +34,9 @@ from streams.store import Fenced
 from streams.taking_over import Holdings
 from streams.together import all_of, one_by_one
 
+#: the least that is waited for news: whoever does not wait at all hears nothing
+SHORTEST_WAIT_MS = 1
+
 
 class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
     """Consumes ticks and decides, for each shard that its group gives to it."""
@@ -51,6 +54,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._deciding = Deciding(parts, catalog, self._held.shards)
         #: set when the group has given shards out
         self._given = asyncio.Event()
+        #: shard -> when it was looked at last, and the clock compared (None), in seconds of the event loop
+        self._looked: dict[int | None, float] = {}
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         await self._held.rest()
@@ -69,12 +74,12 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.subscribe([self._topic], listener=self)
         await self._consumer.start()
         try:
-            backoff, loop, reconciled = Backoff(self._parts, "owner"), asyncio.get_running_loop(), -wait
+            backoff = Backoff(self._parts, "owner")
             while not stop.is_set():
                 async with backoff:
                     self._given.clear()
                     await self._held.take_over(place.partition for place in self._consumer.assignment())
-                    ticks, triggers = await self._news(int(wait * 1000))
+                    ticks, triggers = await self._news(self._pause_ms(wait))
                     # What was read is not read again: a shard that fails, and is let go, costs the others nothing.
                     await one_by_one(
                         [
@@ -82,10 +87,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                             partial(self._hear_all_triggers, triggers),
                         ]
                     )
-                    # Triggers may come a hundred times a second; what is due is asked as often as without them.
-                    if settings.clock == "wall" and (ticks or loop.time() - reconciled >= wait):
-                        await self._reconcile()
-                        reconciled = loop.time()
+                    if settings.clock == "wall":
+                        await self._look(ticks, wait)
         finally:
             await self._held.let_all_go()
             # First: from now on the others can have them.
@@ -167,18 +170,43 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         if record.offset > shard.epoch:
             await self._held.lose(shard.number)
 
-    async def _reconcile(self) -> None:
-        """Under the wall clock: where something is due, say so by a tick, so that the history can be replayed."""
-        await keep_in_step(self._parts)
+    # --- what is due --------------------------------------------------------------------------------------------------
+
+    def _pause_ms(self, wait: float) -> int:
+        """How long news may be waited for: until the next shard is to be looked at."""
+        if self._parts.settings.clock == "ticks":
+            return int(1000 * wait)
+        now = asyncio.get_running_loop().time()
+        next_look = min((self._looked.get(number, -wait) + wait for number in self._held.shards), default=now + wait)
+        return max(SHORTEST_WAIT_MS, int(1000 * min(wait, next_look - now)))
+
+    async def _look(self, ticked: Container[int], wait: float) -> None:
+        """Under the wall clock: ask what is due of shards that have heard a tick, and every so often of each other.
+
+        Of those, one at a time: a trigger waits for no more than that.
+        """
+        now, seen = asyncio.get_running_loop().time(), self._looked
+        if now - seen.get(None, -wait) >= wait:
+            await keep_in_step(self._parts)
+            seen[None] = now
+        waiting = sorted((seen.get(number, -wait), number) for number in self._held.shards if number not in ticked)
+        others = [number for since, number in waiting[:1] if now - since >= wait]
+        for number in [*(number for number in self._held.shards if number in ticked), *others]:
+            shard = self._held.shards.get(number)
+            if shard is not None:
+                seen[number] = now
+                await self._ask_what_is_due(shard)
+
+    async def _ask_what_is_due(self, shard: Shard) -> None:
+        """Where something is due, say so by a tick, so that the history can be replayed."""
         now, producer = self._parts.clock.now(), self._parts.producer
-        for shard in list(self._held.shards.values()):
-            await self._deciding.refresh(shard)
-            await ask_clock(self._parts, shard, now)
-            urgent = next(orders_at_once(self._parts, shard, now), None) is not None
-            waiting = [d for laid_out in shard.rosters.values() for d in dues(self._parts, shard, laid_out, now)]
-            oversee(self._parts.metrics, shard.number, waiting, leases(self._parts, shard), now)
-            last = self._catalog.last
-            begins = any(anything_begins(self._parts, shard, r, now, last) for r in shard.rosters.values())
-            if urgent or waiting or begins:
-                tick = encode(Tick(at=now), f"{self._topic}/{shard.number}/{now.isoformat()}", now)
-                await producer.send_and_wait(self._topic, tick.value, partition=shard.number, headers=tick.headers)
+        await self._deciding.refresh(shard)
+        await ask_clock(self._parts, shard, now)
+        urgent = next(orders_at_once(self._parts, shard, now), None) is not None
+        waiting = [d for laid_out in shard.rosters.values() for d in dues(self._parts, shard, laid_out, now)]
+        oversee(self._parts.metrics, shard.number, waiting, leases(self._parts, shard), now)
+        last = self._catalog.last
+        begins = any(anything_begins(self._parts, shard, r, now, last) for r in shard.rosters.values())
+        if urgent or waiting or begins:
+            tick = encode(Tick(at=now), f"{self._topic}/{shard.number}/{now.isoformat()}", now)
+            await producer.send_and_wait(self._topic, tick.value, partition=shard.number, headers=tick.headers)

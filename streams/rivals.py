@@ -84,6 +84,8 @@ class Rivals:
         self._folded: dict[int, Folded] = {}
         #: what has fired and was not told yet
         self._fired: list[TriggerFired] = []
+        #: what is being told: no position passes it before the brokers have it
+        self._telling: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
 
     def begin(self, partition: int, position: int) -> None:
@@ -143,10 +145,17 @@ class Rivals:
 
         What went wrong is raised the next time; all partitions then begin anew where the store stands.
         """
+        done = {task for task in self._telling if task.done()}
+        self._telling -= done
         if self._keeping is not None and self._keeping.done():
-            keeping, self._keeping = self._keeping, None
-            keeping.result()
-        if self._keeping is None and (self._fired or self._due()):
+            done.add(self._keeping)
+            self._keeping = None
+        faults = [fault for task in done if (fault := task.exception()) is not None]
+        if faults:
+            self._begin_anew()
+            raise faults[0]
+        self._tell()
+        if self._keeping is None and self._due():
             self._keeping = asyncio.create_task(self._rounds(), name="rivals-keep")
 
     async def keep(self) -> None:
@@ -155,10 +164,12 @@ class Rivals:
 
     async def stop(self) -> None:
         """End what is on its way; whoever reads the partitions next begins where the store stands."""
-        if self._keeping is not None:
-            await asyncio.wait([self._keeping], timeout=STOP_SECONDS)
-            self._keeping.cancel()
-            await asyncio.gather(self._keeping, return_exceptions=True)
+        under_way = [*self._telling, *([] if self._keeping is None else [self._keeping])]
+        if under_way:
+            await asyncio.wait(under_way, timeout=STOP_SECONDS)
+            for task in under_way:
+                task.cancel()
+            await asyncio.gather(*under_way, return_exceptions=True)
 
     def _behind(self) -> list[int]:
         return [number for number, folded in self._folded.items() if folded.position > folded.stored]
@@ -169,23 +180,37 @@ class Rivals:
         first = min(behind, key=lambda number: self._folded[number].told_at, default=None)
         return [] if first is None or instant - self._folded[first].told_at < KEEP_SECONDS else [first]
 
+    def _tell(self) -> None:
+        """A trigger waits for no other, and for no store."""
+        triggers, self._fired = self._fired, []
+        if triggers:
+            records = [encode(told, told.id, told.observed_at) for told in triggers]
+            self._telling.add(asyncio.create_task(self._parts.publish(TRIGGER, records), name="rivals-tell"))
+
     async def _rounds(self) -> None:
-        while (due := self._due()) or self._fired:
+        while due := self._due():
             await self._round(due)
 
     async def _round(self, partitions: Sequence[int]) -> None:
         try:
             # All at one instant: whatever fired up to these positions is told before the store hears of them.
-            triggers, self._fired = self._fired, []
+            self._tell()
+            telling = list(self._telling)
             behind = {number: self._folded[number] for number in partitions}
             unkept = {number: folded.unkept() for number, folded in behind.items()}
-            await self._parts.publish(TRIGGER, [encode(told, told.id, told.observed_at) for told in triggers])
+            await asyncio.gather(*telling)
             await all_of(self._keep(number, behind[number], *what) for number, what in unkept.items())
         except BaseException:
-            # Nobody knows what of it was done.
-            self._folded.clear()
-            self._fired.clear()
+            self._begin_anew()
             raise
+
+    def _begin_anew(self) -> None:
+        """Nobody knows what was done of what was under way: all partitions go on where the store stands."""
+        self._folded.clear()
+        self._fired.clear()
+        for task in self._telling:
+            task.cancel()
+        self._telling.clear()
 
     async def _keep(self, number: int, folded: Folded, end: int, changed: Histories) -> None:
         folded.told_at = asyncio.get_running_loop().time()

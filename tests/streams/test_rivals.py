@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -22,6 +22,8 @@ from streams.rivals import HISTORIES_KEPT, Folded, Rivals
 from streams.settings import Settings
 from streams.store import Registration
 from streams.store.memory import MemoryStore
+from streams.store.memory_triggers import MemoryTriggers
+from streams.store.triggers import Histories
 from tests.controller.test_triggers import STRICT, market_of_rivals, triggered
 from tests.streams.builders import Batch
 from tests.streams.test_ten_thousand_triggers import PARTITIONS, Known, Rec, Stopped, Topics
@@ -49,6 +51,32 @@ class Deaf(Topics):
                 assert isinstance(message, TriggerFired)
                 found.append(message.id)
         return found
+
+
+@dataclass
+class Slow(Deaf):
+    """Topics that acknowledge nothing until they are told to."""
+
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    free: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def send_batch(self, batch: Batch, topic: str, *, partition: int) -> Any:
+        self.asked.set()
+        await self.free.wait()
+        return await super().send_batch(batch, topic, partition=partition)
+
+
+class Busy(MemoryTriggers):
+    """What a store remembers of triggers, which takes nothing until it is told to."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        super().__init__(store.shards, store.positions)
+        self.asked, self.free = asyncio.Event(), asyncio.Event()
+
+    async def fold(self, partition: int, start: int, end: int, histories: Histories) -> bool:
+        self.asked.set()
+        await self.free.wait()
+        return await super().fold(partition, start, end, histories)
 
 
 @dataclass
@@ -168,6 +196,43 @@ async def test_a_fault_on_the_way_is_raised_with_the_next_turn_and_nothing_is_fo
         await turns(rivals)
     assert rivals.stored(0) is None
     assert await house.position() == 0
+
+
+async def test_a_trigger_is_told_while_the_store_is_still_busy_with_what_came_before(house: House) -> None:
+    expected, half = await calm(house), len(house.prices) // 2
+    house.store.triggers = busy = Busy(house.store)
+    rivals = await house.begun()
+    await fold(rivals, house.prices[:half])
+    rivals.go_on()
+    await busy.asked.wait()
+    await fold(rivals, house.prices[half:])
+    rivals.go_on()
+    async with asyncio.timeout(10):
+        while house.topics.triggers() != expected:
+            await asyncio.sleep(0)
+    assert await house.position() == 0
+    busy.free.set()
+    await rivals.stop()
+    assert await house.position() == half
+    await rivals.keep()
+    assert await house.position() == len(house.prices)
+
+
+async def test_the_store_hears_of_no_price_while_its_trigger_is_still_on_the_way(house: House) -> None:
+    await calm(house)
+    house.topics = slow = Slow(1)
+    rivals = await house.begun()
+    await fold(rivals, house.prices)
+    rivals.go_on()
+    keeping = asyncio.create_task(rivals.keep())
+    await slow.asked.wait()
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert await house.position() == 0
+    slow.free.set()
+    await keeping
+    assert await house.position() == len(house.prices)
+    await rivals.stop()
 
 
 def test_what_came_while_the_store_was_told_is_remembered_though_there_is_too_much_to_keep() -> None:
