@@ -373,6 +373,33 @@ def test_what_replaces_a_late_decision_must_be_newer() -> None:
     assert RULES["once"](replaced_when_late(sequence=0, appended_after=2))
 
 
+def on_the_log_alone(evidence: Evidence, identity: str) -> Evidence:
+    """One decision, and no other, never came to the topic of assignments."""
+    told = [e for e in evidence.log if e.body is None or e.body.get("id") != identity]
+    return replace(evidence, assignments=told)
+
+
+def first_treated(evidence: Evidence) -> dict[str, Any]:
+    return next(dict(e.body) for e in evidence.log if e.body is not None and e.body["arm"] != "control")
+
+
+def test_what_was_replaced_before_it_took_effect_need_not_be_everywhere() -> None:
+    evidence = replaced_when_late(sequence=99, appended_after=2)
+    lacking = on_the_log_alone(evidence, first_treated(evidence)["id"])
+    states = evidence.states | {first_treated(evidence)["unit"]: ("control", 0, 99)}
+    assert RULES["same everywhere"](replace(lacking, states=states)) == []
+
+
+def test_what_a_later_decision_of_its_day_replaced_was_to_be_shown_until_then() -> None:
+    evidence = calm()
+    body = first_treated(evidence)
+    at = instant(body["effective_at"]) + HOUR
+    killed = body | {"id": body["id"] + "/killed", "arm": "control", "sequence": 99, "effective_at": said(at)}
+    replaced = replace(evidence, log=[*evidence.log, entry("assignment", killed, at, 99)])
+    lacking = on_the_log_alone(replaced, body["id"])
+    assert any("only in the log" in why for why in RULES["same everywhere"](lacking))
+
+
 def decided_anew(epoch: int) -> Evidence:
     """Another owner decides again, an hour later, and both publish it."""
     evidence = calm()
