@@ -51,7 +51,7 @@ from streams.settings import Settings
 MARKETS = 50
 SALES_A_SECOND = 1_000
 TRIGGERS_A_SECOND = 50
-#: so long prices go at the highest rate before anything is measured: Java compiles what it runs often
+#: so long prices go at the highest rate, with undercuts, before anything is measured: Java compiles what it runs often
 WARM_UP_SECONDS = 30.0
 #: so long the bare hop is measured at each rate, before prices undercut us
 HOP_SECONDS = 5.0
@@ -263,14 +263,14 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
                 [price(n, f"again-{n}", datetime.now(UTC).isoformat(), LIST_PRICE + 100) for n in units],
             )
             await asyncio.sleep(3.0)
-            each = min(number // (2 * len(rates)), round(seconds * TRIGGERS_A_SECOND) + 1)
-            warming = Plan(max(rates), WARM_UP_SECONDS, (), tuple(units[len(rates) * each :]), sales)
+            each = min(number // (2 * (len(rates) + 1)), round(max(seconds, WARM_UP_SECONDS) * TRIGGERS_A_SECOND) + 1)
+            rest = units[(len(rates) + 1) * each :]
+            groups = [tuple(units[k * each : (k + 1) * each]) for k in range(len(rates) + 1)]
             say(f"{max(rates):,} prices a second for {WARM_UP_SECONDS:g} s, not measured")
+            warming = Plan(max(rates), WARM_UP_SECONDS, groups[-1], (*groups[-1], *rest), sales)
             await generated(settings, warming, "warm")
-            for place, rate in enumerate(rates):
-                undercut = units[place * each : (place + 1) * each]
-                rest = units[len(rates) * each :]
-                plan = Plan(rate, seconds, tuple(undercut), (*undercut, *rest), sales)
+            for rate, undercut in zip(rates, groups, strict=False):
+                plan = Plan(rate, seconds, undercut, (*undercut, *rest), sales)
                 say(f"{rate:,} prices a second for {seconds:g} s, {TRIGGERS_A_SECOND} of them undercut")
                 found.append(await measure(settings, watch, plan, worker_parts))
         worker.stop()

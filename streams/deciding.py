@@ -62,7 +62,9 @@ class Deciding:
             drawn = [] if stale else await self._drawn(shard, at)
             if told(drawn) and await self._know_what_was_granted(shard):
                 drawn = await self._drawn(shard, at)
-            await self._parts.store.tell(shard.number, shard.epoch, told(drawn))
+            await self._parts.store.tell(shard.number, shard.epoch, missed := told(drawn))
+            if missed:
+                shard.relay.wake()
             flips = [await self._safe(shard, d.flip, records) for d in drawn]
             decisions = [replace(d, flip=flip) for d, flip in zip(drawn, flips, strict=True)]
             outcomes = await self._flip_all(shard, flips)

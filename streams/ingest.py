@@ -28,9 +28,12 @@ from streams.store import CountedBefore
 from streams.together import all_of
 
 RECORDS_PER_FETCH = 10_000
-#: a turn that found fewer sales is followed by a pause: nobody waits for a sale, and a turn costs as much as many
+#: a turn that found fewer records is followed by a pause, because a turn costs as much as many of them: nobody waits
+#: for a sale, and for what a rival's price leads to not much longer than its producer gathers
 RECORDS_WORTH_A_TURN = 1000
-GATHERING_SECONDS = 0.05
+GATHERING_SECONDS = {SALE: 0.05, COMPETITOR_PRICE: 0.004}
+#: how often it is told how far an input is behind
+REPORT_SECONDS = 0.1
 #: topic, partition, and the position that Kafka was told last
 Mend = Callable[[str, int, int | None], Awaitable[None]]
 
@@ -52,7 +55,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         self._short = {SALE: "sale", COMPETITOR_PRICE: "competitor-price"}[topic]
         self._topic = parts.topic(topic)
         self._rivals = Rivals(parts, catalog)
-        self._apply = {SALE: self._apply_sales, COMPETITOR_PRICE: self._apply_prices}[topic]
+        self._gathering_seconds = GATHERING_SECONDS[topic]
         self._positions: dict[int, int] = {}
         #: partition -> (instant, end offset at that instant), until the position has passed it
         self._target: dict[int, tuple[datetime, int]] = {}
@@ -125,7 +128,9 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             settings = self._parts.settings
             wait = settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
-            backoff, now, followed = Backoff(self._parts, self._short), asyncio.get_running_loop().time, 0.0
+            gathering = min(self._gathering_seconds, wait)
+            backoff, now = Backoff(self._parts, self._short), asyncio.get_running_loop().time
+            followed = reported = 0.0
             while not stop.is_set():
                 async with backoff:
                     await self._seek_assigned()
@@ -133,12 +138,16 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                     # A day ends and a clock goes on whether or not sales come: once in a while is often enough.
                     follows = self._short == "sale" and now() - followed >= wait / 2
                     await self._take_whole(polled, seal=follows)
-                    await self._report(polled)
+                    for partition, records in polled.items():
+                        self._progress.folded(partition.partition, records[-1].timestamp)
+                    if not polled or now() - reported >= REPORT_SECONDS:
+                        await self._report()
+                        reported = now()
                     if follows:
                         await self._follow_clock()
                         followed = now()
-                    if self._short == "sale" and 0 < sum(map(len, polled.values())) < RECORDS_WORTH_A_TURN:
-                        await asyncio.sleep(min(GATHERING_SECONDS, wait))
+                    if 0 < sum(map(len, polled.values())) < RECORDS_WORTH_A_TURN:
+                        await asyncio.sleep(gathering)
         finally:
             await self._rivals.stop()
             await leave(self._consumer)
@@ -148,12 +157,15 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._look()
             if seal or (self._unsure and self._short == "sale"):
                 await self._seal()
-            # At once: while the store works on one partition, the next is folded here.
             mine = [(place, records) for place, records in polled.items() if place.partition in self._positions]
-            await all_of(self._apply(place, records) for place, records in mine)
-            if self._short == "competitor-price":
-                # Under a clock of ticks, who waits for a position waits for what it led to.
-                await self._rivals.keep() if self._parts.settings.clock == "ticks" else self._rivals.go_on()
+            if self._short == "sale":
+                # At once: while the store works on one partition, the next is folded here.
+                await all_of(self._apply_sales(place, records) for place, records in mine)
+                return
+            for place, records in mine:
+                await self._apply_prices(place, records)
+            # Under a clock of ticks, who waits for a position waits for what it led to.
+            await self._rivals.keep() if self._parts.settings.clock == "ticks" else self._rivals.go_on()
         except BaseException:
             # What was fetched but not applied is fetched again from the store's position: passed over twice, it would
             # look like a gap of the log's own.
@@ -166,10 +178,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         folded = self._positions.get(number)
         return folded if folded is None or self._short == "sale" else self._rivals.stored(number)
 
-    async def _report(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]]) -> None:
+    async def _report(self) -> None:
         now = self._parts.clock.now()
-        for partition, records in polled.items():
-            self._progress.folded(partition.partition, records[-1].timestamp)
         for number in list(self._positions):
             partition = TopicPartition(self._topic, number)
             reached = await self._reached(number)

@@ -147,7 +147,8 @@ class Relay:
         await self._parts.store.published(self._shard, [entry.id for entry in entries])
         self._newest = max(self._newest, *map(newest, entries))
         self._skew(entries)
-        return True
+        # Whoever writes more wakes us.
+        return len(entries) == ENTRIES_PER_ROUND
 
     def _look(self, entries: Sequence[OutboxEntry]) -> None:
         metrics, now = self._parts.metrics, self._parts.clock.now()
