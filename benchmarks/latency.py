@@ -5,8 +5,9 @@ each of a unit that a triggered experiment watches. Some of them undercut us: th
 unit's assignment goes out and is seen by `flipside_client.Assignments`. The time runs from before the price is handed
 to its producer until the client's callback is told of the assignment.
 
-Run: python -m benchmarks.latency [--rates 1000 10000] [--seconds 20] [--json]. Beside it, in the same run, the least
-that it could take: one bare hop of the same prices through the same Kafka. Waits for a full minute to begin.
+Run: python -m benchmarks.latency [--rates 1000 10000] [--seconds 20] [--workers 1] [--json]. Beside it, in the same
+run, the least that it could take: one bare hop of the same prices through the same Kafka. Waits for a full minute to
+begin.
 """
 
 import argparse
@@ -228,7 +229,7 @@ def definition(units: Sequence[str], now: datetime, time_zone: str) -> Experimen
     )  # fmt: skip
 
 
-async def run(rates: Sequence[int], seconds: float, number: int, sales: int, profile: str) -> list[Latency]:
+async def run(rates: Sequence[int], seconds: float, number: int, sales: int, count: int, profile: str) -> list[Latency]:
     # Measured is a broker that has warmed up, as one does that was started yesterday.
     with servers(jvm=()) as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
         settings = Settings.model_validate({"kafka": kafka.address, "redis": redis.url, "namespace": "latency"})
@@ -236,8 +237,11 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
         units = [unit(k, MARKETS) for k in range(number)]
         time_zone = noon_zone(datetime.now(UTC))
         fill_catalog(settings, units, time_zone)
-        worker = start_worker(sandbox, settings, profile=profile, log_level="warning")
-        worker_parts = Parts({"kafka": kafka.pid(), "redis": redis.pid, "worker": worker.pid})
+        workers = [
+            start_worker(sandbox, settings, f"worker-{k}", profile="" if k else profile, log_level="warning")
+            for k in range(count)
+        ]
+        parts = Parts({"kafka": kafka.pid(), "redis": redis.pid} | {worker.name: worker.pid for worker in workers})
         say(f"{number:,} units; the first day goes out with the next full minute")
         before = [price(name, f"before-{name}", datetime.now(UTC).isoformat(), LIST_PRICE + 100) for name in units]
         send(settings, units, before)
@@ -253,8 +257,9 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
         ) as client:
             deadline = time.monotonic() + PATIENCE_SECONDS
             while len(client.units()) < number:
-                assert time.monotonic() < deadline, f"the first day did not go out\n{worker.tail()}"
-                assert worker.running(), worker.tail()
+                said = "\n".join(worker.tail() for worker in workers)
+                assert time.monotonic() < deadline, f"the first day did not go out\n{said}"
+                assert all(worker.running() for worker in workers), said
                 await asyncio.sleep(0.1)
             # Rivals' prices count from the registration on.
             send(
@@ -272,9 +277,9 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, pro
             for rate, undercut in zip(rates, groups, strict=False):
                 plan = Plan(rate, seconds, undercut, (*undercut, *rest), sales)
                 say(f"{rate:,} prices a second for {seconds:g} s, {TRIGGERS_A_SECOND} of them undercut")
-                found.append(await measure(settings, watch, plan, worker_parts))
-        worker.stop()
-        assert not profile or not worker.running()
+                found.append(await measure(settings, watch, plan, parts))
+        for worker in workers:
+            worker.stop()
         return found
 
 
@@ -291,11 +296,14 @@ def say(what: str) -> None:
     print(what, file=sys.stderr)
 
 
-def result(rates: Sequence[int], seconds: float, units: int, sales: int, profile: str = "") -> dict[str, Any]:
+def result(
+    rates: Sequence[int], seconds: float, units: int, sales: int, workers: int = 1, profile: str = ""
+) -> dict[str, Any]:
     """What is printed, as JSON has it."""
     begun = machine()
-    found = asyncio.run(run(rates, seconds, units, sales, profile))
-    return {"machine": begun, "units": units, "sales_a_second": sales, "runs": [asdict(one) for one in found]}
+    found = asyncio.run(run(rates, seconds, units, sales, workers, profile))
+    shown = {"machine": begun, "units": units, "workers": workers, "sales_a_second": sales}
+    return shown | {"runs": [asdict(one) for one in found]}
 
 
 def table(shown: dict[str, Any]) -> str:
@@ -320,10 +328,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each rate, with prices that undercut us")
     parser.add_argument("--units", type=int, default=10_000, help="in 50 markets, all of them watched")
     parser.add_argument("--sales", type=int, default=SALES_A_SECOND, help="sales a second beside the prices")
-    parser.add_argument("--profile", default="", help="write what cProfile sees of the worker to this file")
+    parser.add_argument("--workers", type=int, default=1, help="that share the work")
+    parser.add_argument("--profile", default="", help="write what cProfile sees of the first worker to this file")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     options = parser.parse_args(arguments)
-    shown = result(options.rates, options.seconds, options.units, options.sales, options.profile)
+    shown = result(options.rates, options.seconds, options.units, options.sales, options.workers, options.profile)
     print(json.dumps(shown) if options.json else f"{shown['machine']}\n\n{table(shown)}")
     return 0 if all(one["seen"] == one["triggers"] for one in shown["runs"]) else 1
 
