@@ -57,7 +57,8 @@ def follow(
 ) -> tuple[RivalHistory, bool]:
     """What `observe` says, of an observation: ten thousand of them a second are read without a model of each."""
     past, held = history
-    if past and seen[:2] <= past[-1][:2]:
+    # Mostly the instant decides; then nothing is cut out of either.
+    if past and seen[0] <= past[-1][0] and seen[:2] <= past[-1][:2]:
         return history, False
     kind = type(rule)
     holds = CONDITIONS[kind](rule, past, seen, list_price_minor)
@@ -128,8 +129,10 @@ def _in_force(past: Sequence[Observation], since: datetime) -> list[int]:
 
 def _undercuts(rule: TriggerRule, past: Sequence[Observation], seen: Observation, list_price_minor: int) -> bool:
     # The first price ever seen crosses nothing: it may have been below ours for a year.
-    below = seen.price_minor is not None and seen.price_minor < list_price_minor
-    return below and any(old.price_minor is not None and old.price_minor >= list_price_minor for old in past[-1:])
+    if seen.price_minor is None or seen.price_minor >= list_price_minor or not past:
+        return False
+    before = past[-1].price_minor
+    return before is not None and before >= list_price_minor
 
 
 def _out(rule: TriggerRule, past: Sequence[Observation], seen: Observation, list_price_minor: int) -> bool:

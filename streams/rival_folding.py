@@ -49,11 +49,8 @@ class Priced(NamedTuple):
     unit: str
     competitor: str
     seen: Observation
-
-    @property
-    def history(self) -> str:
-        """Where the rival's history of the unit is kept; a unit has no ``|``."""
-        return f"{self.unit}|{self.competitor}"
+    #: where the rival's history of the unit is kept; a unit has no ``|``
+    history: str
 
     def event(self, currency: str) -> CompetitorPrice:
         """The message that it was read from."""
@@ -109,7 +106,7 @@ def _usual(row: CompetitorPriceRow, catalog: Mapping[str, CatalogEntry], latest_
         return None
     if latest_at is not None and at > latest_at:
         return None
-    return Priced(unit, row["competitor"], Observation(at, row["id"], row["price_minor"]))
+    return _priced(unit, row["competitor"], Observation(at, row["id"], row["price_minor"]))
 
 
 def _judge(record: Incoming, catalog: Mapping[str, CatalogEntry], latest_at: datetime | None) -> Priced | Rejected:
@@ -126,7 +123,11 @@ def _judge(record: Incoming, catalog: Mapping[str, CatalogEntry], latest_at: dat
     if latest_at is not None and event.observed_at > latest_at:
         reason = f"observed at {event.observed_at}, which lies ahead of our clock; mend the clock of its source"
         return Rejected(record, "future", reason)
-    return Priced(event.unit, event.competitor, Observation(event.observed_at, event.id, event.price_minor))
+    return _priced(event.unit, event.competitor, Observation(event.observed_at, event.id, event.price_minor))
+
+
+def _priced(unit: str, competitor: str, seen: Observation) -> Priced:
+    return Priced(unit, competitor, seen, f"{unit}|{competitor}")
 
 
 def fold_rivals(
@@ -146,13 +147,13 @@ def fold_rivals(
         known = changed[watch.name] = {}
         looking.append((watch.experiment, watch.rule, watch.cluster_of, histories.get(watch.name, {}), known))
     for price in prices:
-        name = price.history
+        unit, _, seen, name = price
         for experiment, rule, cluster_of, stored, known in looking:
-            cluster = cluster_of.get(price.unit)
+            cluster = cluster_of.get(unit)
             if cluster is None:
                 continue
-            entry, before = catalog[price.unit], known.get(name) or stored.get(name) or NOTHING_SEEN
-            known[name], fires = follow(rule, before, price.seen, entry.list_price_minor)
+            entry, before = catalog[unit], known.get(name) or stored.get(name) or NOTHING_SEEN
+            known[name], fires = follow(rule, before, seen, entry.list_price_minor)
             if fires:
                 triggers.append(fired(experiment, cluster, price.event(entry.currency)))
     return {watch: known for watch, known in changed.items() if known}, triggers

@@ -127,8 +127,7 @@ class Rivals:
         unknown = {}
         for watch in watches:
             known, cluster_of = folded.histories.setdefault(watch.name, {}), watch.cluster_of
-            names = {price.history for price in prices if price.unit in cluster_of}
-            unknown[watch.name] = sorted(name for name in names if name not in known)
+            unknown[watch.name] = sorted({p.history for p in prices if p.history not in known and p.unit in cluster_of})
         if not any(unknown.values()):
             return
         found = await self._parts.store.triggers.histories(number, unknown)

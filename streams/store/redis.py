@@ -57,9 +57,11 @@ class RedisStore(Link):
     async def claim(self, shard: int, epoch: int) -> int:
         if self._claimed.get(shard) != epoch:
             self._known.unlearn(shard)
-        tick = int(await self._run("claim", [self._shard(shard, "epoch"), self._shard(shard, "tick")], [epoch]))
+        keys = [self._shard(shard, name) for name in ("epoch", "tick", "sequence")]
+        tick, sequence = map(int, await self._run("claim", keys, [epoch]))
         self._claimed[shard] = epoch
-        self._known.learn(shard, tick=tick)
+        # What it holds now it must hold at the first decision: a server may come back from amid its rebuild.
+        self._known.learn(shard, tick=tick, sequence=sequence)
         return tick
 
     async def _hash(self, shard: int, name: str, read: Callable[[str], T]) -> dict[str, T]:

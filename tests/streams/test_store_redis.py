@@ -297,6 +297,23 @@ async def test_a_server_that_has_lost_everything_refuses_its_old_owner(own_serve
     await server.aclose()
 
 
+async def test_a_server_that_comes_back_from_amid_its_rebuild_grants_nothing_to_the_owner_who_rebuilt_it(
+    own_server: RedisServer,
+) -> None:
+    server: Redis = Redis.from_url(own_server.url)
+    before = await prepared(RedisStore(own_server.url, "n", 1))
+    await before.flip(0, 1, flip({"de/a": 1}))
+    owner = RedisStore(own_server.url, "n", 1)
+    await owner.claim(0, 2)
+    # As in a file from between the claim and what was written back: the owner's epoch is there, and no grant of before.
+    await server.delete("{n:t0}:sequence", "{n:t0}:units")
+    with pytest.raises(Fenced, match="older than its owner"):
+        await owner.flip(0, 2, flip({"de/a": 2}, day=1))
+    for one in (before, owner):
+        await one.close()
+    await server.aclose()
+
+
 async def test_each_call_stays_in_one_slot_of_a_cluster(own_server: RedisServer) -> None:
     """All keys of a shard, or of an input, hash alike: a cluster accepts no other script."""
     server: Redis = Redis.from_url(own_server.url, decode_responses=True)

@@ -1,4 +1,4 @@
--- Take a shard over. KEYS: epoch, tick. ARGV: epoch.
+-- Take a shard over. KEYS: epoch, tick, sequence. ARGV: epoch. Returns tick and sequence.
 -- An epoch is the offset of an ownership record: the log gave it, so it grows even when this server lost its memory.
 local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
 local mine = tonumber(ARGV[1])
@@ -6,4 +6,4 @@ if held > mine then
   return redis.error_reply('FENCED ' .. held)
 end
 redis.call('SET', KEYS[1], ARGV[1])
-return tonumber(redis.call('GET', KEYS[2]) or '0')
+return {tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(redis.call('GET', KEYS[3]) or '0')}
