@@ -314,6 +314,18 @@ async def test_a_server_that_comes_back_from_amid_its_rebuild_grants_nothing_to_
     await server.aclose()
 
 
+async def test_a_shard_whose_count_of_grants_is_damaged_can_be_claimed_by_who_mends_it(own_server: RedisServer) -> None:
+    server: Redis = Redis.from_url(own_server.url)
+    store = await prepared(RedisStore(own_server.url, "n", 1))
+    await server.set("{n:t0}:sequence", "nonsense")
+    assert await store.claim(0, 2) == 0
+    await server.delete("{n:t0}:sequence")
+    await server.hset("{n:t0}:sequence", "a", "1")
+    assert await store.claim(0, 3) == 0
+    await store.close()
+    await server.aclose()
+
+
 async def test_each_call_stays_in_one_slot_of_a_cluster(own_server: RedisServer) -> None:
     """All keys of a shard, or of an input, hash alike: a cluster accepts no other script."""
     server: Redis = Redis.from_url(own_server.url, decode_responses=True)

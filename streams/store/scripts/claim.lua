@@ -6,4 +6,7 @@ if held > mine then
   return redis.error_reply('FENCED ' .. held)
 end
 redis.call('SET', KEYS[1], ARGV[1])
-return {tonumber(redis.call('GET', KEYS[2]) or '0'), tonumber(redis.call('GET', KEYS[3]) or '0')}
+-- What is damaged there is mended by who claims, and has nothing to be held against.
+local said = redis.pcall('GET', KEYS[3])
+local sequence = type(said) == 'string' and tonumber(said) or 0
+return {tonumber(redis.call('GET', KEYS[2]) or '0'), sequence}
