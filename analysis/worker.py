@@ -21,7 +21,7 @@ from analysis.analyse import Finding, Mark, Share, due, key, mark_of
 from analysis.ledger import Ledger
 from analysis.sharing import share_of
 from analysis.waiting import ClosingsHeld, Positions
-from controller.codec import Decoded, decode_many, encode, read_many
+from controller.codec import Decoded, decode_many, encode, read_many, void
 from controller.errors import FlipsideError, UnreadableMessage
 from controller.events import Applied, CatalogEntry, CompetitorPrice, Estimate, PeriodClosed
 from controller.findings import Health, RunningSequence
@@ -252,14 +252,14 @@ async def _published(connection: Mapping[str, Any], topics: list[str], tally: Ta
 
 def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list[tuple[Message, datetime]]:
     """The readable messages of a batch and when they were written; an unreadable record is counted and logged, and
-    stops nothing.
+    stops nothing. A decision that came too late to count was shown by nobody.
     """
     found: list[tuple[Message, datetime]] = []
     for partition, records in batches.items():
         # an owner's systems need not say what kind their records are: the topic does
         model = next((model for name, model in OWNERS.items() if partition.topic.endswith(name)), None)
         tally.records += len(records)
-        records = [record for record in records if record.value is not None]
+        records = [record for record in records if record.value is not None and not void(record)]
         read: Sequence[Decoded]
         if model:
             read = read_many(model, [record.value for record in records])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, TypeVar, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -34,7 +34,7 @@ from controller.events import (
 )
 from controller.experiment import Experiment
 from controller.findings import FINDING_TYPES
-from controller.wire import Message
+from controller.wire import Message, milliseconds
 
 M = TypeVar("M", bound=Message)
 #: a message, or a mapping under the same rules
@@ -124,9 +124,57 @@ def _type_header(model: type[Message]) -> tuple[str, bytes]:
     return "ce_type", TYPES[model].encode()
 
 
+#: the instant by which the brokers must have a record. One that they stamped at it or after it is void: nobody can be
+#: sure that every reader had it in time, so no reader takes it.
+ANNOUNCE_BY = "ce_announceby"
+#: `ConsumerRecord.timestamp_type` where the broker stamps what it appends
+LOG_APPEND_TIME = 1
+NEVER = float("inf")
+
+
+def announce_by(instant: datetime) -> tuple[str, bytes]:
+    """The header that makes a record void unless the brokers have it before ``instant`` of their clocks."""
+    return ANNOUNCE_BY, _spelled(instant)
+
+
+class Stamped(Protocol):
+    """What of a record as it was read says whether it is void."""
+
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    @property
+    def timestamp(self) -> int: ...
+    @property
+    def timestamp_type(self) -> int: ...
+
+
+def void(record: Stamped) -> bool:
+    """Whether a record came to the brokers too late to count; never where their clocks did not stamp it."""
+    if record.timestamp_type != LOG_APPEND_TIME:
+        return False
+    for name, value in record.headers:
+        if name == ANNOUNCE_BY:
+            return record.timestamp >= _deadline_ms(value)
+    return False
+
+
+@lru_cache(maxsize=1000)
+def _deadline_ms(spelled: bytes) -> float:
+    try:
+        instant = datetime.fromisoformat(spelled.decode())
+    except ValueError:
+        return NEVER
+    # Without a time zone it is not ours either: it binds nobody.
+    return NEVER if instant.tzinfo is None else milliseconds(instant)
+
+
 @lru_cache(maxsize=1000)
 def _time_header(at: datetime) -> tuple[str, bytes]:
-    return "ce_time", at.isoformat().replace("+00:00", "Z").encode()
+    return "ce_time", _spelled(at)
+
+
+def _spelled(at: datetime) -> bytes:
+    return at.isoformat().replace("+00:00", "Z").encode()
 
 
 def ce_type(headers: tuple[tuple[str, bytes], ...] | Headers) -> str | None:

@@ -50,6 +50,10 @@ def _kept(days: int | None, max_bytes: int = MAX_INPUT_BYTES) -> dict[str, str]:
     return {"cleanup.policy": "delete", "retention.ms": retention, "max.message.bytes": str(max_bytes)}
 
 
+#: the broker's clock says when a record came, not its sender's
+STAMPED = {"message.timestamp.type": "LogAppendTime"}
+KEPT_FOR_READERS = {"min.compaction.lag.ms": str(3 * DAY_MS)}
+
 OWNER, WORKERS, ANALYSIS = "the owner's systems", "workers", "analysis"
 
 TOPICS: dict[str, Topic] = {
@@ -58,15 +62,20 @@ TOPICS: dict[str, Topic] = {
         Topic(CATALOG, "unit", OWNER, WORKERS, _compacted()),
         Topic(COMPETITOR_PRICE, "unit", OWNER, WORKERS, _kept(30)),
         # When a record came is the broker's word: a sender whose clock is wrong would vouch for its own future.
-        Topic(SALE, "unit", OWNER, WORKERS, _kept(90) | {"message.timestamp.type": "LogAppendTime"}),
+        Topic(SALE, "unit", OWNER, WORKERS, _kept(90) | STAMPED),
         # What is asked of an experiment has a key of its own: compaction must not put it in the definition's place.
         Topic(DEFINITION, "experiment; experiment/request; kill/id", "API, CLI", "workers, analysis", _compacted()),
         Topic(BLACKOUT, "window id", "API, CLI", WORKERS, _compacted()),
+        # Whether an announcement came in time is the broker's word as well: see `controller.codec.ANNOUNCE_BY`.
         # A reader that starts between an announcement and its midnight needs the record of the running day as well,
         # which was published up to two days before: compaction must leave that one alone.
-        Topic(ASSIGNMENT, "unit", WORKERS, "pricing systems", _compacted(**{"min.compaction.lag.ms": str(3 * DAY_MS)})),
+        Topic(ASSIGNMENT, "unit", WORKERS, "pricing systems", _compacted(**KEPT_FOR_READERS) | STAMPED),
         Topic(
-            ASSIGNMENT_LOG, "unit, experiment or window id", WORKERS, "analysis, verify", _kept(None, MAX_RECORD_BYTES)
+            ASSIGNMENT_LOG,
+            "unit, experiment or window id",
+            WORKERS,
+            "analysis, verify",
+            _kept(None, MAX_RECORD_BYTES) | STAMPED,
         ),
         Topic(APPLIED, "unit", "pricing systems", ANALYSIS, _kept(90)),
         Topic(PANEL, "unit/day, or market/day for its closing", WORKERS, "analysis, analysts", _compacted()),

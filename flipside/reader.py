@@ -5,7 +5,7 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
-from controller.codec import decode
+from controller.codec import decode, void
 from controller.errors import FlipsideError
 from controller.wire import Message
 from streams.kafka import connection, stop_client
@@ -44,9 +44,11 @@ class Reader:
         return [r for batch in (await self._consumer.getmany(timeout_ms=wait_ms)).values() for r in batch]
 
     async def poll(self, wait_ms: int = 10) -> list[Message]:
-        """New messages, also kept."""
+        """New messages, also kept; what came too late to count is passed over."""
         new = []
         for record in await self.records(wait_ms):
+            if void(record):
+                continue
             try:
                 new.append(decode(record.headers, record.value or b""))
             except FlipsideError:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from controller.checkpoints import Checkpoint, KnownExperiment
-from controller.codec import TYPES
+from controller.codec import ANNOUNCE_BY, TYPES
 from controller.control import (
     CatalogActed,
     Entered,
@@ -134,6 +134,11 @@ HEADERS: dict[str, Any] = {
         "ce_source": {"const": SOURCE},
         "ce_type": {"enum": sorted(NAMES.values())},
         "ce_time": {"type": "string", "format": "date-time"},
+        ANNOUNCE_BY: {
+            "type": "string",
+            "format": "date-time",
+            "description": "On assignments: void if the broker's LogAppendTime is this instant or later.",
+        },
         "content-type": {"const": "application/json"},
     },
     "required": ["ce_specversion", "ce_id", "ce_source", "ce_type", "ce_time", "content-type"],

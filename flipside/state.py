@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
 
-from controller.codec import read
+from controller.codec import read, void
 from controller.errors import UnreadableMessage
 from controller.events import Assignment, Blackout, UnitDay
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, BLACKOUT, PANEL, SALE
@@ -135,6 +135,8 @@ class Comparison:
             told.log.take(record)
             told.panel.take_panel(record)
         elif topic == ASSIGNMENT:
+            if void(record):
+                return
             unit = record.key.decode()
             told.last.pop(unit, None)
             if record.value is not None:

@@ -11,12 +11,19 @@ class Clock(Protocol):
         """The present instant, aware, in UTC."""
         ...
 
+    def at_brokers(self, instant: datetime) -> datetime | None:
+        """What the brokers' clocks show at an instant of this clock; None where they have nothing to do with it."""
+        ...
+
 
 class WallClock:
     """The machine's clock."""
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+    def at_brokers(self, instant: datetime) -> datetime | None:
+        return instant
 
 
 class TickClock:
@@ -30,3 +37,7 @@ class TickClock:
 
     def advance(self, to: datetime) -> None:
         self._now = max(self._now, to)
+
+    def at_brokers(self, instant: datetime) -> datetime | None:
+        """None: a history is replayed in its own time."""
+        return None

@@ -5,14 +5,16 @@ been published by whoever died before it could drop it: the topic knows. The res
 day, for each pricing system when it happens to hear of it; it becomes control, which all of them show by then, with the
 reason `late`. That is a decision with a version of its own: whoever was away may come back and publish what it held,
 and no reader may take that for newer, or for the same.
+
+What is sent in time may still reach the brokers too late: it says by when they must have it, and is void to every
+reader if their stamp is not before that (`controller.codec.void`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 
 from aiokafka import TopicPartition
 
-from controller.codec import read
+from controller.codec import read, void
 from controller.errors import UnreadableMessage
 from controller.events import Assignment
 from controller.topics import ASSIGNMENT
@@ -24,14 +26,19 @@ from streams.store import OutboxEntry
 from streams.store.encoding import arms
 
 
+def announced_ahead(entry: OutboxEntry) -> bool:
+    """Whether an entry gives out arms that wait for their boundary; records that were told have no header at all."""
+    h = entry.header
+    return bool(h) and not h.get("urgent") and not h.get("release")
+
+
 def overdue(entries: Iterable[OutboxEntry], now_ms: int) -> dict[str, tuple[str, ...]]:
     """Entry -> its units whose arm began before ``now_ms`` and is not control. Pure."""
     found = {}
     for entry in entries:
-        h = entry.header
-        if not h or h.get("urgent") or h.get("release") or int(str(h["effective"])) > now_ms:
+        if not announced_ahead(entry) or int(str(entry.header["effective"])) > now_ms:
             continue
-        control = arms(h)[0]
+        control = arms(entry.header)[0]
         units = tuple(granted.unit for granted in entry.granted if granted.arm != control)
         if units:
             found[entry.id] = units
@@ -59,7 +66,8 @@ def unannounced(
 
 
 async def published(parts: Parts, units: Iterable[str]) -> dict[str, list[Assignment]]:
-    """Every assignment of these units that is on the topic now. Reads their partitions whole: for rare occasions."""
+    """Every assignment of these units that is on the topic now and not void. Reads their partitions whole: for rare
+    occasions."""
     wanted = set(units)
     topic, shards = parts.topic(ASSIGNMENT), parts.settings.partitions
     partitions = [TopicPartition(topic, n) for n in sorted({partition_of(unit.encode(), shards) for unit in wanted})]
@@ -72,7 +80,7 @@ async def published(parts: Parts, units: Iterable[str]) -> dict[str, list[Assign
             for records in batches.values():
                 for record in records:
                     unit = (record.key or b"").decode(errors="replace")
-                    if unit in wanted and record.value is not None:
+                    if unit in wanted and record.value is not None and not void(record):
                         found.setdefault(unit, []).extend(_read(record.value))
     finally:
         await stop_client(consumer)
@@ -86,17 +94,12 @@ def _read(value: bytes) -> list[Assignment]:
         return []
 
 
-async def put_back(parts: Parts, shard: int, epoch: int, entries: Sequence[OutboxEntry]) -> bool:
-    """Put back what of these entries is overdue, or will be before it can be sure to be out, and is not published;
-    whether there was anything."""
-    settings = parts.settings
-    margin = timedelta(seconds=settings.publish_margin_seconds if settings.clock == "wall" else 0.0)
-    found = overdue(entries, milliseconds(parts.clock.now() + margin))
-    if not found:
-        return False
+async def put_back(
+    parts: Parts, shard: int, epoch: int, entries: Sequence[OutboxEntry], found: Mapping[str, Sequence[str]]
+) -> bool:
+    """Put back those units of entries, ``found`` by `overdue`, that are not published; whether there were any."""
     out = await published(parts, {unit for units in found.values() for unit in units})
     changed = False
-    # Others have nothing that begins: records that were told have no header at all.
     for entry in (entry for entry in entries if entry.id in found):
         units = unannounced(entry, found[entry.id], out)
         if units:

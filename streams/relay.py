@@ -1,23 +1,28 @@
 """The relay: what the store decided goes to the log and to the pricing systems, and is dropped once acknowledged."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import date
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, timedelta
 from functools import cache
 
 from pydantic_core import to_json
 
-from controller.codec import Record, decode, encode, headers_of
+from controller.codec import Headers, Record, announce_by, decode, encode, headers_of
 from controller.errors import FlipsideError
 from controller.events import Assignment, Reason
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG
 from controller.wire import event_id, from_milliseconds, milliseconds
 from streams.invariants import RULES, Newest, broken, newest
-from streams.late import put_back
+from streams.late import announced_ahead, overdue, put_back
 from streams.parts import Parts
 from streams.store import OutboxEntry
+from streams.store.encoding import arms as arms_of
 
 ENTRIES_PER_ROUND = 25
+NOTHING: Mapping[str, Sequence[str]] = {}
+
+#: by which instant, of their clocks, the brokers must have what takes effect at one; None where nothing says so
+Deadline = Callable[[datetime], datetime | None]
 
 
 def assignments(entry: OutboxEntry) -> Iterator[Assignment]:
@@ -50,21 +55,35 @@ def assignments(entry: OutboxEntry) -> Iterator[Assignment]:
         )
 
 
-def assignment_records(entries: Iterable[OutboxEntry]) -> list[Record]:
+def assignment_records(
+    entries: Iterable[OutboxEntry],
+    overdue_units: Mapping[str, Sequence[str]] = NOTHING,
+    deadline: Deadline = lambda _: None,
+) -> list[Record]:
     """The records of entries, spelled as `encode` spells their `assignments`, byte for byte.
+
+    Arms that wait for their boundary say by when the brokers must have them (`controller.codec.ANNOUNCE_BY`); not those
+    of the entries in ``overdue_units``, of which the topic has shown that it had them in time.
 
     Those are a hundred thousand on an evening, and all of them were checked when they were decided: what the units of
     an entry share is spelled once, and no model is built of what was just taken from the store.
     """
-    return [record for entry in entries if entry.granted for record in _spelled(entry)]
+    found = list[Record]()
+    for entry in entries:
+        if entry.granted:
+            waits = entry.id not in overdue_units and announced_ahead(entry)
+            by = deadline(from_milliseconds(int(str(entry.header["effective"])))) if waits else None
+            found += _spelled(entry, [] if by is None else [announce_by(by)])
+    return found
 
 
 #: what differs between the units of an entry, in the order of the message
 OF_A_UNIT = ("id", "unit", "cluster", "arm", "planned_arm", "price_minor", "expires_at", "sequence", "reason")
 
 
-def _spelled(entry: OutboxEntry) -> Iterator[Record]:
-    example = next(assignments(entry))
+def _spelled(entry: OutboxEntry, only_before: Headers) -> Iterator[Record]:
+    """``only_before``: a header for whatever is not control."""
+    example, control = next(assignments(entry)), arms_of(entry.header)[0]
     fields = (
         b'"%b":%b' % (name.encode(), b"%b" if name in OF_A_UNIT else to_json(value).replace(b"%", b"%%"))
         for name, value in example
@@ -86,7 +105,8 @@ def _spelled(entry: OutboxEntry) -> Iterator[Record]:
             to_json(identity), to_json(unit), to_json(cluster), spelled(arm), spelled(planned), spelled(price),
             expires(expires_ms), to_json(sequence), reason(code, detail),
         )  # fmt: skip
-        yield Record(unit.encode(), value, [*ahead, ("ce_id", identity.encode()), *behind])
+        late_is_void = () if arm == control else only_before
+        yield Record(unit.encode(), value, [*ahead, ("ce_id", identity.encode()), *behind, *late_is_void])
 
 
 def other_records(entries: Iterable[OutboxEntry]) -> list[Record]:
@@ -111,6 +131,11 @@ class Relay:
         self._epoch = epoch
         self._wake = asyncio.Event()
         self._newest: Newest = (0, 0)
+        self._deadline: Deadline = parts.clock.at_brokers
+        #: whether the brokers' clocks have a say
+        self._bound = parts.settings.clock == "wall"
+        #: what begins so soon cannot be sure to be out before
+        self._margin = timedelta(seconds=parts.settings.publish_margin_seconds if self._bound else 0.0)
 
     def wake(self) -> None:
         """There is something to publish."""
@@ -132,7 +157,8 @@ class Relay:
     async def _round(self) -> bool:
         # 1. read; what should have been out before it began does not go out as it is
         entries = await self._parts.store.outbox(self._shard, ENTRIES_PER_ROUND)
-        if await put_back(self._parts, self._shard, self._epoch, entries):
+        begun = overdue(entries, self._now_ms(self._margin))
+        if begun and await put_back(self._parts, self._shard, self._epoch, entries, begun):
             return True
         self._look(entries)
         if not entries:
@@ -141,14 +167,20 @@ class Relay:
             # 2. publish, 3. wait for the acks of all replicas in sync. Nobody may find a decision in the log without
             # the gap before it, and they lie on partitions of their own: what is not an arm is safe first.
             await self._parts.publish(ASSIGNMENT_LOG, other_records(entries))
-            arms = assignment_records(entries)
+            arms = assignment_records(entries, begun, self._deadline)
             await asyncio.gather(self._parts.publish(ASSIGNMENT_LOG, arms), self._parts.publish(ASSIGNMENT, arms))
+        if self._bound and overdue(entries, self._now_ms()).keys() - begun.keys():
+            # It began before the acks came: perhaps it is void. The topic knows, and is asked in the next round.
+            return True
         # 4. drop
         await self._parts.store.published(self._shard, [entry.id for entry in entries])
         self._newest = max(self._newest, *map(newest, entries))
         self._skew(entries)
         # Whoever writes more wakes us.
         return len(entries) == ENTRIES_PER_ROUND
+
+    def _now_ms(self, ahead: timedelta = timedelta(0)) -> int:
+        return milliseconds(self._parts.clock.now() + ahead)
 
     def _look(self, entries: Sequence[OutboxEntry]) -> None:
         metrics, now = self._parts.metrics, self._parts.clock.now()

@@ -9,10 +9,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from controller.checkpoints import Checkpoint
-from controller.codec import read
+from controller.codec import ANNOUNCE_BY, Stamped, read, void
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, UnitDay, Withheld
@@ -26,6 +26,13 @@ from streams.store.restoring import HeldUnit
 ASSIGNMENT_TYPE = CE_TYPES[Assignment].encode()
 #: in the JSON of an assignment, which is ours; inside a text its quotes would be escaped
 ORDER = re.compile(rb'"epoch":(\d+),"sequence":(\d+)[,}]')
+
+
+class Logged(Incoming, Stamped, Protocol):
+    """A record of the log, with the broker's stamp."""
+
+    @property
+    def headers(self) -> tuple[tuple[str, bytes], ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +110,15 @@ class Remembered:
         for kill in checkpoint.kills:
             self._switched(kill)
 
-    def take(self, record: Incoming) -> None:
+    def take(self, record: Logged) -> None:
         """Fold one record of the log or of the panel; what is neither of ours nor readable is passed over."""
         self.records += 1
         told = dict(record.headers)
         kind = told.get("ce_type", b"")
         if kind == ASSIGNMENT_TYPE:
+            # Void: nobody shows it, and a day of which nothing else is said is to be reported.
+            if ANNOUNCE_BY in told and void(record):
+                return
             self._assigned(record.key or b"", record.value or b"", told)
             return
         model = MODELS.get(kind)

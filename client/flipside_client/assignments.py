@@ -17,7 +17,7 @@ from flipside_client.changes import Change, Changes
 from flipside_client.clock import Clock, seconds_running, wall_clock
 from flipside_client.errors import FlipsideClientError, KafkaUnreachable, NotStarted, TopicMissing
 from flipside_client.fold import Fold, Outcome, Price
-from flipside_client.record import ASSIGNMENT_TOPIC, Assignment, topic
+from flipside_client.record import ASSIGNMENT_TOPIC, Assignment, topic, void
 
 log = logging.getLogger("flipside_client")
 
@@ -41,7 +41,7 @@ class Status:
     staleness_seconds: float | None
     #: units of which a record is held
     units: int
-    #: records by what became of them: applied, old, repeated, conflicting, tombstone, unreadable
+    #: records by what became of them: applied, old, repeated, conflicting, tombstone, unreadable, late
     records: dict[Outcome, int]
     #: records of markets that were not asked for
     filtered: int
@@ -282,15 +282,21 @@ class Assignments:
 
     def _take(self, records: list[Any]) -> None:
         fold, prefixes, changes = self._fold, self._prefixes, self._changes
+        late = fold.counts["late"]
         for record in records:
             if prefixes is not None and not (record.key or b"").startswith(prefixes):
                 self._filtered += 1
+                continue
+            if void(record.headers, record.timestamp, record.timestamp_type):
+                fold.counts["late"] += 1
                 continue
             outcome, assignment = fold.take(record.key, record.value)
             if outcome == "unreadable":
                 log.warning("%s[%d]@%d: %s", self.topic, record.partition, record.offset, fold.last_unreadable)
             elif changes is not None and outcome in ("applied", "tombstone"):
                 self._tell(changes.taken(record.key.decode(), assignment, self._clock()))
+        if fold.counts["late"] > late:
+            log.warning("%s: %d records came too late and are void", self.topic, fold.counts["late"] - late)
 
     async def _note_progress(self, consumer: AIOKafkaConsumer) -> None:
         """A partition is up to date as of the last answer of its broker that left nothing unread."""

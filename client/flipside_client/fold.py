@@ -25,7 +25,8 @@ FORGET_MS = 6 * 3_600_000
 #: The records of one unit that can still hold: latest effective_at first, and therefore newest first.
 Held = tuple[Assignment, ...]
 
-Outcome = Literal["applied", "old", "repeated", "conflicting", "tombstone", "unreadable"]
+#: late: the brokers had it only after it had begun
+Outcome = Literal["applied", "old", "repeated", "conflicting", "tombstone", "unreadable", "late"]
 
 Why = Literal["assigned", "announced", "lapsed", "released", "unknown", "loading"]
 
@@ -132,7 +133,7 @@ class Fold:
         #: the newest version of a unit at its last tombstone: what is not newer does not come back
         self._forgotten: dict[str, tuple[int, int]] = {}
         self.counts: dict[Outcome, int] = dict.fromkeys(
-            ("applied", "old", "repeated", "conflicting", "tombstone", "unreadable"), 0
+            ("applied", "old", "repeated", "conflicting", "tombstone", "unreadable", "late"), 0
         )
         #: what was wrong with the last record that could not be read
         self.last_unreadable: str | None = None

@@ -6,6 +6,7 @@ that one may be added; another version, a missing field or a wrong type makes th
 
 import json
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import itemgetter
@@ -140,6 +141,31 @@ _SHAPES = frozenset(
     tuple(types[0] if len(types) == 1 else chosen[index] for index, types in enumerate(_TYPES))
     for chosen in ({8: price, 11: lease} for price in _TYPES[8] for lease in _TYPES[11])
 )
+
+
+#: the instant by which the brokers must have a record
+ANNOUNCE_BY = "ce_announceby"
+#: `ConsumerRecord.timestamp_type` where the broker's clock stamped it
+LOG_APPEND_TIME = 1
+
+
+def void(headers: Sequence[tuple[str, bytes]], stamp_ms: int, timestamp_type: int) -> bool:
+    """Whether the brokers had a record only when it was too late: then no reader takes it, since another one may have
+    it later still, and two prices would be shown. Never where they do not stamp what they append."""
+    if timestamp_type != LOG_APPEND_TIME:
+        return False
+    for name, value in headers:
+        if name == ANNOUNCE_BY:
+            return stamp_ms >= _deadline_ms(value)
+    return False
+
+
+@lru_cache(maxsize=1024)
+def _deadline_ms(spelled: bytes) -> float:
+    try:
+        return _ceil_ms(spelled.decode())
+    except (ValueError, OverflowError):  # not ours: it binds nobody
+        return float("inf")
 
 
 def read(key: bytes | None, value: bytes) -> Assignment:

@@ -5,12 +5,14 @@ import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
+from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
+import controller.codec
 from client.tests.builders import UNIT, at, published, wire
 from flipside_client.errors import Unreadable
-from flipside_client.record import as_spelled, instant_ms, read, topic
+from flipside_client.record import as_spelled, instant_ms, read, topic, void
 
 
 def test_what_flipside_publishes_is_what_the_client_reads() -> None:
@@ -147,3 +149,28 @@ def test_what_is_no_instant_is_refused_with_the_way_out() -> None:
 def test_a_namespace_stands_before_the_name_with_a_dot() -> None:
     assert topic("pricing.experiment.assignment.v1") == "pricing.experiment.assignment.v1"
     assert topic("pricing.experiment.assignment.v1", "eu") == "eu.pricing.experiment.assignment.v1"
+
+
+NOON, NOON_MS = b"2026-03-01T12:00:00.500000Z", instant_ms(datetime(2026, 3, 1, 12, 0, 0, 500_000, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("header", "stamp_ms", "timestamp_type", "expected"),
+    [
+        (NOON, NOON_MS - 1, 1, False),
+        (NOON, NOON_MS, 1, True),
+        (b"2026-03-01T13:00:00.500+01:00", NOON_MS, 1, True),
+        (NOON, NOON_MS + 1, 0, False),  # stamped by whoever sent it
+        (b"2026-03-01T12:00:00", NOON_MS, 1, False),  # no instant
+        (b"noon", NOON_MS, 1, False),
+        (b"\xff", NOON_MS, 1, False),
+        (None, NOON_MS, 1, False),
+    ],
+)
+def test_a_record_is_void_if_the_brokers_had_it_at_the_instant_that_it_names_or_later(
+    header: bytes | None, stamp_ms: int, timestamp_type: int, expected: bool
+) -> None:
+    headers = [("ce_id", b"x"), *([("ce_announceby", header)] if header is not None else []), ("other", b"")]
+    assert void(headers, stamp_ms, timestamp_type) is expected
+    ours = ConsumerRecord("t", 0, 0, stamp_ms, timestamp_type, None, None, None, 0, 0, tuple(headers))
+    assert controller.codec.void(ours) is expected, "workers and clients agree"

@@ -12,6 +12,7 @@ import java.util.TreeMap;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.record.TimestampType;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.StringDeserializer;
 
@@ -78,6 +79,14 @@ public final class Assignments {
     }
   }
 
+  /** Whether the brokers had a record only at the instant that it names, or later: then no reader takes it. */
+  private static boolean isVoid(ConsumerRecord<String, byte[]> record) {
+    var by = record.headers().lastHeader("ce_announceby");
+    return by != null
+        && record.timestampType() == TimestampType.LOG_APPEND_TIME
+        && record.timestamp() >= Instant.parse(new String(by.value())).toEpochMilli();
+  }
+
   /** One record: a tombstone forgets the unit, what cannot be read is told and left out. */
   private static void take(
       ConsumerRecord<String, byte[]> record, ObjectMapper json, Map<String, List<Decision>> units) {
@@ -88,6 +97,10 @@ public final class Assignments {
     var type = record.headers().lastHeader("ce_type");
     if (type == null || !new String(type.value()).equals("flipside.assignment.v1")) {
       System.err.println("no assignment at offset " + record.offset());
+      return;
+    }
+    if (isVoid(record)) {
+      System.err.println("too late, and void, at offset " + record.offset());
       return;
     }
     try {

@@ -148,7 +148,7 @@ def entry(record: ConsumerRecord) -> Entry:
     except ValueError:
         body = None
     key = None if record.key is None else record.key.decode(errors="replace")
-    kept = {name: value for name, value in headers.items() if name.startswith("ce_origin")}
+    kept = {name: value for name, value in headers.items() if name.startswith(("ce_origin", "ce_announceby"))}
     return Entry(
         record.partition,
         record.offset,

@@ -157,8 +157,18 @@ def instant(text: str) -> int:
 
 
 def of_kind(entries: Iterable[Entry], kind: str) -> list[Entry]:
-    """Those of one message, such as ``assignment``."""
+    """Those of one message, such as ``assignment``, that are not void."""
+    return [entry for entry in all_of_kind(entries, kind) if entry.real < announce_by(entry)]
+
+
+def all_of_kind(entries: Iterable[Entry], kind: str) -> list[Entry]:
     return [entry for entry in entries if entry.kind == f"flipside.{kind}.v1"]
+
+
+def announce_by(entry: Entry) -> float:
+    """The instant by the brokers' clock at which a record is void unless they have it; for ever where it says none."""
+    said = entry.headers.get("ce_announceby")
+    return float("inf") if said is None else instant(said) / 1000
 
 
 # --- to a file and back -----------------------------------------------------------------------------------------------

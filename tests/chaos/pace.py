@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 DAY = 86_400.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,4 +83,8 @@ class FastClock:
     opening: Opening
 
     def now(self) -> datetime:
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=self.opening.shop_ms(time.time()))
+        return EPOCH + timedelta(milliseconds=self.opening.shop_ms(time.time()))
+
+    def at_brokers(self, instant: datetime) -> datetime:
+        """The brokers' clocks show real time."""
+        return EPOCH + timedelta(seconds=self.opening.pace().real((instant - EPOCH) / timedelta(milliseconds=1)))

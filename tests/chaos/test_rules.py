@@ -287,6 +287,28 @@ def a_good_sale_is_rejected(e: Evidence) -> Evidence:
     )
 
 
+def late_and_void(e: Evidence, by_hours: int = 0) -> Evidence:
+    """The brokers had the second day of a unit an hour after it began; it says that it is void then."""
+    k = next(k for k, x in enumerate(e.log) if _number(x.body) == 1 and x.body["arm"] != "control")
+    begins = instant(e.log[k].body["effective_at"])
+    by = datetime.fromtimestamp(PACE.real(begins + by_hours * HOUR), UTC).isoformat()
+    late = replace(e.log[k], real=PACE.real(begins + HOUR), headers={"ce_announceby": by})
+    log = [*e.log[:k], late, *e.log[k + 1 :]]
+    return replace(e, log=log, assignments=log)
+
+
+def announced_by_another_instant(e: Evidence) -> Evidence:
+    return late_and_void(e, by_hours=2)
+
+
+def void_and_shown_all_the_same(e: Evidence) -> Evidence:
+    return late_and_void(e)
+
+
+def void_and_not_reported(e: Evidence) -> Evidence:
+    return late_and_void(e)
+
+
 CORRUPTIONS: tuple[tuple[str, Callable[[Evidence], Evidence]], ...] = (
     ("one price", one_client_shows_another_arm),
     ("one price", a_cold_client_shows_what_is_long_over),
@@ -296,6 +318,9 @@ CORRUPTIONS: tuple[tuple[str, Callable[[Evidence], Evidence]], ...] = (
     ("planned", a_day_is_forgotten),
     ("planned", decided_though_reported),
     ("ahead", published_late),
+    ("ahead", announced_by_another_instant),
+    ("as announced", void_and_shown_all_the_same),
+    ("planned", void_and_not_reported),
     ("boundary", begins_at_noon),
     ("once", decided_twice),
     ("at rest", lambda e: replace(e, unrest="3 entries in the outbox of shard 0")),
@@ -367,6 +392,26 @@ def test_what_came_late_before_it_was_replaced_is_one() -> None:
     *log, last = evidence.log
     unreplaced = replace(evidence, log=[*log, replace(last, real=last.real + 1.0)])
     assert RULES["ahead"](replace(unreplaced, assignments=unreplaced.log))
+
+
+def test_what_is_void_and_reported_is_no_fault_where_nobody_shows_it() -> None:
+    evidence = late_and_void(calm())
+    void = next(e for e in evidence.log if e.headers)
+    assert void.body is not None
+    unit, place = void.body["unit"], UNITS.index(void.body["unit"])
+    begins, ends = (instant(void.body[name]) for name in ("effective_at", "expires_at"))
+    looks = [
+        replace(
+            look,
+            arms=tuple(None if k == place and begins <= look.t < ends else arm for k, arm in enumerate(look.arms)),
+            why="".join("l" if k == place and begins <= look.t < ends else why for k, why in enumerate(look.why)),
+        )
+        for look in evidence.looks
+    ]
+    withheld = {"market": unit.split("/")[0], "day": void.body["day"], "units": [unit]}
+    log = [*evidence.log, entry("withheld", withheld, ends)]
+    broken = judge(replace(evidence, looks=looks, log=log, assignments=log))
+    assert {rule for rule, why in broken.items() if why} == set()
 
 
 def test_what_replaces_a_late_decision_must_be_newer() -> None:

@@ -2,16 +2,26 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
 
 from aiokafka import AIOKafkaProducer
 
-from controller.codec import encode
+from controller.codec import announce_by, encode
 from controller.events import Assignment
 from controller.topics import APPLIED, ASSIGNMENT, TOPICS
 from streams.admin import create_topics
 from streams.settings import Settings
 
 Publish = Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An assignment that says by when the brokers must have it."""
+
+    assignment: Assignment
+    by: datetime
 
 
 @asynccontextmanager
@@ -22,12 +32,14 @@ async def installation(address: str, namespace: str) -> AsyncIterator[Publish]:
     producer = AIOKafkaProducer(bootstrap_servers=address, enable_idempotence=True, linger_ms=5)
     await producer.start()
 
-    async def publish(*messages: Assignment | tuple[bytes | None, bytes | None]) -> None:
+    async def publish(*messages: Assignment | Announced | tuple[bytes | None, bytes | None]) -> None:
         for message in messages:
-            if isinstance(message, Assignment):
-                record = encode(message, message.id, message.decided_at)
+            if isinstance(message, Assignment | Announced):
+                said = message.assignment if isinstance(message, Announced) else message
+                record = encode(said, said.id, said.decided_at)
+                by = [announce_by(message.by)] if isinstance(message, Announced) else []
                 await producer.send_and_wait(
-                    settings.prefixed(ASSIGNMENT), key=record.key, value=record.value, headers=record.headers
+                    settings.prefixed(ASSIGNMENT), key=record.key, value=record.value, headers=[*record.headers, *by]
                 )
             else:
                 await producer.send_and_wait(settings.prefixed(ASSIGNMENT), key=message[0], value=message[1])

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
 from aiokafka import AIOKafkaConsumer
@@ -14,7 +15,7 @@ from controller.topics import APPLIED, ASSIGNMENT
 from flipside_client import Assignments, Change, KafkaUnreachable, NotStarted, TopicMissing
 from flipside_client.record import instant_ms
 from flipside_client.sync import SyncAssignments
-from tests.client.installation import installation
+from tests.client.installation import Announced, installation
 from tests.parts.kafka import Kafka
 
 pytestmark = pytest.mark.broker
@@ -56,6 +57,19 @@ async def test_bad_records_among_good_ones_are_counted_and_stop_nothing(kafka: K
             records = client.status().records
             counted = {name: records[name] for name in ("applied", "repeated", "unreadable", "tombstone")}
             assert counted == {"applied": 1, "repeated": 1, "unreadable": 4, "tombstone": 1}
+
+
+async def test_what_the_brokers_had_only_after_it_began_is_shown_by_nobody(kafka: Kafka, namespace: str) -> None:
+    """However early a reader hears of it: another one hears of it later, and both would be right for a moment."""
+    soon, past = datetime(2999, 1, 1, tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC)
+    async with installation(kafka.address, namespace) as publish:
+        await publish(Announced(published(1, "low"), soon), Announced(published(2, "high"), past))
+        async with Assignments(kafka.address, namespace) as client:
+            assert [client.arm(UNIT, at(1)), client.price(UNIT, at(2)).why] == ["low", "lapsed"]
+            await publish(Announced(published(3, "high"), past), published(4, "low"))
+            await until(lambda: client.arm(UNIT, at(4)) == "low", "the fourth day")
+            assert client.price(UNIT, at(3)).why == "lapsed"
+            assert client.status().records["late"] == 2
 
 
 async def test_only_the_markets_asked_for_are_held(kafka: Kafka, namespace: str) -> None:

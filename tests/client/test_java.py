@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from client.tests.builders import UNIT, at, published
 from controller.events import Assignment
 from controller.topics import ASSIGNMENT
 from flipside_client import Assignments
-from tests.client.installation import installation
+from tests.client.installation import Announced, installation
 from tests.conftest import IN_CI
 from tests.parts.jars import jars
 from tests.parts.kafka import Kafka
@@ -41,9 +42,13 @@ async def test_a_java_consumer_reads_the_same_arms_at_every_instant(
             early(3, "low", epoch=8, sequence=0), early(3, "high", epoch=7, sequence=99),  # an older epoch
             early(4, "control", sequence=100, epoch=8, expires_at=None),  # a release
             (UNIT.encode(), b"{"),
+            # Newer than everything: with the brokers in time, and too late.
+            Announced(published(1, "low", unit=OTHERS[-1], epoch=9), datetime(2999, 1, 1, tzinfo=UTC)),
+            Announced(published(1, "high", unit=OTHERS[0], epoch=9), datetime(2001, 1, 1, tzinfo=UTC)),
         )  # fmt: skip
         async with Assignments(kafka.address, namespace) as client:
             units = client.units()
+            assert client.status().records["late"] == 1
             ours = [f"{unit} {_z(now)} {client.arm(unit, now) or 'control'}" for unit in units for now in instants]
     classpath = f"{jars()}/*"
     lint = "-Xlint:all,-processing,-classfile,-path"

@@ -25,6 +25,9 @@ class Off:
     def now(self) -> datetime:
         return datetime.now(UTC) + self.by
 
+    def at_brokers(self, instant: datetime) -> datetime:
+        return instant
+
 
 @pytest.mark.parametrize("hours", [-2, 2])
 async def test_an_owner_whose_clock_is_two_hours_wrong_ends_and_names_both_clocks_and_the_way_out(

@@ -1,7 +1,7 @@
 """An assignment that was not out before it took effect becomes control: nobody is shown another arm within a day."""
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, cast
 
 import pytest
@@ -20,17 +20,6 @@ from streams.relay import assignments
 from streams.settings import Settings
 from streams.store import Fenced, Granted, OutboxEntry, Store
 from tests.streams.builders import at, flip
-
-
-@dataclass(frozen=True, slots=True)
-class Stopped:
-    """A clock that stands still."""
-
-    at: datetime
-
-    def now(self) -> datetime:
-        return self.at
-
 
 A, B, C = "de/a", "de/b", "de/c"
 WHY = "it was too late"
@@ -185,20 +174,8 @@ async def test_the_report_of_a_gap_stays_as_it_is_beside_what_is_late(store: Sto
         settings = Settings(kafka=address, namespace="late", partitions=2)
         none, log = cast(Any, None), structlog.get_logger()
         parts = Parts(settings, WallClock(), store, none, Metrics(), log, "one", connection(settings))
-        assert await put_back(parts, 0, 1, await entries(store))
-        assert not await put_back(parts, 0, 1, await entries(store)), "control is never late"
+        outbox = await entries(store)
+        assert await put_back(parts, 0, 1, outbox, overdue(outbox, ms(9)))
+        assert not overdue(await entries(store), ms(9)), "control is never late"
     told, late = await entries(store)
     assert (told.records, [(row.arm, row.code) for row in late.granted]) == ((("kind", "{}"),), [("control", "late")])
-
-
-@pytest.mark.parametrize(("seconds", "late"), [(20, True), (0, False)])
-async def test_what_cannot_be_sure_to_be_out_before_it_begins_is_late_already(
-    store: Store, seconds: int, late: bool
-) -> None:
-    await store.flip(0, 1, flip({A: 1}))
-    with embedded_broker({f"late.{ASSIGNMENT}": 2}) as address:
-        given = {"kafka": address, "namespace": "late", "partitions": 2, "publish_margin_seconds": seconds}
-        settings, none = Settings.model_validate(given), cast(Any, None)
-        clock = Stopped(at(0) - timedelta(seconds=10))
-        parts = Parts(settings, clock, store, none, Metrics(), structlog.get_logger(), "one", connection(settings))
-        assert await put_back(parts, 0, 1, await entries(store)) is late

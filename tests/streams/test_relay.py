@@ -1,10 +1,11 @@
 """What the relay writes of an outbox entry, without a model of each unit, is what the models would be spelled as."""
 
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.codec import encode
+from controller.codec import Record, announce_by, encode
 from streams.relay import assignment_records, assignments
 from streams.store import Granted, OutboxEntry
 
@@ -34,3 +35,27 @@ def test_every_record_is_the_model_of_its_assignment_byte_for_byte(urgent: bool,
     expected = [encode(message, message.id, message.decided_at) for message in assignments(entry)]
     assert assignment_records([entry, records, entry]) == expected * 2
     assert len({record.headers[1] for record in expected}) == len(granted)
+
+
+ENTRY = OutboxEntry("1-0", 4711, HEADER, (PLAIN, PLAIN._replace(unit="de/milk", arm="control", sequence=18)))
+
+
+def test_whatever_is_not_control_says_by_when_the_brokers_must_have_it() -> None:
+    hour = timedelta(hours=1)
+    by = [record.headers[6:] for record in assignment_records([ENTRY], {}, lambda begins: begins + hour)]
+    assert by == [[announce_by(datetime(2026, 3, 2, 13, 0, 0, 1000, tzinfo=UTC))], []]
+    assert by[0] == [("ce_announceby", b"2026-03-02T13:00:00.001000Z")]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        assignment_records([replace(ENTRY, header=HEADER | {"urgent": True})], {}, lambda begins: begins),
+        assignment_records([replace(ENTRY, header=HEADER | {"release": True})], {}, lambda begins: begins),
+        assignment_records([ENTRY], {"1-0": ("de/tea",)}, lambda begins: begins),
+        assignment_records([ENTRY], {}, lambda _: None),
+    ],
+    ids=["what waits for no boundary", "a release", "what the topic had in time", "a history that is replayed"],
+)
+def test_nothing_else_can_be_void(records: list[Record]) -> None:
+    assert {len(record.headers) for record in records} == {6}

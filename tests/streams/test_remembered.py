@@ -8,11 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from controller.codec import Record, encode
+from controller.codec import LOG_APPEND_TIME, Record, announce_by, encode
 from controller.control import Kill, LifecycleChanged
 from controller.events import PeriodClosed, Registered, Withheld
 from controller.schedule import MarketPlan
-from controller.wire import Message
+from controller.wire import Message, milliseconds
 from streams.relay import assignment_records
 from streams.remembered import Remembered
 from streams.store import Registration, plan_key
@@ -35,6 +35,8 @@ class Kept:
     topic: str = "log"
     partition: int = 0
     offset: int = 0
+    timestamp: int = 0
+    timestamp_type: int = LOG_APPEND_TIME
 
 
 def kept(record: Record) -> Kept:
@@ -214,3 +216,17 @@ def test_the_instant_of_the_last_decision_is_that_of_the_shards_markets() -> Non
         found.take(record)
     assert found.decided_at(DE) == at(1) - timedelta(hours=1)
     assert found.decided_at(frozenset({"fr"})) is None
+
+
+async def test_a_decision_that_came_to_the_brokers_too_late_was_never_made() -> None:
+    """Its day is to be reported; one that came a millisecond before is held."""
+    _, log = await played([("flip", flip({"de/a": 1}, day, design_hash="hash")) for day in range(2)])
+    begins = [milliseconds(at(day)) for day in range(2)]
+    for missed, through in ((0, 1), (1, 0)):
+        found = Remembered()
+        found.given([Registration(experiment(), "hash")])
+        for day, record in enumerate(log):
+            late = replace(record, timestamp=begins[day] - (day != missed))
+            found.take(replace(late, headers=(*late.headers, announce_by(at(day)))))
+        assert found.plans(DE)[plan_key("juice", 1, "de")].decided_through == at(through).date()
+        assert [held.effective_ms for held in found.held_units(DE)] == [begins[1 - missed]]

@@ -7,9 +7,11 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from tests.chaos.evidence import Evidence, instant, of_kind
+from tests.chaos.evidence import Evidence, all_of_kind, announce_by, instant, of_kind
 from tests.chaos.rules.reading import by_unit, each_said, first_said, lease, shard_of, version
 
+#: real instants are spelled in milliseconds
+SPELLING_SECONDS = 0.002
 #: faults that take from Redis what it held
 LOSSES = frozenset({"Redis flushed", "Redis restarted without its file", "Redis restored"})
 
@@ -42,15 +44,21 @@ def at_rest(evidence: Evidence) -> list[str]:
 
 
 def ahead(evidence: Evidence) -> list[str]:
-    """Whatever is not control is on the topic before it takes effect, or is no news when it comes: somebody who was
-    away says what has been replaced by a newer version that was there before."""
+    """Whatever is not control is on the topic before it takes effect, or void if it is not, or no news when it comes:
+    somebody who was away says what has been replaced by a newer version that was there before."""
     found, versions = [], by_unit(evidence.assignments)
+    for entry in all_of_kind(evidence.assignments, "assignment"):
+        assert entry.body is not None
+        begins, by = evidence.pace.real(instant(entry.body["effective_at"])), announce_by(entry)
+        if by != float("inf") and abs(by - begins) > SPELLING_SECONDS:
+            found.append(f"{entry.body['id']}: to be announced by {by:.3f}, takes effect at {begins:.3f}")
     appended = {identity: entry.real for identity, entry in first_said(evidence.assignments).items()}
     for (identity, *_), entry in each_said(evidence.assignments).items():
         assert entry.body is not None
         body = entry.body
         late = entry.real - evidence.pace.real(instant(body["effective_at"]))
-        if late <= 0 or body["arm"] == evidence.control:
+        # That it is as far from its announcement as a millisecond of ours does not make it late.
+        if late <= SPELLING_SECONDS or body["arm"] == evidence.control:
             continue
         replaced = any(
             version(other) > version(body)
