@@ -10,7 +10,7 @@ from controller.errors import UnreadableMessage
 from controller.events import CatalogEntry
 from controller.topics import CATALOG
 from controller.wire import market_of
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import UNKNOWN_UNIT, Incoming, Rejected
 from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.reading import begin, read_up_to, reader
@@ -73,11 +73,13 @@ class Catalog:
                     for record in records:
                         await self._apply(record)
 
-    async def meet(self, records: Iterable[Incoming]) -> None:
-        """Catch up if a record is of a unit that is not known: perhaps its entry is on its way."""
-        known = self.known
-        if any(key.decode(errors="replace") not in known for key in {record.key or b"" for record in records}):
-            await self.catch_up()
+    async def meet(self, rejected: Iterable[Rejected]) -> bool:
+        """Catch up if a record was set aside because its unit is not known: perhaps its entry is on its way. Returns
+        whether they are to be judged anew."""
+        if all(judged.code != UNKNOWN_UNIT for judged in rejected):
+            return False
+        await self.catch_up()
+        return True
 
     async def _apply(self, record: Incoming) -> None:
         if record.value is None:

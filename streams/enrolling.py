@@ -26,7 +26,7 @@ CLUSTER = TypeAdapter(ClusterEntries)
 #: between a plan's key and a cluster, in the names of the store; neither has one
 BETWEEN = " "
 #: how long a broker may hold back a fetch: meanwhile aiokafka asks for no partition that an answer was just read of
-FETCH_WAIT_MS = 10
+FETCH_WAIT_MS = 4
 
 
 class Triggers:

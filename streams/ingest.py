@@ -31,7 +31,7 @@ RECORDS_PER_FETCH = 10_000
 #: a turn that found fewer records is followed by a pause, because a turn costs as much as many of them: nobody waits
 #: for a sale, and for what a rival's price leads to not much longer than its producer gathers
 RECORDS_WORTH_A_TURN = 1000
-GATHERING_SECONDS = {SALE: 0.05, COMPETITOR_PRICE: 0.004}
+GATHERING_SECONDS = {SALE: 0.05, COMPETITOR_PRICE: 0.002}
 #: how often it is told how far an input is behind
 REPORT_SECONDS = 0.1
 #: topic, partition, and the position that Kafka was told last
@@ -75,6 +75,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         #: partition -> the position that Kafka was told
         self._committed: dict[int, int] = {}
         self._looked = 0.0
+        #: tells Kafka
+        self._telling: asyncio.Task[None] | None = None
         self._consumer = consumer(
             **parts.connection,
             **membership(parts, f"flipside.{self._short}"),
@@ -150,6 +152,9 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                         await asyncio.sleep(gathering)
         finally:
             await self._rivals.stop()
+            if self._telling is not None:
+                self._telling.cancel()
+                await asyncio.gather(self._telling, return_exceptions=True)
             await leave(self._consumer)
 
     async def _take_whole(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]], *, seal: bool) -> None:
@@ -214,9 +219,11 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         return False
 
     async def _apply_sales(self, partition: TopicPartition, records: Sequence[Arrived]) -> None:
-        await self._catalog.meet(records)
+        met = False
         while records and await self._follows(partition, records):
             batch, used = fold(records, self._positions[partition.partition], self._rules(partition.partition))
+            if not met and (met := await self._catalog.meet(batch.rejected)):
+                continue
             records = records[used:]
             if batch.end == batch.start:
                 continue
@@ -254,10 +261,18 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         if now - self._looked < self._parts.settings.reconcile_seconds / 2:
             return
         self._looked = now
-        for number, position in list(self._positions.items()):
-            if not await self._parts.store.restoring.has_input(self._short, number):
+        mine = list(self._positions)
+        there = await self._parts.store.restoring.with_position(self._short, mine) if mine else frozenset()
+        for number in mine:
+            position = self._positions.get(number)
+            if number not in there and position is not None:
                 self._parts.log.error("input lost", topic=self._topic, partition=number, position=position)
-                self._positions.pop(number, None)
+                del self._positions[number]
+        if self._telling is None or self._telling.done():
+            # Nobody waits for it: least of all what a rival's price leads to.
+            self._telling = asyncio.create_task(self._tell_kafka(), name=f"{self._short}-commit")
+
+    async def _tell_kafka(self) -> None:
         moved = {p: at for p in self._positions if (at := self._stored(p)) is not None and self._committed.get(p) != at}
         if moved:
             # Between two owners there is nobody to tell; the next second is another chance.

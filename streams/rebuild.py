@@ -323,8 +323,11 @@ class Watch:
         """Watch until cancelled; raises Fenced where the store came back older, or belongs to a newer owner."""
         loop = asyncio.get_running_loop()
         noted, summing = loop.time(), Summing(self._parts, self._shard, self._epoch)
+        seconds, shards = self._parts.settings.reconcile_seconds, self._parts.settings.partitions
+        # Not all shards of a worker at one instant: what comes just then would wait for all of them.
+        await asyncio.sleep(seconds * self._shard / shards)
         while True:
-            await asyncio.sleep(self._parts.settings.reconcile_seconds)
+            await asyncio.sleep(seconds)
             ends: LogPositions | None = None
             if loop.time() - noted > NOTE_SECONDS:
                 # Read before the store is asked: what the log has now, the store has had before.

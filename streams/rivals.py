@@ -31,6 +31,8 @@ AHEAD = timedelta(minutes=5)
 LOOK_SECONDS = 0.1
 #: under the wall clock, how often what is remembered goes to the store; so much is read again after a crash
 KEEP_SECONDS = 0.25
+#: between two partitions that are kept: meanwhile triggers have the event loop, and Redis
+BETWEEN_SECONDS = 0.01
 #: histories of a partition that are kept in memory, so that they need not be read back for each batch
 HISTORIES_KEPT = 50_000
 #: how long an end waits for what is on its way
@@ -108,10 +110,11 @@ class Rivals:
         """
         parts, folded = self._parts, self._folded[partition.partition]
         now = parts.clock.now()
-        await self._catalog.meet(records)
         # Under a simulated clock a whole day's prices may be published before it begins.
         latest_at = now + AHEAD if parts.settings.clock == "wall" else None
         usable, rejected = readable(records, self._catalog.known, latest_at)
+        if await self._catalog.meet(rejected):
+            usable, rejected = readable(records, self._catalog.known, latest_at)
         await parts.reject(rejected, now)
         watches = await self._watching(now)
         await self._recall(partition.partition, folded, watches, usable)
@@ -189,6 +192,8 @@ class Rivals:
     async def _rounds(self) -> None:
         while due := self._due():
             await self._round(due)
+            # All partitions come to be due together.
+            await asyncio.sleep(BETWEEN_SECONDS)
 
     async def _round(self, partitions: Sequence[int]) -> None:
         try:

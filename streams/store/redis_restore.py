@@ -114,6 +114,13 @@ class RedisRestore:
     async def has_input(self, topic: str, partition: int) -> bool:
         return bool(await self._ask(self._redis.exists(self._input(topic, partition, "position"))))
 
+    async def with_position(self, topic: str, partitions: Sequence[int]) -> frozenset[int]:
+        pipe = self._redis.pipeline(transaction=False)
+        for number in partitions:
+            pipe.exists(self._input(topic, number, "position"))
+        found = await self._ask(pipe.execute())
+        return frozenset(number for number, there in zip(partitions, found, strict=True) if there)
+
     async def input_damage(self, topic: str, partition: int) -> Damaged | None:
         if (topic, partition) not in self._suspect:
             return None

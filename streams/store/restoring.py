@@ -144,6 +144,10 @@ class RestorableStore(Protocol):
         """Whether there is a position, even one at the beginning."""
         ...
 
+    async def with_position(self, topic: str, partitions: Sequence[int]) -> frozenset[int]:
+        """Those of some partitions of an input that have one, asked in one go."""
+        ...
+
     async def input_damage(self, topic: str, partition: int) -> Damaged | None:
         """What cannot be read of an input, if there was trouble with it before."""
         ...

@@ -66,6 +66,9 @@ class Stopped:
     def now(self) -> datetime:
         return self.at
 
+    def at_brokers(self, instant: datetime) -> datetime:
+        return instant
+
 
 class Known(Catalog):
     """All units at one list price."""
