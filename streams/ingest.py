@@ -268,9 +268,15 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             if number not in there and position is not None:
                 self._parts.log.error("input lost", topic=self._topic, partition=number, position=position)
                 del self._positions[number]
-        if self._telling is None or self._telling.done():
-            # Nobody waits for it: least of all what a rival's price leads to.
-            self._telling = asyncio.create_task(self._tell_kafka(), name=f"{self._short}-commit")
+        told, fault = self._telling, None
+        if told is not None and not told.done():
+            return
+        if told is not None and not told.cancelled():
+            fault = told.exception()
+        # Nobody waits for it: least of all what a rival's price leads to.
+        self._telling = asyncio.create_task(self._tell_kafka(), name=f"{self._short}-commit")
+        if fault is not None:
+            raise fault
 
     async def _tell_kafka(self) -> None:
         moved = {p: at for p in self._positions if (at := self._stored(p)) is not None and self._committed.get(p) != at}

@@ -33,15 +33,13 @@ def announced_ahead(entry: OutboxEntry) -> bool:
 
 
 def overdue(entries: Iterable[OutboxEntry], now_ms: int) -> dict[str, tuple[str, ...]]:
-    """Entry -> its units whose arm began before ``now_ms`` and is not control. Pure."""
+    """Entries whose arms began before ``now_ms`` -> their units that are not on control: that may be said at any time.
+    Pure."""
     found = {}
     for entry in entries:
-        if not announced_ahead(entry) or int(str(entry.header["effective"])) > now_ms:
-            continue
-        control = arms(entry.header)[0]
-        units = tuple(granted.unit for granted in entry.granted if granted.arm != control)
-        if units:
-            found[entry.id] = units
+        if announced_ahead(entry) and int(str(entry.header["effective"])) <= now_ms:
+            control = arms(entry.header)[0]
+            found[entry.id] = tuple(granted.unit for granted in entry.granted if granted.arm != control)
     return found
 
 
@@ -98,7 +96,10 @@ async def put_back(
     parts: Parts, shard: int, epoch: int, entries: Sequence[OutboxEntry], found: Mapping[str, Sequence[str]]
 ) -> bool:
     """Put back those units of entries, ``found`` by `overdue`, that are not published; whether there were any."""
-    out = await published(parts, {unit for units in found.values() for unit in units})
+    asked = {unit for units in found.values() for unit in units}
+    if not asked:
+        return False
+    out = await published(parts, asked)
     changed = False
     for entry in (entry for entry in entries if entry.id in found):
         units = unannounced(entry, found[entry.id], out)

@@ -16,7 +16,6 @@ from streams.invariants import RULES, Newest, broken, newest
 from streams.late import announced_ahead, overdue, put_back
 from streams.parts import Parts
 from streams.store import OutboxEntry
-from streams.store.encoding import arms as arms_of
 
 ENTRIES_PER_ROUND = 25
 NOTHING: Mapping[str, Sequence[str]] = {}
@@ -63,7 +62,7 @@ def assignment_records(
     """The records of entries, spelled as `encode` spells their `assignments`, byte for byte.
 
     Arms that wait for their boundary say by when the brokers must have them (`controller.codec.ANNOUNCE_BY`); not those
-    of the entries in ``overdue_units``, of which the topic has shown that it had them in time.
+    of the entries in ``overdue_units``: of what is not control there, the topic has shown that it had it in time.
 
     Those are a hundred thousand on an evening, and all of them were checked when they were decided: what the units of
     an entry share is spelled once, and no model is built of what was just taken from the store.
@@ -82,8 +81,8 @@ OF_A_UNIT = ("id", "unit", "cluster", "arm", "planned_arm", "price_minor", "expi
 
 
 def _spelled(entry: OutboxEntry, only_before: Headers) -> Iterator[Record]:
-    """``only_before``: a header for whatever is not control."""
-    example, control = next(assignments(entry)), arms_of(entry.header)[0]
+    """``only_before``: one more header."""
+    example = next(assignments(entry))
     fields = (
         b'"%b":%b' % (name.encode(), b"%b" if name in OF_A_UNIT else to_json(value).replace(b"%", b"%%"))
         for name, value in example
@@ -93,7 +92,7 @@ def _spelled(entry: OutboxEntry, only_before: Headers) -> Iterator[Record]:
     instant = f"/{entry.header['effective']}" if entry.header.get("urgent") else ""
     headers = headers_of(Assignment, "", example.decided_at)
     place = next(place for place, (name, _) in enumerate(headers) if name == "ce_id")
-    ahead, behind = headers[:place], headers[place + 1 :]
+    ahead, behind = headers[:place], [*headers[place + 1 :], *only_before]
     # Few of these differ within an entry.
     spelled = cache(to_json)
     reason = cache(lambda code, detail: to_json({"code": code, "detail": detail}))
@@ -105,8 +104,7 @@ def _spelled(entry: OutboxEntry, only_before: Headers) -> Iterator[Record]:
             to_json(identity), to_json(unit), to_json(cluster), spelled(arm), spelled(planned), spelled(price),
             expires(expires_ms), to_json(sequence), reason(code, detail),
         )  # fmt: skip
-        late_is_void = () if arm == control else only_before
-        yield Record(unit.encode(), value, [*ahead, ("ce_id", identity.encode()), *behind, *late_is_void])
+        yield Record(unit.encode(), value, [*ahead, ("ce_id", identity.encode()), *behind])
 
 
 def other_records(entries: Iterable[OutboxEntry]) -> list[Record]:

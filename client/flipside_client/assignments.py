@@ -282,21 +282,19 @@ class Assignments:
 
     def _take(self, records: list[Any]) -> None:
         fold, prefixes, changes = self._fold, self._prefixes, self._changes
-        late = fold.counts["late"]
+        late_before = fold.counts["late"]
         for record in records:
             if prefixes is not None and not (record.key or b"").startswith(prefixes):
                 self._filtered += 1
                 continue
-            if void(record.headers, record.timestamp, record.timestamp_type):
-                fold.counts["late"] += 1
-                continue
-            outcome, assignment = fold.take(record.key, record.value)
+            late = void(record.headers, record.timestamp, record.timestamp_type)
+            outcome, assignment = fold.take(record.key, record.value, late)
             if outcome == "unreadable":
                 log.warning("%s[%d]@%d: %s", self.topic, record.partition, record.offset, fold.last_unreadable)
             elif changes is not None and outcome in ("applied", "tombstone"):
                 self._tell(changes.taken(record.key.decode(), assignment, self._clock()))
-        if fold.counts["late"] > late:
-            log.warning("%s: %d records came too late and are void", self.topic, fold.counts["late"] - late)
+        if fold.counts["late"] > late_before:
+            log.warning("%s: %d records came too late and are void", self.topic, fold.counts["late"] - late_before)
 
     async def _note_progress(self, consumer: AIOKafkaConsumer) -> None:
         """A partition is up to date as of the last answer of its broker that left nothing unread."""

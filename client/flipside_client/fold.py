@@ -143,8 +143,11 @@ class Fold:
 
     # --- records in -------------------------------------------------------------------------------------------------
 
-    def take(self, key: bytes | None, value: bytes | None) -> tuple[Outcome, Assignment | None]:
-        """A record as it lies on the topic: counted, applied if it is newer, never fatal."""
+    def take(self, key: bytes | None, value: bytes | None, late: bool = False) -> tuple[Outcome, Assignment | None]:
+        """A record as it lies on the topic: counted, applied if it is newer, never fatal; ``late``: it is void."""
+        if late:
+            self.counts["late"] += 1
+            return "late", None
         try:
             if value is None:
                 if key is None:

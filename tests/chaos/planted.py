@@ -182,6 +182,13 @@ class NoExpiry(Fold):
         return super().apply(record)
 
 
+class TakesVoid(Fold):
+    """A reader that takes what the brokers had too late."""
+
+    def take(self, key: bytes | None, value: bytes | None, late: bool = False) -> tuple[Outcome, Assignment | None]:
+        return super().take(key, value)
+
+
 #: exactly once by offsets alone
 NO_IDS = {"FLIPSIDE_DEDUPLICATE": "false"}
 
@@ -231,6 +238,10 @@ BUGS: dict[str, Bug] = {
     "last-wins": Bug(
         "a reader applies what is older", frozenset({"one price", "as announced"}), "frozen before it publishes",
         fold=LastWins,
+    ),
+    "takes-void": Bug(
+        "a reader takes what the brokers had only after it had begun", frozenset({"as announced"}),
+        "asleep over a midnight", fold=TakesVoid,
     ),
     "no-expiry": Bug(
         "a reader ignores the end of a lease", frozenset({"fail safe"}), "all away for days", fold=NoExpiry

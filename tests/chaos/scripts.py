@@ -137,6 +137,27 @@ async def away_over_midnight(stage: Stage) -> None:
     stage.note(Fault("all workers SIGKILL before they publish", "all", began, time.time()))
 
 
+async def asleep_over_midnight(stage: Stage) -> None:
+    """An owner sleeps between its look at the clock and the brokers, over a midnight, and nobody is there in its place.
+    It wakes up, sends, and is killed before it can put anything back; much later somebody comes."""
+    worker = await whoever_comes_by(stage, "publish", "stop")
+    began, t = time.time(), stage.pace.now_ms()
+    tell(f"worker SIGSTOP before it publishes: {worker}; the others SIGKILL")
+    stage.struck |= set(stage.workers)
+    for name in set(stage.workers) - {worker}:
+        stage.workers[name].kill()
+    await over(stage, t + stage.setting.lead_hours * HOUR_MS + HOUR_MS)
+    ended = asyncio.create_task(stage.ask_point(worker, "put back", "kill", COMES_BY))
+    stage.workers[worker].resume()
+    assert await ended, f"{worker} put nothing back within {COMES_BY:.0f} s"
+    tell(f"worker SIGKILL before it puts back: {worker}")
+    await over(stage, stage.pace.now_ms() + 6 * HOUR_MS)
+    for name in sorted(stage.workers):
+        stage.start_worker(name)
+    stage.struck.clear()
+    stage.note(Fault("worker SIGSTOP over a midnight, the others SIGKILL", worker, began, time.time()))
+
+
 def at_random(seed: int, minutes: float, kinds: Sequence[str] | None = None, every_seconds: float = 2.5) -> Script:
     """The nemesis for so long: all kinds of faults, or these; nothing but time for ``none``."""
     chosen = [kind for kind in (KINDS if kinds is None else kinds) if kind != "none"]
@@ -197,4 +218,5 @@ SCRIPTS: dict[str, Scripted] = {
     ),
     "all away for days": Scripted(all_away, {"day_seconds": 8.0}),
     "away over a midnight": Scripted(away_over_midnight),
+    "asleep over a midnight": Scripted(asleep_over_midnight),
 }

@@ -22,7 +22,7 @@ from streams.settings import Settings
 from tests.chaos.pace import FastClock, Opening
 from tests.chaos.planted import BUGS
 
-POINTS = ("claim", "flip", "settle", "fold", "between", "publish", "drop")
+POINTS = ("claim", "flip", "settle", "fold", "between", "publish", "drop", "put back")
 
 
 class Points:
@@ -77,6 +77,10 @@ class StruckStore:
     async def fold_sales(self, *args: Any, **more: Any) -> Any:
         self._points.pass_by("fold")
         return await self._store.fold_sales(*args, **more)
+
+    async def put_back(self, *args: Any) -> None:
+        self._points.pass_by("put back")
+        await self._store.put_back(*args)
 
     async def published(self, shard: int, ids: Sequence[str]) -> None:
         if ids:

@@ -103,7 +103,7 @@ async def test_what_the_brokers_had_too_late_is_void_and_put_on_control(servers:
             price = client.assignment(A, MORNING)
             assert price is not None
             assert price.reason == "late"
-            assert client.status().records["late"] == 1
+            assert client.status().records["late"] == 2
         said = {(message.unit, message.arm, message.reason.code) for message in await logged(parts)}
         assert said == {(A, "control", "late"), (B, "control", "scheduled")}
         held = await parts.store.restoring.held(parts.shard_of("de"))
