@@ -10,7 +10,7 @@ from controller.errors import UnreadableMessage
 from controller.events import CatalogEntry
 from controller.topics import CATALOG
 from controller.wire import market_of
-from streams.dead_letters import UNKNOWN_UNIT, Incoming, Rejected
+from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.reading import begin, read_up_to, reader
@@ -76,7 +76,7 @@ class Catalog:
     async def meet(self, rejected: Iterable[Rejected]) -> bool:
         """Catch up if a record was set aside because its unit is not known: perhaps its entry is on its way. Returns
         whether they are to be judged anew."""
-        if all(judged.code != UNKNOWN_UNIT for judged in rejected):
+        if all(judged.code != "unknown-unit" for judged in rejected):
             return False
         await self.catch_up()
         return True

@@ -11,8 +11,6 @@ from controller.topics import MAX_RECORD_BYTES
 DEAD_LETTER_TYPE = "flipside.dead-letter.v1"
 #: what is kept of a value: the topic takes no more, headers included
 LARGEST = MAX_RECORD_BYTES - 1024 * 1024
-#: the code of a record of a unit that the catalog never had
-UNKNOWN_UNIT = "unknown-unit"
 #: headers of the original record come back under this prefix
 ORIGINAL = "original_"
 

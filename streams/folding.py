@@ -14,7 +14,7 @@ from controller.events import CatalogEntry, Sale, SaleCorrection, SaleRow
 from controller.outcomes import UnitDayTotal
 from controller.periods import local_day, period_at
 from controller.wire import from_milliseconds, market_of
-from streams.dead_letters import UNKNOWN_UNIT, Incoming, Rejected
+from streams.dead_letters import Incoming, Rejected
 from streams.parts import partition_of
 from streams.store import DIGEST_BYTES, Cell
 
@@ -221,7 +221,7 @@ def judge(record: Arrived, rules: Rules) -> Judged:
         return Rejected(record, "unreadable", str(error))
     entry = rules.catalog.get(sale.unit)
     if entry is None:
-        return Rejected(record, UNKNOWN_UNIT, f"{sale.unit} is not in the catalog")
+        return Rejected(record, "unknown-unit", f"{sale.unit} is not in the catalog")
     if sale.currency != entry.currency:
         return Rejected(
             record, "currency", f"{sale.unit} is priced in {entry.currency}, this sale is in {sale.currency}"

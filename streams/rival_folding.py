@@ -14,7 +14,7 @@ from controller.events import CatalogEntry, CompetitorPrice, CompetitorPriceRow
 from controller.experiment import Experiment
 from controller.parameters import Triggered, TriggerRule
 from controller.triggers import Observation, RivalHistory, fired, follow
-from streams.dead_letters import UNKNOWN_UNIT, Incoming, Rejected
+from streams.dead_letters import Incoming, Rejected
 from streams.store import Registration
 
 HISTORY = TypeAdapter(RivalHistory)
@@ -116,7 +116,7 @@ def _judge(record: Incoming, catalog: Mapping[str, CatalogEntry], latest_at: dat
         return Rejected(record, "unreadable", str(error))
     entry = catalog.get(event.unit)
     if entry is None:
-        return Rejected(record, UNKNOWN_UNIT, f"{event.unit} is not in the catalog")
+        return Rejected(record, "unknown-unit", f"{event.unit} is not in the catalog")
     if event.currency != entry.currency:
         reason = f"{event.unit} is priced in {entry.currency}, this rival's price is in {event.currency}"
         return Rejected(record, "currency", reason)
