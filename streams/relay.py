@@ -156,7 +156,7 @@ class Relay:
         # 1. read; what should have been out before it began does not go out as it is
         entries = await self._parts.store.outbox(self._shard, ENTRIES_PER_ROUND)
         begun = overdue(entries, self._now_ms(self._margin))
-        if begun and await put_back(self._parts, self._shard, self._epoch, entries, begun):
+        if await put_back(self._parts, self._shard, self._epoch, entries, begun):
             return True
         self._look(entries)
         if not entries:

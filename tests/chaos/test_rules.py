@@ -288,7 +288,7 @@ def a_good_sale_is_rejected(e: Evidence) -> Evidence:
 
 
 def late_and_void(e: Evidence, by_hours: int = 0) -> Evidence:
-    """The brokers had the second day of a unit an hour after it began; it says that it is void then."""
+    """The brokers had a day of a unit an hour after it began, when it is void; clients show it, nobody reports it."""
     k = next(k for k, x in enumerate(e.log) if _number(x.body) == 1 and x.body["arm"] != "control")
     begins = instant(e.log[k].body["effective_at"])
     by = datetime.fromtimestamp(PACE.real(begins + by_hours * HOUR), UTC).isoformat()
@@ -301,14 +301,6 @@ def announced_by_another_instant(e: Evidence) -> Evidence:
     return late_and_void(e, by_hours=2)
 
 
-def void_and_shown_all_the_same(e: Evidence) -> Evidence:
-    return late_and_void(e)
-
-
-def void_and_not_reported(e: Evidence) -> Evidence:
-    return late_and_void(e)
-
-
 CORRUPTIONS: tuple[tuple[str, Callable[[Evidence], Evidence]], ...] = (
     ("one price", one_client_shows_another_arm),
     ("one price", a_cold_client_shows_what_is_long_over),
@@ -319,8 +311,8 @@ CORRUPTIONS: tuple[tuple[str, Callable[[Evidence], Evidence]], ...] = (
     ("planned", decided_though_reported),
     ("ahead", published_late),
     ("ahead", announced_by_another_instant),
-    ("as announced", void_and_shown_all_the_same),
-    ("planned", void_and_not_reported),
+    ("as announced", late_and_void),
+    ("planned", late_and_void),
     ("boundary", begins_at_noon),
     ("once", decided_twice),
     ("at rest", lambda e: replace(e, unrest="3 entries in the outbox of shard 0")),

@@ -57,8 +57,7 @@ def ahead(evidence: Evidence) -> list[str]:
         assert entry.body is not None
         body = entry.body
         late = entry.real - evidence.pace.real(instant(body["effective_at"]))
-        # That it is as far from its announcement as a millisecond of ours does not make it late.
-        if late <= SPELLING_SECONDS or body["arm"] == evidence.control:
+        if late <= 0 or body["arm"] == evidence.control:
             continue
         replaced = any(
             version(other) > version(body)
