@@ -209,7 +209,7 @@ async def whole(settings: Settings, store: RedisStore, alive: Callable[[], None]
     deadline, every = time.monotonic() + PATIENCE_SECONDS, range(settings.partitions)
     while True:
         shards = [bool(await store.restoring.log_positions(shard)) for shard in every]
-        inputs = [await store.restoring.has_input(t, p) for t in ("sale", "competitor-price") for p in every]
+        inputs = [await store.restoring.with_position(t, [p]) for t in ("sale", "competitor-price") for p in every]
         if all(shards) and all(inputs):
             return
         alive()

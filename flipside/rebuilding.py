@@ -50,7 +50,7 @@ async def rebuild(
         total = len(shards) + len(inputs)
         while True:
             there = [shard for shard in shards if await store.restoring.log_positions(shard)]
-            counted = [(topic, p) for topic, p in inputs if await store.restoring.has_input(topic, p)]
+            counted = [(topic, p) for topic, p in inputs if await store.restoring.with_position(topic, [p])]
             done = len(there) + len(counted)
             progress(done, total)
             if done == total:

@@ -105,9 +105,10 @@ class Comparison:
     async def _input(self, partition: int) -> Any:
         store = self._store
         try:
+            begun = await store.restoring.with_position("sale", [partition])
             return (
                 await store.restoring.days(partition),
-                await store.position("sale", partition) if await store.restoring.has_input("sale", partition) else None,
+                await store.position("sale", partition) if begun else None,
                 await store.sealed(partition),
             )
         except Damaged as damage:

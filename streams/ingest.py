@@ -13,7 +13,6 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
 
-from controller.errors import CannotReach
 from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE, SALE_CORRECTION
 from streams.backoff import Backoff
 from streams.catalog import Catalog
@@ -24,6 +23,7 @@ from streams.parts import Parts
 from streams.progress import Progress
 from streams.recount import Recount
 from streams.rivals import Rivals
+from streams.sealing import Seals
 from streams.store import CountedBefore
 from streams.together import all_of
 
@@ -60,12 +60,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         #: partition -> (instant, end offset at that instant), until the position has passed it
         self._target: dict[int, tuple[datetime, int]] = {}
         self._told: dict[int, datetime] = {}
-        #: partition -> market -> the last day (ordinal) that takes no more sales
-        self._sealed: dict[int, dict[str, int]] = {}
-        #: market -> its last closed day (ordinal)
-        self._closed: dict[str, int] = {}
-        #: whether a store that has lost a shard may not know what that has closed
-        self._unsure = True
+        self._seals = Seals(parts)
         #: what was found out about units
         self._homes: dict[str, Home] = {}
         #: partition -> (position, offset of the next record), a gap that was read again
@@ -88,7 +83,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in revoked:
             self._positions.pop(partition.partition, None)
             self._target.pop(partition.partition, None)
-            self._sealed.pop(partition.partition, None)
+            self._seals.drop(partition.partition)
             self._progress.drop(partition.partition)
             self._rivals.forget(partition.partition)
 
@@ -115,8 +110,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._parts.log.error("records are gone", partition=partition.partition, start=position, end=beginning)
             self._parts.metrics.events.labels(self._short, "gone").inc(beginning - position)
         if self._short == "sale":
-            self._sealed[partition.partition] = await self._parts.store.sealed(partition.partition)
-            self._unsure = True
+            await self._seals.begin(partition.partition)
         self._consumer.seek(partition, max(position, beginning))
         if self._short == "competitor-price":
             self._rivals.begin(partition.partition, position)
@@ -160,8 +154,8 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
     async def _take_whole(self, polled: Mapping[TopicPartition, Sequence[ConsumerRecord]], *, seal: bool) -> None:
         try:
             await self._look()
-            if seal or (self._unsure and self._short == "sale"):
-                await self._seal()
+            if seal or (self._seals.unsure and self._short == "sale"):
+                await self._seals.follow()
             mine = [(place, records) for place, records in polled.items() if place.partition in self._positions]
             if self._short == "sale":
                 # At once: while the store works on one partition, the next is folded here.
@@ -291,40 +285,13 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         return Rules(
             catalog=self._catalog.known,
             partitions=settings.partitions,
-            sealed=self._sealed.get(partition, {}),
-            closed=self._closed,
+            sealed=self._seals.of(partition),
+            closed=self._seals.closed,
             deduplicate=settings.deduplicate,
             # Under a clock of ticks, the sales of a day may be sent ahead of its ticks.
             future_ms=settings.future_seconds * 1000 if settings.clock == "wall" else None,
             homes=self._homes,
         )
-
-    async def _seal(self) -> None:
-        """Learn what is closed; a day that closed long enough before its market's last takes no more sales.
-
-        Once in a while is enough: the store refuses by itself what is sealed before we have learned so.
-        """
-        self._closed = await self._parts.store.closed_days()
-        if self._unsure:
-            await self._wait_for_closings()
-        last = {market: day - self._parts.settings.revision_days for market, day in self._closed.items()}
-        for partition, sealed in list(self._sealed.items()):
-            if any(day > sealed.get(market, -1) for market, day in last.items()):
-                await self._parts.store.seal(partition, last)
-                sealed.update({market: max(day, sealed.get(market, day)) for market, day in last.items()})
-
-    async def _wait_for_closings(self) -> None:
-        """Count nothing while a shard is lost whose markets have sealed days.
-
-        Somebody may have published more of its closings, on the way to the log while the store was emptied: a sale of a
-        day that they seal would be counted. Whoever rebuilds the shard reads them.
-        """
-        known = {market for sealed in self._sealed.values() for market in sealed}
-        for market in sorted(known - self._closed.keys()):
-            shard = self._parts.shard_of(market)
-            if not await self._parts.store.restoring.log_positions(shard):
-                raise CannotReach(f"what {market} has closed is not known: shard {shard} is lost, and not yet rebuilt")
-        self._unsure = False
 
     def _advance(self, partition: TopicPartition, end: int) -> None:
         """What was applied is applied; whether the partition is still ours is for the rebalance to say."""

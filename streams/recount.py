@@ -93,7 +93,7 @@ class Recount:
         if damage is not None:
             why = "damaged"
             self._parts.log.error("damaged", topic=topic, partition=partition, error=str(damage))
-        elif not await restoring.has_input(topic, partition):
+        elif not await restoring.with_position(topic, [partition]):
             why = "lost"
         elif committed is not None and position < committed:
             why = "older"

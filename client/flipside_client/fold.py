@@ -14,7 +14,7 @@ same records gives the same arm at every instant t, provided that
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from flipside_client.errors import Unreadable
 from flipside_client.record import Assignment, instant_ms, read
@@ -132,9 +132,7 @@ class Fold:
         self._steps: dict[str, Step] = {}
         #: the newest version of a unit at its last tombstone: what is not newer does not come back
         self._forgotten: dict[str, tuple[int, int]] = {}
-        self.counts: dict[Outcome, int] = dict.fromkeys(
-            ("applied", "old", "repeated", "conflicting", "tombstone", "unreadable", "late"), 0
-        )
+        self.counts: dict[Outcome, int] = dict.fromkeys(get_args(Outcome), 0)
         #: what was wrong with the last record that could not be read
         self.last_unreadable: str | None = None
 

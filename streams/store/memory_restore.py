@@ -89,9 +89,6 @@ class MemoryRestore:
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
-    async def has_input(self, topic: str, partition: int) -> bool:
-        return (topic, partition) in self._store.positions
-
     async def with_position(self, topic: str, partitions: Sequence[int]) -> frozenset[int]:
         return frozenset(number for number in partitions if (topic, number) in self._store.positions)
 

@@ -111,9 +111,6 @@ class RedisRestore:
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
-    async def has_input(self, topic: str, partition: int) -> bool:
-        return bool(await self._ask(self._redis.exists(self._input(topic, partition, "position"))))
-
     async def with_position(self, topic: str, partitions: Sequence[int]) -> frozenset[int]:
         pipe = self._redis.pipeline(transaction=False)
         for number in partitions:

@@ -140,12 +140,8 @@ class RestorableStore(Protocol):
 
     # --- inputs -------------------------------------------------------------------------------------------------------
 
-    async def has_input(self, topic: str, partition: int) -> bool:
-        """Whether there is a position, even one at the beginning."""
-        ...
-
     async def with_position(self, topic: str, partitions: Sequence[int]) -> frozenset[int]:
-        """Those of some partitions of an input that have one, asked in one go."""
+        """Those of some partitions of an input that have a position, even one at the beginning; asked in one go."""
         ...
 
     async def input_damage(self, topic: str, partition: int) -> Damaged | None:

@@ -141,7 +141,7 @@ def begin_at_zero(store: MemoryStore) -> Mend:
     """A new installation."""
 
     async def mend(topic: str, partition: int, _: int | None) -> None:
-        if not await store.restoring.has_input(topic, partition):
+        if not await store.restoring.with_position(topic, [partition]):
             await store.restoring.begin_input(topic, partition, "token")
             await store.restoring.finish_input(topic, partition, "token", 0)
 
@@ -263,7 +263,7 @@ async def test_nothing_is_counted_while_it_is_not_known_what_a_lost_shard_has_cl
     """The store was emptied, and the input counted again from a panel to which a closing was still on its way."""
 
     async def mend(topic: str, partition: int, _: int | None) -> None:
-        if not await store.restoring.has_input(topic, partition):
+        if not await store.restoring.with_position(topic, [partition]):
             await store.restoring.begin_input(topic, partition, "token")
             await store.restoring.finish_input(topic, partition, "token", 0, {}, {"de": MONDAY - 1})
 

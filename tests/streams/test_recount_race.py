@@ -45,4 +45,4 @@ async def test_whoever_is_overtaken_while_it_counts_again_waits_and_looks_again(
     )
     with pytest.raises(CannotReach, match="another worker counts it again"):
         await Recount(parts, none).mend("competitor-price", 0, None)
-    assert not await store.restoring.has_input("competitor-price", 0)
+    assert not await store.restoring.with_position("competitor-price", [0])
