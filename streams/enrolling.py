@@ -8,11 +8,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from pydantic import TypeAdapter
 
 from controller.codec import TYPES, read
 from controller.control import Entered, TriggerFired, TriggerIgnored
-from controller.enrolment import Admission, ClusterEntries, Enrolment, admit, replace_cluster, unanswerable
+from controller.enrolment import Admission, Enrolment, admit, replace_cluster, unanswerable
 from controller.errors import UnreadableMessage
 from controller.parameters import Triggered
 from controller.topics import TRIGGER
@@ -21,8 +20,8 @@ from streams.kafka import stop_client
 from streams.orders import holds_back
 from streams.parts import Parts
 from streams.shard import Shard, key_of_plan
+from streams.store.triggers import CLUSTER
 
-CLUSTER = TypeAdapter(ClusterEntries)
 #: between a plan's key and a cluster, in the names of the store; neither has one
 BETWEEN = " "
 #: how long a broker may hold back a fetch: meanwhile aiokafka asks for no partition that an answer was just read of

@@ -9,6 +9,7 @@ from streams.store import DIGEST_BYTES, Registration, Store, encoding
 from streams.store.known import Known
 from streams.store.link import Link
 from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest, Still
+from streams.store.triggers import CLUSTER
 
 #: units, or unit-days, in one call: keeps a script to a few milliseconds
 ROWS_PER_CALL = 500
@@ -18,9 +19,10 @@ TYPES = {
     "registrations": "hash", "hashes": "hash", "registrations-version": "string", "kills": "hash", "closed": "hash",
     "blackouts": "zset", "blackout-bodies": "hash", "prices": "hash", "log": "hash", "position": "string",
     "caught-up": "string", "firsts": "hash", "sealed": "hash", "cells": "hash", "dirty": "zset", "seen": "set",
-    "latest": "hash", "rebuilding": "string", "count": "string",
+    "latest": "hash", "rebuilding": "string", "count": "string", "enrolments": "hash", "trigger": "string",
+    "watch": "hash",
 }  # fmt: skip
-NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "position", "caught-up"})
+NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "position", "caught-up", "trigger"})
 
 
 class RedisRestore:
@@ -86,13 +88,19 @@ class RedisRestore:
             await self._look_at(self._shard(shard, ""))
             store = self._store
             reads = [store.plans, store.registrations, store.kills, store.blackouts, store.closed_through]
-            for read in [*reads, self.log_positions, *([self.held] if ("t", shard) in self._suspect else [])]:
-                async with self._sound(self._shard(shard, read.__name__)):
+            more = [self.log_positions, self._enrolments]
+            for read in [*reads, *more, *([self.held] if ("t", shard) in self._suspect else [])]:
+                async with self._sound(self._shard(shard, read.__name__.lstrip("_"))):
                     await read(shard)
         except Damaged as damage:
             return damage
         self._suspect.discard(("t", shard))
         return None
+
+    async def _enrolments(self, shard: int) -> None:
+        """Raises ValueError for what is known of a cluster and cannot be read."""
+        for text in (await self._store.triggers.enrolments(shard))[1].values():
+            CLUSTER.validate_json(text)
 
     async def _look_at(self, prefix: str) -> None:
         """Raises Damaged for a key that is not what it must be."""

@@ -7,6 +7,12 @@ repeated, raises CannotReach where the store does not answer and StoreRefuses wh
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from pydantic import TypeAdapter
+
+from controller.enrolment import ClusterEntries
+
+#: what is known of a cluster, as it is kept
+CLUSTER = TypeAdapter(ClusterEntries)
 #: experiment.version -> unit|competitor -> what is remembered of that rival's price, as JSON
 Histories = Mapping[str, Mapping[str, str]]
 

@@ -344,6 +344,31 @@ async def test_each_call_stays_in_one_slot_of_a_cluster(own_server: RedisServer)
     await server.aclose()
 
 
+@pytest.mark.parametrize(
+    ("key", "command"),
+    [
+        ("{n:t1}:enrolments", ("hset", "juice.1/de c", '{"entries":')),
+        ("{n:t1}:enrolments", ("set", "nonsense")),
+        ("{n:t1}:trigger", ("set", "nonsense")),
+    ],
+)
+async def test_what_is_not_known_of_clusters_any_more_is_found_before_a_shard_is_taken_over(
+    own_server: RedisServer, key: str, command: tuple[str, ...]
+) -> None:
+    server: Redis = Redis.from_url(own_server.url)
+    store = await prepared(RedisStore(own_server.url, "n", 2))
+    await store.claim(1, 1)
+    await store.triggers.enrol(1, 1, {"juice.1/de c": "{}"}, [], 3)
+    assert await store.restoring.shard_damage(1) is None
+    await server.delete(key)
+    await server.execute_command(command[0], key, *command[1:])
+    damage = await store.restoring.shard_damage(1)
+    assert damage is not None
+    assert damage.shard == 1
+    await store.close()
+    await server.aclose()
+
+
 @pytest.mark.parametrize("name", ["plans", "registrations", "kills", "blackout-bodies", "closed"])
 async def test_what_nobody_of_ours_wrote_is_damage_to_be_mended_and_no_end_of_a_worker(
     own_server: RedisServer, name: str
