@@ -2,18 +2,18 @@
 
 
 class Known:
-    """By shard: sequence, tick, and run of the server that it must at least be at."""
+    """By shard: sequence and tick that it must at least be at."""
 
     def __init__(self) -> None:
-        self._shards: dict[int, tuple[int, int, str]] = {}
+        self._shards: dict[int, tuple[int, int]] = {}
 
-    def of(self, shard: int) -> tuple[int, int, str]:
-        return self._shards.get(shard, (0, 0, ""))
+    def of(self, shard: int) -> tuple[int, int]:
+        return self._shards.get(shard, (0, 0))
 
-    def learn(self, shard: int, *, sequence: int = 0, tick: int = 0, run: str = "") -> None:
+    def learn(self, shard: int, *, sequence: int = 0, tick: int = 0) -> None:
         """The shard was there."""
         known = self.of(shard)
-        self._shards[shard] = max(known[0], sequence), max(known[1], tick), run or known[2]
+        self._shards[shard] = max(known[0], sequence), max(known[1], tick)
 
     def unlearn(self, shard: int) -> None:
         """What was known of it belongs to whoever held it before."""

@@ -31,6 +31,10 @@ from streams.store.address import connect
 from streams.store.restoring import Damaged
 
 SCRIPTS = Path(__file__).parent / "scripts"
+#: scripts that only the owner of a shard may run
+FENCED = frozenset(
+    {"flip", "settle", "tell", "put_back", "owned_hset", "restore_units", "restore_rest", "stand", "still"}
+)
 #: how long one answer may take
 ANSWER_SECONDS = 5.0
 #: how often a lost answer is asked for again; and after so many times ANSWER_SECONDS it is CannotReach in any case,
@@ -70,8 +74,12 @@ class Link:
         self.suspect: set[tuple[str, int]] = set()
         self._namespace = namespace
         self._shards = shards
+        #: shard -> the run of the server in which it was claimed
+        self._claimed_in: dict[int, str] = {}
+        fence = (SCRIPTS / "fence.lua").read_text()
         self._scripts: dict[str, AsyncScript] = {
-            path.stem: self._redis.register_script(path.read_text()) for path in sorted(SCRIPTS.glob("*.lua"))
+            path.stem: self._redis.register_script((fence if path.stem in FENCED else "") + path.read_text())
+            for path in sorted(SCRIPTS.glob("*.lua"))
         }
 
     async def reach(self, timeout_seconds: float) -> None:
@@ -134,6 +142,9 @@ class Link:
 
     async def _run_all(self, script: str, keys: Sequence[str], calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script once for each list of arguments, in order, in one trip to the server; each call is atomic."""
+        if script in FENCED:
+            run = self._claimed_in.get(self._place(keys[0])[1], "")
+            calls = [[f"{args[0]} {run}", *args[1:]] for args in calls]
         try:
             if len(calls) == 1:
                 return [await self._ask(self._scripts[script](keys=list(keys), args=list(calls[0])))]
@@ -152,7 +163,7 @@ class Link:
                 place = self._place(keys[0])
                 self.suspect.add(place)
                 raise Damaged(keys[0], error, place) from error
-            held, mine = int(fence[1]), calls[0][0]
+            held, mine = int(fence[1]), str(calls[0][0]).split()[0]
             owner = f"belongs to the owner with epoch {held}" if held >= 0 else "belongs to nobody (claim it first)"
             raise Fenced(f"{keys[0]} {owner}, not to the one with {mine}", newer=held > int(mine)) from error
 

@@ -57,12 +57,13 @@ class RedisStore(Link):
     async def claim(self, shard: int, epoch: int) -> int:
         if self._claimed.get(shard) != epoch:
             self._known.unlearn(shard)
+            self._claimed_in.pop(shard, None)
         keys = [self._shard(shard, name) for name in ("epoch", "tick", "sequence")]
-        tick, sequence = map(int, await self._run("claim", keys, [epoch]))
-        self._claimed[shard] = epoch
+        tick, sequence, run = await self._run("claim", keys, [epoch, self._claimed_in.get(shard, "")])
+        self._claimed[shard], self._claimed_in[shard] = epoch, run
         # What it holds now it must hold at the first decision: a server may come back from amid its rebuild.
-        self._known.learn(shard, tick=tick, sequence=sequence)
-        return tick
+        self._known.learn(shard, tick=int(tick), sequence=int(sequence))
+        return int(tick)
 
     async def _hash(self, shard: int, name: str, read: Callable[[str], T]) -> dict[str, T]:
         """All of a hash, read; Damaged where it is no hash, or cannot be read."""
@@ -82,7 +83,7 @@ class RedisStore(Link):
         names = ("epoch", "units", "blackouts", "outbox", "sequence", "hashes", "prices")
         keys = [self._shard(shard, name) for name in names]
         remember_ms = round(remember.total_seconds() * 1000)
-        known, _, _ = self._known.of(shard)
+        known, _ = self._known.of(shard)
         calls = [
             (number, [epoch, header, json.dumps(encoding.rows(batch)), remember_ms, known])
             for number, flip in enumerate(flips)
@@ -120,7 +121,7 @@ class RedisStore(Link):
         # The sequence: what flips have decided for these plans must still be there.
         keys = [self._shard(shard, name) for name in ("epoch", "tick", "plans", "outbox", "sequence")]
         pairs = [part for key, plan in plans.items() for part in (key, _plan_text(plan))]
-        known, _, _ = self._known.of(shard)
+        known, _ = self._known.of(shard)
         await self._run("settle", keys, [epoch, tick, json.dumps(list(records)) if records else "", known, *pairs])
         self._known.learn(shard, tick=tick)
 

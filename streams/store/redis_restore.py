@@ -44,9 +44,8 @@ class RedisRestore:
 
     async def stand(self, shard: int, epoch: int, positions: LogPositions | None = None) -> None:
         keys = [self._shard(shard, name) for name in ("epoch", "sequence", "tick", "log")]
-        sequence, tick, run = self._known.of(shard)
         pairs = [part for pair in (positions or {}).items() for part in pair]
-        self._known.learn(shard, run=await self._run("stand", keys, [epoch, sequence, tick, run, *pairs]))
+        await self._run("stand", keys, [epoch, *self._known.of(shard), *pairs])
 
     async def still(self, shard: int, epoch: int) -> Still | None:
         keys = [self._shard(shard, name) for name in ("epoch", "sequence", "tick", "outbox")]

@@ -52,9 +52,8 @@ class NoFence(Around):
     def __init__(self, store: Any, points: Any) -> None:
         super().__init__(store, points)
         self._edit("claim", ("if held > mine then", "if false then"))
-        self._edit("flip", ("if held ~= mine then", "if false then"))
-        self._edit("settle", ("if held ~= tonumber(ARGV[1]) then", "if false then"))
-        self._edit("owned_hset", ("if held ~= tonumber(ARGV[1]) then", "if false then"))
+        for script in ("flip", "settle", "owned_hset"):
+            self._edit(script, ("if held ~= mine then", "if false then"))
 
 
 class OffsetApart(Around):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from redis.asyncio import Redis
@@ -274,7 +274,9 @@ async def test_a_replica_is_no_place_to_decide(own_server: RedisServer) -> None:
     await server.aclose()
 
 
-async def test_what_was_acknowledged_is_there_after_a_stop_and_the_same_store_goes_on(own_server: RedisServer) -> None:
+async def test_what_was_acknowledged_is_there_after_a_stop_and_the_owner_goes_on_once_it_has_claimed_anew(
+    own_server: RedisServer,
+) -> None:
     store = await prepared(RedisStore(own_server.url, "n", 1))
     await store.flip(0, 1, flip({"de/a": 1}))
     before = await store.outbox(0, 9)
@@ -283,8 +285,46 @@ async def test_what_was_acknowledged_is_there_after_a_stop_and_the_same_store_go
         await store.flip(0, 1, flip({"de/a": 2}, day=1))
     own_server.restart()
     assert await store.outbox(0, 9) == before
-    assert (await store.flip(0, 1, flip({"de/a": 2}, day=1))).flips == 1
+    with pytest.raises(Fenced, match="older than its owner"):
+        await store.flip(0, 1, flip({"de/a": 2}, day=1))
+    await store.claim(0, 2)
+    assert (await store.flip(0, 2, flip({"de/a": 2}, day=1))).flips == 1
     await store.close()
+
+
+async def test_a_server_from_before_a_claim_does_not_take_its_old_owner_for_the_present_one(
+    own_server: RedisServer,
+) -> None:
+    """The old owner slept when it was succeeded, and woke up when the store had been put back from an older file."""
+    sleeper, successor = (RedisStore(own_server.url, "n", 1) for _ in range(2))
+    await prepared(sleeper)
+    await sleeper.flip(0, 1, flip({"de/a": 1}))
+    own_server.back_up()
+    await successor.claim(0, 2)
+    own_server.kill()
+    own_server.restore()
+    own_server.restart()
+    before = await sleeper.outbox(0, 9)
+    writes: list[Callable[[], Awaitable[object]]] = [
+        lambda: sleeper.flip(0, 1, flip({"de/a": 2}, day=1)),
+        lambda: sleeper.tell(0, 1, [("type", "{}")]),
+        lambda: sleeper.settle(0, 1, {}, [], 1),
+        lambda: sleeper.triggers.enrol(0, 1, {"a": "b"}, [], 1),
+        lambda: sleeper.put_back(0, 1, before[0].id, ["de/a"], ""),
+        lambda: sleeper.restoring.stand(0, 1, {"log:0": 1}),
+        lambda: sleeper.claim(0, 1),
+    ]
+    for write in writes:
+        with pytest.raises(Fenced, match="older than its owner") as refused:
+            await write()
+        assert not refused.value.newer
+    assert await sleeper.outbox(0, 9) == before
+    assert await successor.claim(0, 3) == 0
+    with pytest.raises(Fenced, match="epoch 3") as refused:
+        await sleeper.flip(0, 1, flip({"de/a": 2}, day=1))
+    assert refused.value.newer
+    for one in (sleeper, successor):
+        await one.close()
 
 
 async def test_a_server_that_has_lost_everything_refuses_its_old_owner(own_server: RedisServer) -> None:

@@ -4,11 +4,6 @@
 --       [, planned arm index, detail, code or '']]), milliseconds that prices are remembered for (0: not at all),
 --       least sequence: a store that has less of what its owner knows has come back older
 -- Checks, in this order: fence, definition, repetition, exclusivity, blackout. Then: state, prices, outbox.
-local mine = tonumber(ARGV[1])
-local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
-if held ~= mine then
-  return redis.error_reply('FENCED ' .. held)
-end
 local sequence = tonumber(redis.call('GET', KEYS[5]) or '0')
 if sequence < tonumber(ARGV[5]) then
   return redis.error_reply('BEHIND')
@@ -130,7 +125,7 @@ if #granted > 0 then
   redis.call('HSET', KEYS[2], unpack(writes))
   if #recalled > 0 then redis.call('HSET', KEYS[7], unpack(recalled)) end
   redis.call('SET', KEYS[5], string.format('%.0f', sequence))
-  redis.call('XADD', KEYS[4], '*', 'e', ARGV[1], 'h', ARGV[2], 'g', cjson.encode(granted))
+  redis.call('XADD', KEYS[4], '*', 'e', string.format('%.0f', mine), 'h', ARGV[2], 'g', cjson.encode(granted))
 end
 if #withheld == 0 then withheld = nil end
 return cjson.encode({flips, blocked, kept, repeated, sequence, withheld})

@@ -1,8 +1,4 @@
 -- Write fields of a shard's hash while its owner. KEYS: epoch, hash. ARGV: epoch, field, value, ...
-local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
-if held ~= tonumber(ARGV[1]) then
-  return redis.error_reply('FENCED ' .. held)
-end
 -- `unpack` takes a few thousand values at most.
 for first = 2, #ARGV, 4000 do
   redis.call('HSET', KEYS[2], unpack(ARGV, first, math.min(first + 3999, #ARGV)))

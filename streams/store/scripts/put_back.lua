@@ -3,11 +3,6 @@
 -- What becomes control is decided anew, by this owner and with a version of its own: whoever held the shard before may
 -- still wake up and publish the arm. The rest of the entry comes back at the end of the outbox as it was, under another
 -- id. An entry that is not there any more has been put back, or published, before. Returns the sequence.
-local mine = tonumber(ARGV[1])
-local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
-if held ~= mine then
-  return redis.error_reply('FENCED ' .. held)
-end
 local sequence = tonumber(redis.call('GET', KEYS[4]) or '0')
 local entry = redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2])[1]
 if not entry then return sequence end
@@ -37,7 +32,7 @@ if #rest > 0 then
 end
 if #late > 0 then
   redis.call('SET', KEYS[4], string.format('%.0f', sequence))
-  redis.call('XADD', KEYS[3], '*', 'e', ARGV[1], 'h', fields.h, 'g', cjson.encode(late))
+  redis.call('XADD', KEYS[3], '*', 'e', string.format('%.0f', mine), 'h', fields.h, 'g', cjson.encode(late))
 end
 redis.call('XDEL', KEYS[3], ARGV[2])
 return sequence

@@ -1,9 +1,5 @@
 -- Write back what is further on than what is there. KEYS: epoch, plans, closed, sequence, tick
 -- ARGV: epoch, plans (JSON: key -> [day or -1, released]), closed (JSON: market -> [day, times]), sequence, tick
-local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
-if held ~= tonumber(ARGV[1]) then
-  return redis.error_reply('FENCED ' .. held)
-end
 for key, plan in pairs(cjson.decode(ARGV[2])) do
   local day, released = (redis.call('HGET', KEYS[2], key) or ''):match('^(%S+) (%d)$')
   local old = tonumber(day or '') or -1

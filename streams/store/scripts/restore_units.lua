@@ -1,9 +1,5 @@
 -- Write grants back that are newer than what is there. KEYS: epoch, units. ARGV: epoch, [unit, state, ...]
 -- A state is as flip.lua writes it: owner, day, arm, is it control, effective, expires, price, sequence, epoch.
-local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
-if held ~= tonumber(ARGV[1]) then
-  return redis.error_reply('FENCED ' .. held)
-end
 local written = 0
 for i = 2, #ARGV, 2 do
   local old, new = redis.call('HGET', KEYS[2], ARGV[i]), cjson.decode(ARGV[i + 1])

@@ -1,9 +1,5 @@
 -- How far a shard has got, if it owes the log nothing. KEYS: epoch, sequence, tick, outbox. ARGV: epoch
 -- Returns sequence, tick and the last entry that the outbox ever had; nothing while it has one.
-local held = tonumber(redis.call('GET', KEYS[1]) or '-1')
-if held ~= tonumber(ARGV[1]) then
-  return redis.error_reply('FENCED ' .. held)
-end
 if redis.call('XLEN', KEYS[4]) > 0 then return false end
 local last = ''
 if redis.call('EXISTS', KEYS[4]) == 1 then
