@@ -23,6 +23,7 @@ from streams.parts import Parts, partition_of
 from streams.published import RECORDS_PER_POLL, Publications
 from streams.reading import begin, read_up_to, reader
 from streams.remembered import Remembered
+from streams.said_again import Told, say_again
 from streams.store import DirtyCell
 from streams.store.restoring import LogPositions, ShardRest
 
@@ -47,6 +48,7 @@ class Rebuild:
         self._connecting = asyncio.Lock()
         #: a fold of the whole log, how far it went, and when it was used last
         self._whole: tuple[Remembered, LogPositions, float] | None = None
+        self._told = Told(parts)
         #: windows as their topic has them, and how far that was read
         self._windows: dict[str, bytes | None] = {}
         self._windows_read: dict[TopicPartition, int] = {}
@@ -111,6 +113,7 @@ class Rebuild:
             found = await self._read(shard, noted, ends)
             mine = frozenset(market for market in found.markets() if parts.shard_of(market) == shard)
             written = await self._write_back(shard, epoch, found, mine, lost=not noted)
+            await say_again(parts, self._told, await self._connected(), found, mine)
             # A shard of which nothing was ever said has nothing to lose: it is new.
             if written or (not noted and mine):
                 seconds = asyncio.get_running_loop().time() - began
@@ -160,7 +163,7 @@ class Rebuild:
     def let_go(self) -> None:
         """What was kept for the next shard is not needed for ever."""
         if self._whole is not None and asyncio.get_running_loop().time() - self._whole[2] > KEEP_SECONDS:
-            self._whole = None
+            self._whole, self._told = None, Told(self._parts)
 
     async def _fold(self, found: Remembered, starts: LogPositions, ends: LogPositions) -> None:
         consumer, all_places = await self._connected(), self._places()

@@ -1,9 +1,10 @@
 """The relay: what the store decided goes to the log and to the pricing systems, and is dropped once acknowledged."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
+from typing import Any
 
 from pydantic_core import to_json
 
@@ -120,6 +121,17 @@ def other_records(entries: Iterable[OutboxEntry]) -> list[Record]:
     return found
 
 
+async def both(log: Coroutine[Any, Any, None], topic: Coroutine[Any, Any, None]) -> None:
+    """Write to both, though whoever waits for it is cancelled: what the log has, pricing systems are told as well.
+
+    A shard may be let go in the middle of it, because its store is lost, and then nobody would know what is missing.
+    """
+    writing = asyncio.gather(log, topic)
+    # Nobody may be left to hear how it ended.
+    writing.add_done_callback(lambda done: done.cancelled() or done.exception())
+    await asyncio.shield(writing)
+
+
 class Relay:
     """Publishes the outbox of one shard while its worker owns it."""
 
@@ -166,7 +178,7 @@ class Relay:
             # the gap before it, and they lie on partitions of their own: what is not an arm is safe first.
             await self._parts.publish(ASSIGNMENT_LOG, other_records(entries))
             arms = assignment_records(entries, begun, self._deadline)
-            await asyncio.gather(self._parts.publish(ASSIGNMENT_LOG, arms), self._parts.publish(ASSIGNMENT, arms))
+            await both(self._parts.publish(ASSIGNMENT_LOG, arms), self._parts.publish(ASSIGNMENT, arms))
         if self._bound and overdue(entries, self._now_ms()).keys() - begun.keys():
             # It began before the acks came: perhaps it is void. The topic knows, and is asked in the next round.
             return True

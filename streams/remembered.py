@@ -54,6 +54,8 @@ class Grant(NamedTuple):
     #: ordinal of the last local day that was decided for the unit
     day: int
     value: bytes
+    #: when the brokers had it, in milliseconds
+    stamp: int
 
 
 @dataclass(slots=True)
@@ -119,7 +121,7 @@ class Remembered:
             # Void: nobody shows it, and a day of which nothing else is said is to be reported.
             if ANNOUNCE_BY in told and void(record):
                 return
-            self._assigned(record.key or b"", record.value or b"", told)
+            self._assigned(record.key or b"", record.value or b"", told, record.timestamp)
             return
         model = MODELS.get(kind)
         if model is None:
@@ -158,14 +160,14 @@ class Remembered:
         last, times = self.closed.get(market, (0, 0))
         self.closed[market] = max(last, day), max(times, revision)
 
-    def _assigned(self, unit: bytes, value: bytes, told: Mapping[str, bytes]) -> None:
+    def _assigned(self, unit: bytes, value: bytes, told: Mapping[str, bytes], stamp: int) -> None:
         """Each of these was checked before it was written, and says in its headers what it decides and when."""
         decision, market = told.get("ce_id", b"").removesuffix(unit), unit.partition(b"/")[0]
         order, known = ORDER.match(value, value.rfind(b'"epoch":')), self.days.get(decision)
         if known is None or order is None or (decision, market, told.get("ce_time")) not in self.decided:
-            grant = self._decided(unit, value, told)
+            grant = self._decided(unit, value, told, stamp)
         else:
-            grant = Grant((int(order[1]), int(order[2])), *known, value)
+            grant = Grant((int(order[1]), int(order[2])), *known, value, stamp)
         old = self.grants.get(unit)
         if old is not None:
             grant, first = (grant, old) if grant.order >= old.order else (old, grant)
@@ -174,7 +176,7 @@ class Remembered:
                 grant = grant._replace(day=first.day)
         self.grants[unit] = grant
 
-    def _decided(self, unit: bytes, value: bytes, told: Mapping[str, bytes]) -> Grant:
+    def _decided(self, unit: bytes, value: bytes, told: Mapping[str, bytes], stamp: int) -> Grant:
         """Read an assignment whole, and tell the plan of its market."""
         said = json.loads(value)
         day, version = date.fromisoformat(said["day"]), int(said["experiment_version"])
@@ -188,7 +190,7 @@ class Remembered:
         if told.get("ce_id") == decision + unit and "ce_time" in told:
             self.days[decision] = owner, day.toordinal()
             self.decided.add((decision, market.encode(), told["ce_time"]))
-        return Grant((int(said["epoch"]), int(said["sequence"])), owner, day.toordinal(), value)
+        return Grant((int(said["epoch"]), int(said["sequence"])), owner, day.toordinal(), value, stamp)
 
     def _held(self, unit: str, grant: Grant) -> HeldUnit:
         said = json.loads(grant.value)

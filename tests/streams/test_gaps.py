@@ -10,6 +10,7 @@ from controller.codec import Record
 from controller.events import CE_TYPES, Undelivered
 from controller.roster import roster
 from controller.schedule import MarketPlan
+from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG
 from streams.clock import WallClock
 from streams.metrics import Metrics
 from streams.orders import granted_through
@@ -17,6 +18,7 @@ from streams.parts import Parts
 from streams.relay import Relay
 from streams.settings import Settings
 from streams.store import Store
+from tests.e2e.running import eventually
 from tests.streams.builders import MIDNIGHT, at, experiment, flip
 
 A, B = "de/a", "de/b"
@@ -80,3 +82,40 @@ async def test_no_decision_is_sent_before_the_gap_ahead_of_it_is_acknowledged(st
     assert isinstance(relay.exception(), ConnectionError)
     assert parts.sent == [CE_TYPES[Undelivered]]
     assert len(await store.outbox(0, 9)) == 2, "nothing is dropped"
+
+
+class Jammed(Parts):
+    """The topic of assignments is taken up once ``free``; what it and the log have taken up."""
+
+    free: asyncio.Event
+    taken: dict[str, list[Record]]
+
+    async def publish(self, topic: str, records: Iterable[Record]) -> None:
+        found = list(records)
+        if topic == ASSIGNMENT:
+            await self.free.wait()
+        self.taken.setdefault(topic, []).extend(found)
+
+
+async def test_what_the_log_has_pricing_systems_are_told_though_the_shard_is_let_go_meanwhile(store: Store) -> None:
+    await store.flip(0, 1, flip({A: 1, B: 0}, day=FUTURE))
+    none = cast(Any, None)
+    parts = Jammed(Settings(partitions=2), WallClock(), store, none, Metrics(), structlog.get_logger(), "one")
+    free, taken = asyncio.Event(), dict[str, list[Record]]()
+    object.__setattr__(parts, "free", free)
+    object.__setattr__(parts, "taken", taken)
+    relay = asyncio.create_task(Relay(parts, 0, 1).run())
+
+    async def logged() -> bool:
+        return len(taken.get(ASSIGNMENT_LOG, ())) == 2
+
+    await eventually("both to be on the log", logged)
+    relay.cancel()
+    await asyncio.wait([relay], timeout=10.0)
+    assert relay.cancelled()
+    free.set()
+
+    async def told() -> bool:
+        return taken.get(ASSIGNMENT) == taken[ASSIGNMENT_LOG]
+
+    await eventually("both to be told", told)

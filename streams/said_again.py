@@ -1,0 +1,118 @@
+"""What the log has, and pricing systems were never told: an announcement that was cut off between the two.
+
+A relay writes each decision to the log and to the topic of assignments, and drops it from the outbox when both have it.
+Whoever ends in between leaves it in the outbox. Where the store is lost as well, only the log is left to say that
+something is missing, and only of the last round of a shard: a round begins when all of the one before is there.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+
+from controller.codec import Record, announce_by, headers_of, read, void
+from controller.events import Assignment
+from controller.topics import ASSIGNMENT
+from controller.wire import market_of
+from streams.parts import Parts
+from streams.reading import read_up_to
+from streams.relay import ENTRIES_PER_ROUND
+from streams.remembered import ORDER, Grant, Remembered
+
+DECIDED = re.compile(rb'"decided_at":"([^"]+)"')
+#: so much earlier than the log the topic may have had a decision; said twice, it bears the same version
+AHEAD_MS = 1_000
+
+
+def last_round(grants: Mapping[bytes, Grant]) -> dict[bytes, Grant]:
+    """The grants of one shard that may have been in the last round of its relay. Pure."""
+    found, entries = dict[bytes, Grant](), set[tuple[str, str, bytes]]()
+    for unit, grant in sorted(grants.items(), key=lambda item: item[1].order, reverse=True):
+        entry = (grant.owner, market_of(unit.decode()), _decided(grant))
+        if entry not in entries and len(entries) == ENTRIES_PER_ROUND:
+            break
+        entries.add(entry)
+        found[unit] = grant
+    return found
+
+
+def _decided(grant: Grant) -> bytes:
+    match = DECIDED.search(grant.value)
+    assert match is not None, "it was an assignment when it was read from the log"
+    return match[1]
+
+
+async def say_again(
+    parts: Parts, told: "Told", consumer: AIOKafkaConsumer, found: Remembered, mine: frozenset[str]
+) -> None:
+    """Tell pricing systems what is only on the log of the last round of some markets' shard.
+
+    An arm that has begun is told to nobody: it would change prices in the middle of a day.
+    """
+    last = last_round({unit: held for unit, held in found.grants.items() if market_of(unit.decode()) in mine})
+    if not last:
+        return
+    out = await told.since(min(held.stamp for held in last.values()), consumer)
+    missing = [read(Assignment, held.value) for unit, held in last.items() if held.order > out.get(unit, NEVER)]
+    now = parts.clock.now()
+    records = [
+        _record(parts, assignment, ahead=assignment.effective_at > now)
+        for assignment in missing
+        if assignment.effective_at > now or found.controls.get(_owner(assignment), assignment.arm) == assignment.arm
+    ]
+    await parts.publish(ASSIGNMENT, records)
+    if missing:
+        never = len(missing) - len(records)
+        parts.log.error("only on the log", units=len(missing), said_again=len(records), begun_and_never_said=never)
+
+
+NEVER = (-1, -1)
+
+
+def _owner(assignment: Assignment) -> str:
+    return f"{assignment.experiment}.{assignment.experiment_version}"
+
+
+def _record(parts: Parts, assignment: Assignment, *, ahead: bool) -> Record:
+    headers = headers_of(Assignment, assignment.id, assignment.decided_at)
+    by = parts.clock.at_brokers(assignment.effective_at) if ahead else None
+    value = assignment.model_dump_json().encode()
+    return Record(assignment.unit.encode(), value, headers if by is None else [*headers, announce_by(by)])
+
+
+class Told:
+    """What is on the topic of assignments since some instant: read once, and then read on for the next shard."""
+
+    def __init__(self, parts: Parts) -> None:
+        topic, count = parts.topic(ASSIGNMENT), parts.settings.partitions
+        self._places = [TopicPartition(topic, number) for number in range(count)]
+        self._begun_ms: int | None = None
+        self._reached: dict[TopicPartition, int] = {}
+        #: the newest version of each unit that is not void
+        self._newest: dict[bytes, tuple[int, int]] = {}
+
+    async def since(self, stamp_ms: int, consumer: AIOKafkaConsumer) -> Mapping[bytes, tuple[int, int]]:
+        """The newest version of each unit that the brokers have had since then, by their stamp."""
+        ends = await consumer.end_offsets(self._places)
+        if self._begun_ms is None or stamp_ms < self._begun_ms:
+            self._newest, self._begun_ms = {}, max(0, stamp_ms - AHEAD_MS)
+            starts = await consumer.offsets_for_times(dict.fromkeys(self._places, self._begun_ms))
+            self._reached = {place: ends[place] if at is None else at.offset for place, at in starts.items()}
+        behind = {place: end for place, end in ends.items() if end > self._reached[place]}
+        if behind:
+            consumer.assign(list(behind))
+            for place in behind:
+                consumer.seek(place, self._reached[place])
+            async for batches in read_up_to(consumer, behind):
+                for records in batches.values():
+                    self._take(records)
+            self._reached = ends
+        return self._newest
+
+    def _take(self, records: Iterable[ConsumerRecord]) -> None:
+        newest = self._newest
+        for record in records:
+            value = record.value or b""
+            order = ORDER.match(value, value.rfind(b'"epoch":'))
+            if order is not None and not void(record):
+                newest[record.key] = max(newest.get(record.key, NEVER), (int(order[1]), int(order[2])))

@@ -1,0 +1,105 @@
+"""A decision that is on the log, and that nobody was told before the store was lost, is told by whoever rebuilds it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+import pytest
+
+from controller.codec import encode
+from controller.events import Assignment, Registered
+from controller.experiment import design_hash
+from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG
+from flipside.reader import Reader
+from streams.admin import create_topics
+from streams.app import build_parts
+from streams.catalog import Catalog
+from streams.clock import WallClock
+from streams.parts import Parts
+from streams.published import Publications
+from streams.rebuild import Rebuild
+from streams.relay import assignment_records
+from streams.store import Registration
+from streams.store.memory import MemoryStore
+from tests.e2e.running import Servers
+from tests.e2e.test_announced_late import EVENING, MORNING, Told
+from tests.e2e.test_rebuild import mended
+from tests.streams.builders import MIDNIGHT, experiment, flip
+
+pytestmark = pytest.mark.broker
+
+A, B, C = "de/a", "de/b", "de/c"
+
+
+@asynccontextmanager
+async def cut_off(
+    servers: Servers, namespace: str, now: datetime, told: Sequence[str]
+) -> AsyncIterator[tuple[Parts, Rebuild]]:
+    """After a worker had an arm and two controls on the log, and ``told`` these on the topic; the store is empty."""
+    settings = servers.settings(namespace, clock="wall")
+    await create_topics(settings)
+    async with build_parts(settings, "one") as given:
+        # The brokers' clocks show the evening of that day now.
+        clock = Told(now, WallClock().now() - EVENING)
+        parts = Parts(**{name: getattr(given, name) for name in Parts.__slots__} | {"clock": clock})
+        found, store = experiment(), MemoryStore(1)
+        registered = Registered(id="r", experiment=found, design_hash=design_hash(found), registered_at=MIDNIGHT)
+        await store.claim(0, 0)
+        await store.put_registration(Registration(found, registered.design_hash))
+        await store.flip(0, 0, flip({A: 1, B: 0, C: 0}, design_hash=registered.design_hash))
+        arms = assignment_records(await store.outbox(0, 100), {}, clock.at_brokers)
+        await parts.publish(ASSIGNMENT_LOG, [encode(registered, registered.id, MIDNIGHT), *arms])
+        await parts.publish(ASSIGNMENT, [record for record in arms if (record.key or b"").decode() in told])
+        catalog = Catalog(parts)
+        await catalog.start()
+        rebuild = Rebuild(parts, Publications(parts, catalog))
+        try:
+            yield parts, rebuild
+        finally:
+            await rebuild.stop()
+            await catalog.stop()
+
+
+async def topic(parts: Parts) -> dict[str, list[Assignment]]:
+    """What is on the topic and not void."""
+    reader = Reader(parts.settings, [ASSIGNMENT])
+    await reader.start()
+    try:
+        await reader.drain()
+    finally:
+        await reader.stop()
+    found: dict[str, list[Assignment]] = {}
+    for message in reader.messages:
+        assert isinstance(message, Assignment)
+        found.setdefault(message.unit, []).append(message)
+    return found
+
+
+async def test_what_waits_for_its_boundary_is_told_by_whoever_rebuilds_the_shard_and_once(
+    servers: Servers, namespace: str
+) -> None:
+    async with cut_off(servers, namespace, EVENING, told=[B]) as (parts, rebuild):
+        shard = parts.shard_of("de")
+        await mended(parts, rebuild, shard)
+        said = await topic(parts)
+        assert {unit: [a.arm for a in told] for unit, told in said.items()} == {
+            A: ["low"],
+            B: ["control"],
+            C: ["control"],
+        }
+        held = await parts.store.restoring.held(shard)
+        assert {unit: (a.epoch, a.sequence) for unit, (a,) in said.items()} == {u: h.order for u, h in held.items()}
+        await parts.store.restoring.forget_shard(shard)
+        await mended(parts, rebuild, shard)
+        assert await topic(parts) == said
+
+
+async def test_an_arm_that_has_begun_is_told_to_nobody_and_control_at_any_time(
+    servers: Servers, namespace: str
+) -> None:
+    async with cut_off(servers, namespace, MORNING, told=[B]) as (parts, rebuild):
+        await mended(parts, rebuild, parts.shard_of("de"))
+        assert {unit: [a.arm for a in told] for unit, told in (await topic(parts)).items()} == {
+            B: ["control"],
+            C: ["control"],
+        }
