@@ -113,7 +113,8 @@ class Rebuild:
             found = await self._read(shard, noted, ends)
             mine = frozenset(market for market in found.markets() if parts.shard_of(market) == shard)
             written = await self._write_back(shard, epoch, found, mine, lost=not noted)
-            await say_again(parts, self._told, await self._connected(), found, mine)
+            if written or not noted:
+                await say_again(parts, self._told, await self._connected(), found, mine)
             # A shard of which nothing was ever said has nothing to lose: it is new.
             if written or (not noted and mine):
                 seconds = asyncio.get_running_loop().time() - began

@@ -22,14 +22,17 @@ from streams.remembered import ORDER, Grant, Remembered
 DECIDED = re.compile(rb'"decided_at":"([^"]+)"')
 #: so much earlier than the log the topic may have had a decision; said twice, it bears the same version
 AHEAD_MS = 1_000
+#: longer than the brokers take to have one round, whatever they have to retry
+ROUND_MS = 300_000
 
 
 def last_round(grants: Mapping[bytes, Grant]) -> dict[bytes, Grant]:
     """The grants of one shard that may have been in the last round of its relay. Pure."""
     found, entries = dict[bytes, Grant](), set[tuple[str, str, bytes]]()
+    since = max((grant.stamp for grant in grants.values()), default=0) - ROUND_MS
     for unit, grant in sorted(grants.items(), key=lambda item: item[1].order, reverse=True):
         entry = (grant.owner, market_of(unit.decode()), _decided(grant))
-        if entry not in entries and len(entries) == ENTRIES_PER_ROUND:
+        if grant.stamp < since or (entry not in entries and len(entries) == ENTRIES_PER_ROUND):
             break
         entries.add(entry)
         found[unit] = grant
@@ -53,31 +56,33 @@ async def say_again(
     if not last:
         return
     out = await told.since(min(held.stamp for held in last.values()), consumer)
-    missing = [read(Assignment, held.value) for unit, held in last.items() if held.order > out.get(unit, NEVER)]
+    missing = [(read(Assignment, held.value), held) for unit, held in last.items() if held.order > out.get(unit, NEVER)]
+    if not missing:
+        return
     now = parts.clock.now()
     records = [
-        _record(parts, assignment, ahead=assignment.effective_at > now)
-        for assignment in missing
-        if assignment.effective_at > now or found.controls.get(_owner(assignment), assignment.arm) == assignment.arm
+        _record(parts, assignment, held, ahead=assignment.effective_at > now)
+        for assignment, held in missing
+        if assignment.effective_at > now or _on_control(assignment, held, found)
     ]
     await parts.publish(ASSIGNMENT, records)
-    if missing:
-        never = len(missing) - len(records)
-        parts.log.error("only on the log", units=len(missing), said_again=len(records), begun_and_never_said=never)
+    never = len(missing) - len(records)
+    parts.log.error("only on the log", units=len(missing), said_again=len(records), begun_and_never_said=never)
 
 
 NEVER = (-1, -1)
 
 
-def _owner(assignment: Assignment) -> str:
-    return f"{assignment.experiment}.{assignment.experiment_version}"
+def _on_control(assignment: Assignment, held: Grant, found: Remembered) -> bool:
+    """Without a definition: whatever is for good is control."""
+    control = found.controls.get(held.owner)
+    return assignment.expires_at is None if control is None else assignment.arm == control
 
 
-def _record(parts: Parts, assignment: Assignment, *, ahead: bool) -> Record:
+def _record(parts: Parts, assignment: Assignment, held: Grant, *, ahead: bool) -> Record:
     headers = headers_of(Assignment, assignment.id, assignment.decided_at)
     by = parts.clock.at_brokers(assignment.effective_at) if ahead else None
-    value = assignment.model_dump_json().encode()
-    return Record(assignment.unit.encode(), value, headers if by is None else [*headers, announce_by(by)])
+    return Record(assignment.unit.encode(), held.value, headers if by is None else [*headers, announce_by(by)])
 
 
 class Told:

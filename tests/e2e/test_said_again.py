@@ -19,6 +19,8 @@ from streams.parts import Parts
 from streams.published import Publications
 from streams.rebuild import Rebuild
 from streams.relay import assignment_records
+from streams.remembered import Grant
+from streams.said_again import last_round
 from streams.store import Registration
 from streams.store.memory import MemoryStore
 from tests.e2e.running import Servers
@@ -29,6 +31,7 @@ from tests.streams.builders import MIDNIGHT, experiment, flip
 pytestmark = pytest.mark.broker
 
 A, B, C = "de/a", "de/b", "de/c"
+MINUTE_MS = 60_000
 
 
 @asynccontextmanager
@@ -103,3 +106,19 @@ async def test_an_arm_that_has_begun_is_told_to_nobody_and_control_at_any_time(
             B: ["control"],
             C: ["control"],
         }
+
+
+def test_only_the_last_round_of_a_shard_is_looked_at() -> None:
+    def grant(number: int, decided: int, stamp: int) -> Grant:
+        value = b'{"decided_at":"2026-03-02T%02d:00:00Z","epoch":1,"sequence":%d}' % (decided, number)
+        return Grant((1, number), "juice.1", 9, value, stamp)
+
+    entries = {b"de/%d" % number: grant(number, number // 2, MINUTE_MS) for number in range(48)}
+    assert last_round(entries) == entries, "fewer entries than a round may have, of two units each"
+    more = entries | {b"fr/%d" % number: grant(100 + number, 0, MINUTE_MS) for number in range(3)}
+    assert last_round(more) == more
+    another = more | {b"at/x": grant(200, 0, MINUTE_MS)}
+    assert another.keys() - last_round(another).keys() == {b"de/0", b"de/1"}
+    later = entries | {b"at/x": grant(200, 0, 7 * MINUTE_MS)}
+    assert last_round(later).keys() == {b"at/x"}, "a round is over in five minutes"
+    assert last_round({}) == {}
