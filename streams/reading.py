@@ -10,18 +10,24 @@ from streams.settings import Settings
 
 #: how long one answer of a broker may take; Kafka moves the partitions of one that is gone in less
 ANSWER_MS = 15_000
+#: and how many answers an offset may take
+ATTEMPTS = 3
 
 
-def reader(connection: Mapping[str, Any], settings: Settings) -> AIOKafkaConsumer:
+def reader(connection: Mapping[str, Any], settings: Settings, answer_ms: int = ANSWER_MS) -> AIOKafkaConsumer:
     """A consumer of no group, not started; it commits nothing."""
-    return AIOKafkaConsumer(
+    consumer = AIOKafkaConsumer(
         **connection,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        request_timeout_ms=ANSWER_MS,
+        request_timeout_ms=answer_ms,
         fetch_max_wait_ms=settings.fetch_wait_ms,
         max_partition_fetch_bytes=MAX_RECORD_BYTES,
     )
+    # aiokafka (0.14) waits for offsets as long as for an answer, and so gives up before it hangs up on a connection on
+    # which nothing comes: a half-open one would be asked again and again.
+    consumer._request_timeout_ms = ATTEMPTS * answer_ms
+    return consumer
 
 
 async def begin(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
