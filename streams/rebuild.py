@@ -163,7 +163,7 @@ class Rebuild:
 
     def let_go(self) -> None:
         """What was kept for the next shard is not needed for ever."""
-        if self._whole is not None and asyncio.get_running_loop().time() - self._whole[2] > KEEP_SECONDS:
+        if self._whole is None or asyncio.get_running_loop().time() - self._whole[2] > KEEP_SECONDS:
             self._whole, self._told = None, Told(self._parts)
 
     async def _fold(self, found: Remembered, starts: LogPositions, ends: LogPositions) -> None:

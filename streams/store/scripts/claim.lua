@@ -6,7 +6,7 @@ local mine = tonumber(ARGV[1])
 if held > mine then
   return redis.error_reply('FENCED ' .. held)
 end
-local run = redis.call('INFO', 'server'):match('run_id:(%x+)')
+local run = redis.call('INFO', 'server'):match('run_id:(%x+)') or ''
 if ARGV[2] ~= '' and ARGV[2] ~= run then
   return redis.error_reply('BEHIND')
 end
