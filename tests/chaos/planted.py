@@ -159,8 +159,15 @@ def published_late(parts: type) -> type:
     return parts
 
 
-class LastWins(Fold):
-    """A reader that takes whatever it hears last."""
+class TakesVoid(Fold):
+    """A reader that takes what the brokers had too late."""
+
+    def take(self, key: bytes | None, value: bytes | None, late: bool = False) -> tuple[Outcome, Assignment | None]:
+        return super().take(key, value)
+
+
+class LastWins(TakesVoid):
+    """A reader that takes whatever it hears last; what is void too, because what comes late is both old and void."""
 
     def apply(self, record: Assignment) -> Outcome:
         earlier = tuple(r for r in self._held.get(record.unit, ()) if r.effective_at_ms < record.effective_at_ms)
@@ -179,13 +186,6 @@ class NoExpiry(Fold):
         if record.expires_at_ms is not None:
             record = record._replace(expires_at_ms=2**60)
         return super().apply(record)
-
-
-class TakesVoid(Fold):
-    """A reader that takes what the brokers had too late."""
-
-    def take(self, key: bytes | None, value: bytes | None, late: bool = False) -> tuple[Outcome, Assignment | None]:
-        return super().take(key, value)
 
 
 #: exactly once by offsets alone
