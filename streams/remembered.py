@@ -35,6 +35,12 @@ class Logged(Incoming, Stamped, Protocol):
     def headers(self) -> tuple[tuple[str, bytes], ...]: ...
 
 
+def order_of(value: bytes) -> tuple[int, int] | None:
+    """Epoch and sequence of an assignment as it lies on a topic, without reading the rest of it."""
+    found = ORDER.match(value, value.rfind(b'"epoch":'))
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
 @dataclass(frozen=True, slots=True)
 class Planned:
     """What was decided of a market for one version of an experiment."""
@@ -163,11 +169,11 @@ class Remembered:
     def _assigned(self, unit: bytes, value: bytes, told: Mapping[str, bytes], stamp: int) -> None:
         """Each of these was checked before it was written, and says in its headers what it decides and when."""
         decision, market = told.get("ce_id", b"").removesuffix(unit), unit.partition(b"/")[0]
-        order, known = ORDER.match(value, value.rfind(b'"epoch":')), self.days.get(decision)
+        order, known = order_of(value), self.days.get(decision)
         if known is None or order is None or (decision, market, told.get("ce_time")) not in self.decided:
             grant = self._decided(unit, value, told, stamp)
         else:
-            grant = Grant((int(order[1]), int(order[2])), *known, value, stamp)
+            grant = Grant(order, *known, value, stamp)
         old = self.grants.get(unit)
         if old is not None:
             grant, first = (grant, old) if grant.order >= old.order else (old, grant)
@@ -201,14 +207,17 @@ class Remembered:
             owner=grant.owner,
             day=grant.day,
             arm=said["arm"],
-            # Without a definition: whatever is for good is control.
-            on_control=said["arm"] == self.controls[grant.owner] if grant.owner in self.controls else expires is None,
+            on_control=self.on_control(grant.owner, said["arm"], for_good=expires is None),
             effective_ms=milliseconds(datetime.fromisoformat(said["effective_at"])),
             expires_ms=0 if expires is None else milliseconds(datetime.fromisoformat(expires)),
             price_minor=None if price is None else int(price),
             sequence=sequence,
             epoch=epoch,
         )
+
+    def on_control(self, owner: str, arm: str, *, for_good: bool) -> bool:
+        """Whether an arm is control; without its experiment's definition, whatever is for good is."""
+        return arm == self.controls[owner] if owner in self.controls else for_good
 
     def _plan(self, place: tuple[str, int, str], day: int, decided_at: datetime | None) -> None:
         old = self.planned.get(place, Planned())

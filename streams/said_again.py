@@ -17,7 +17,7 @@ from controller.wire import market_of
 from streams.parts import Parts
 from streams.reading import read_up_to
 from streams.relay import ENTRIES_PER_ROUND
-from streams.remembered import ORDER, Grant, Remembered
+from streams.remembered import Grant, Remembered, order_of
 
 DECIDED = re.compile(rb'"decided_at":"([^"]+)"')
 #: so much earlier than the log the topic may have had a decision; said twice, it bears the same version
@@ -63,7 +63,8 @@ async def say_again(
     records = [
         _record(parts, assignment, held, ahead=assignment.effective_at > now)
         for assignment, held in missing
-        if assignment.effective_at > now or _on_control(assignment, held, found)
+        if assignment.effective_at > now
+        or found.on_control(held.owner, assignment.arm, for_good=assignment.expires_at is None)
     ]
     await parts.publish(ASSIGNMENT, records)
     never = len(missing) - len(records)
@@ -71,12 +72,6 @@ async def say_again(
 
 
 NEVER = (-1, -1)
-
-
-def _on_control(assignment: Assignment, held: Grant, found: Remembered) -> bool:
-    """Without a definition: whatever is for good is control."""
-    control = found.controls.get(held.owner)
-    return assignment.expires_at is None if control is None else assignment.arm == control
 
 
 def _record(parts: Parts, assignment: Assignment, held: Grant, *, ahead: bool) -> Record:
@@ -117,7 +112,6 @@ class Told:
     def _take(self, records: Iterable[ConsumerRecord]) -> None:
         newest = self._newest
         for record in records:
-            value = record.value or b""
-            order = ORDER.match(value, value.rfind(b'"epoch":'))
+            order = order_of(record.value or b"")
             if order is not None and not void(record):
-                newest[record.key] = max(newest.get(record.key, NEVER), (int(order[1]), int(order[2])))
+                newest[record.key] = max(newest.get(record.key, NEVER), order)

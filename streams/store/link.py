@@ -142,14 +142,15 @@ class Link:
 
     async def _run_all(self, script: str, keys: Sequence[str], calls: Sequence[Sequence[Any]]) -> list[Any]:
         """Run a script once for each list of arguments, in order, in one trip to the server; each call is atomic."""
+        sent = calls
         if script in FENCED:
             run = self._claimed_in.get(self._place(keys[0])[1], "")
-            calls = [[f"{args[0]} {run}", *args[1:]] for args in calls]
+            sent = [[f"{args[0]} {run}", *args[1:]] for args in calls]
         try:
-            if len(calls) == 1:
-                return [await self._ask(self._scripts[script](keys=list(keys), args=list(calls[0])))]
+            if len(sent) == 1:
+                return [await self._ask(self._scripts[script](keys=list(keys), args=list(sent[0])))]
             pipe = self._redis.pipeline(transaction=False)
-            for args in calls:
+            for args in sent:
                 await self._scripts[script](keys=list(keys), args=list(args), client=pipe)
             return list(await self._ask(pipe.execute()))
         except ResponseError as error:
@@ -163,7 +164,7 @@ class Link:
                 place = self._place(keys[0])
                 self.suspect.add(place)
                 raise Damaged(keys[0], error, place) from error
-            held, mine = int(fence[1]), str(calls[0][0]).split()[0]
+            held, mine = int(fence[1]), calls[0][0]
             owner = f"belongs to the owner with epoch {held}" if held >= 0 else "belongs to nobody (claim it first)"
             raise Fenced(f"{keys[0]} {owner}, not to the one with {mine}", newer=held > int(mine)) from error
 

@@ -122,18 +122,27 @@ async def all_away(stage: Stage) -> None:
     await treated(stage)
 
 
+async def without_the_others(stage: Stage, worker: str, t: int) -> None:
+    """SIGKILL of all but one, until what was to be announced at an instant has begun."""
+    stage.struck |= set(stage.workers)
+    for name in set(stage.workers) - {worker}:
+        stage.workers[name].kill()
+    await over(stage, t + stage.setting.lead_hours * HOUR_MS + HOUR_MS)
+
+
+def all_back(stage: Stage) -> None:
+    for name in sorted(stage.workers):
+        stage.start_worker(name)
+    stage.struck.clear()
+
+
 async def away_over_midnight(stage: Stage) -> None:
     """Killed between the decision and its announcement, and nobody there until after the midnight."""
     worker = await whoever_comes_by(stage, "publish", "kill")
     began, t = time.time(), stage.pace.now_ms()
     tell(f"all workers SIGKILL before they publish: {worker} first")
-    stage.struck |= set(stage.workers)
-    for name in set(stage.workers) - {worker}:
-        stage.workers[name].kill()
-    await over(stage, t + stage.setting.lead_hours * HOUR_MS + HOUR_MS)
-    for name in sorted(stage.workers):
-        stage.start_worker(name)
-    stage.struck.clear()
+    await without_the_others(stage, worker, t)
+    all_back(stage)
     stage.note(Fault("all workers SIGKILL before they publish", "all", began, time.time()))
 
 
@@ -143,18 +152,13 @@ async def asleep_over_midnight(stage: Stage) -> None:
     worker = await whoever_comes_by(stage, "publish", "stop")
     began, t = time.time(), stage.pace.now_ms()
     tell(f"worker SIGSTOP before it publishes: {worker}; the others SIGKILL")
-    stage.struck |= set(stage.workers)
-    for name in set(stage.workers) - {worker}:
-        stage.workers[name].kill()
-    await over(stage, t + stage.setting.lead_hours * HOUR_MS + HOUR_MS)
+    await without_the_others(stage, worker, t)
     ended = asyncio.create_task(stage.ask_point(worker, "put back", "kill", COMES_BY))
     stage.workers[worker].resume()
     assert await ended, f"{worker} put nothing back within {COMES_BY:.0f} s"
     tell(f"worker SIGKILL before it puts back: {worker}")
     await over(stage, stage.pace.now_ms() + 6 * HOUR_MS)
-    for name in sorted(stage.workers):
-        stage.start_worker(name)
-    stage.struck.clear()
+    all_back(stage)
     stage.note(Fault("worker SIGSTOP over a midnight, the others SIGKILL", worker, began, time.time()))
 
 

@@ -85,8 +85,9 @@ async def overnight(servers: Servers, namespace: str, brokers: timedelta) -> Asy
             yield slow
 
 
-async def logged(parts: Parts) -> list[Assignment]:
-    reader = Reader(parts.settings, [ASSIGNMENT_LOG])
+async def assignments_on(parts: Parts, topic: str) -> list[Assignment]:
+    """What is there and not void."""
+    reader = Reader(parts.settings, [topic])
     await reader.start()
     try:
         await reader.drain()
@@ -104,7 +105,9 @@ async def test_what_the_brokers_had_too_late_is_void_and_put_on_control(servers:
             assert price is not None
             assert price.reason == "late"
             assert client.status().records["late"] == 2
-        said = {(message.unit, message.arm, message.reason.code) for message in await logged(parts)}
+        said = {
+            (message.unit, message.arm, message.reason.code) for message in await assignments_on(parts, ASSIGNMENT_LOG)
+        }
         assert said == {(A, "control", "late"), (B, "control", "scheduled")}
         held = await parts.store.restoring.held(parts.shard_of("de"))
         assert {unit: row.on_control for unit, row in held.items()} == {A: True, B: True}
@@ -121,7 +124,10 @@ async def test_what_the_brokers_had_in_time_stands_though_its_acknowledgement_wa
         copies = [r for r in await records(parts.settings, ASSIGNMENT) if r.key == A.encode()]
         assert [ANNOUNCE_BY in dict(copy.headers) for copy in copies] == [True, False]
         assert len({copy.value for copy in copies}) == 1
-        assert {(message.unit, message.arm) for message in await logged(parts)} == {(A, "low"), (B, "control")}
+        assert {(message.unit, message.arm) for message in await assignments_on(parts, ASSIGNMENT_LOG)} == {
+            (A, "low"),
+            (B, "control"),
+        }
 
 
 async def test_what_cannot_be_sure_to_be_out_before_it_begins_is_not_sent(servers: Servers, namespace: str) -> None:
@@ -134,4 +140,4 @@ async def test_what_cannot_be_sure_to_be_out_before_it_begins_is_not_sent(server
         await store.put_registration(Registration(experiment(), "hash of juice"))
         await store.flip(shard, 0, flip({A: 1}))
         async with relayed(soon, shard):
-            assert [message.reason.code for message in await logged(soon)] == ["late"]
+            assert [message.reason.code for message in await assignments_on(soon, ASSIGNMENT_LOG)] == ["late"]

@@ -1,4 +1,4 @@
-"""A partition's leader moves to another broker: readers must find it."""
+"""A partition's leader moves to another broker, or a connection's other end is gone: readers must not wait for ever."""
 
 import asyncio
 import time
@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient
 
 from streams.reading import begin, read_up_to, reader
 from streams.settings import Settings
+from tests.chaos.proxy import Doors
 from tests.parts.kafka import Kafka
 
 pytestmark = pytest.mark.broker
@@ -20,12 +21,15 @@ PLACE = TopicPartition(TOPIC, 0)
 SECONDS = 20.0
 #: half of what aiokafka waits for one answer, before it does something else
 READ_SECONDS = 8.0
+ANSWER_MS = 1000
+#: less than all attempts at an answer take
+ANSWERED_SECONDS = 2.5
 
 
 async def test_a_reader_begins_anew_though_the_leader_that_it_knows_came_back_as_a_follower() -> None:
     with Kafka(nodes=3) as kafka:
         settings = Settings.model_validate({"kafka": kafka.address})
-        await _fill(kafka, records=3)
+        await _fill(kafka, records=3, copies=3)
         consumer = reader({"bootstrap_servers": kafka.address}, settings)
         await consumer.start()
         try:
@@ -43,10 +47,36 @@ async def test_a_reader_begins_anew_though_the_leader_that_it_knows_came_back_as
             await consumer.stop()
 
 
-async def _fill(kafka: Kafka, records: int) -> None:
+async def test_a_reader_hangs_up_on_a_connection_on_which_nothing_comes() -> None:
+    with Kafka(doors=["QUIET"]) as kafka:
+        await _fill(kafka, records=3)
+        ways = list(kafka.door("QUIET"))
+        doors = Doors(ways)
+        await doors.start()
+        address = f"127.0.0.1:{ways[0][0]}"
+        consumer = reader({"bootstrap_servers": address}, Settings.model_validate({"kafka": address}), ANSWER_MS)
+        await consumer.start()
+        try:
+            await begin(consumer, [PLACE])
+            assert await consumer.end_offsets([PLACE]) == {PLACE: 3}
+            doors.set("half-open")
+            async with asyncio.timeout(ANSWERED_SECONDS):
+                ends = await consumer.end_offsets([PLACE])
+            assert [r.value async for found in read_up_to(consumer, ends) for r in found.get(PLACE, ())] == [
+                b"0",
+                b"1",
+                b"2",
+            ]
+        finally:
+            doors.set("open")
+            await consumer.stop()
+            await doors.stop()
+
+
+async def _fill(kafka: Kafka, records: int, copies: int = 1) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
     await admin.start()
-    await admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=3)])
+    await admin.create_topics([NewTopic(TOPIC, num_partitions=1, replication_factor=copies)])
     await admin.close()
     producer = AIOKafkaProducer(bootstrap_servers=kafka.address, acks="all")
     await producer.start()

@@ -10,7 +10,6 @@ from controller.codec import encode
 from controller.events import Assignment, Registered
 from controller.experiment import design_hash
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG
-from flipside.reader import Reader
 from streams.admin import create_topics
 from streams.app import build_parts
 from streams.catalog import Catalog
@@ -24,7 +23,7 @@ from streams.said_again import last_round
 from streams.store import Registration
 from streams.store.memory import MemoryStore
 from tests.e2e.running import Servers
-from tests.e2e.test_announced_late import EVENING, MORNING, Told
+from tests.e2e.test_announced_late import EVENING, MORNING, Told, assignments_on
 from tests.e2e.test_rebuild import mended
 from tests.streams.builders import MIDNIGHT, experiment, flip
 
@@ -64,16 +63,9 @@ async def cut_off(
 
 
 async def topic(parts: Parts) -> dict[str, list[Assignment]]:
-    """What is on the topic and not void."""
-    reader = Reader(parts.settings, [ASSIGNMENT])
-    await reader.start()
-    try:
-        await reader.drain()
-    finally:
-        await reader.stop()
+    """What pricing systems were told, by unit."""
     found: dict[str, list[Assignment]] = {}
-    for message in reader.messages:
-        assert isinstance(message, Assignment)
+    for message in await assignments_on(parts, ASSIGNMENT):
         found.setdefault(message.unit, []).append(message)
     return found
 
