@@ -1,6 +1,7 @@
 """What the log says of shards: state = fold(log), record by record, in any number of turns.
 
-Records may come twice or from before: of a unit's grants the one with the greatest (epoch, sequence) holds, of a
+What is said of a unit lies in one partition, in the order in which it was decided; any of it may be there again
+later, and partitions are read side by side. Of a unit's grants the one with the greatest (epoch, sequence) holds, of a
 market's days the last one decided, of an experiment the latest version with all changes of its life.
 """
 
@@ -62,6 +63,8 @@ class Grant(NamedTuple):
     value: bytes
     #: when the brokers had it, in milliseconds
     stamp: int
+    #: in what was read, the unit has gone from one experiment to another
+    changed_hands: bool = False
 
 
 @dataclass(slots=True)
@@ -175,12 +178,7 @@ class Remembered:
         else:
             grant = Grant(order, *known, value, stamp)
         old = self.grants.get(unit)
-        if old is not None:
-            grant, first = (grant, old) if grant.order >= old.order else (old, grant)
-            # What was decided for a later day stays decided, though an urgent flip has replaced it.
-            if first.owner == grant.owner and first.day > grant.day:
-                grant = grant._replace(day=first.day)
-        self.grants[unit] = grant
+        self.grants[unit] = grant if old is None else _after(old, grant)
 
     def _decided(self, unit: bytes, value: bytes, told: Mapping[str, bytes], stamp: int) -> Grant:
         """Read an assignment whole, and tell the plan of its market."""
@@ -213,6 +211,7 @@ class Remembered:
             price_minor=None if price is None else int(price),
             sequence=sequence,
             epoch=epoch,
+            changed_hands=grant.changed_hands,
         )
 
     def on_control(self, owner: str, arm: str, *, for_good: bool) -> bool:
@@ -275,6 +274,8 @@ class Remembered:
     def plans(self, mine: frozenset[str], held_units: Sequence[HeldUnit] | None = None) -> dict[str, MarketPlan]:
         """How far some markets have got; one is released where each of its units is on control for good.
 
+        Where that cannot be told it is not released: letting go twice does no harm.
+
         ``held_units``: theirs, where they are known already.
         """
         held: dict[tuple[str, str], list[HeldUnit]] = {}
@@ -284,10 +285,11 @@ class Remembered:
         for (name, version, market), planned in self.planned.items():
             if market in mine:
                 units = held.get((f"{name}.{version}", market), [])
-                released = bool(units) and all(unit.on_control and not unit.expires_ms for unit in units)
-                # Where nothing was planned since, what the checkpoint says of it still holds.
+                # Of a market whose units another experiment has by now, only the checkpoint tells that they were let
+                # go, and only where nothing was planned since.
                 day, let_go = self.reached.get((name, version, market), (-1, False))
-                released |= let_go and planned.day <= day
+                released = bool(units) or (let_go and planned.day <= day)
+                released = released and all(unit.on_control and not unit.expires_ms for unit in units)
                 through = None if planned.day < 0 else date.fromordinal(planned.day)
                 found[plan_key(name, version, market)] = MarketPlan(through, released)
         return found
@@ -310,12 +312,22 @@ class Remembered:
         return max([0 if begun is None else begun.sequence, *(unit.sequence for unit in units)])
 
 
+def _after(old: Grant, grant: Grant) -> Grant:
+    """The grant that holds after another one was read."""
+    if grant.order <= old.order:
+        return old._replace(stamp=grant.stamp) if grant.order == old.order else old
+    if grant.owner != old.owner:
+        return grant._replace(changed_hands=True)
+    # What was decided for a later day stays decided, though an urgent flip has replaced it.
+    return grant._replace(day=max(old.day, grant.day), changed_hands=old.changed_hands)
+
+
 def newest(said: HeldUnit, other: HeldUnit | None) -> HeldUnit:
-    """Of two grants of a unit the later; what was decided for a later day stays decided, as in `restore_units.lua`."""
-    if other is None:
-        return said
-    later, former = (said, other) if said.order >= other.order else (other, said)
-    return replace(later, day=former.day) if former.owner == later.owner and former.day > later.day else later
+    """Of what the log says of a unit and what was known before it, the later, as in `restore_units.lua`."""
+    if other is None or said.order <= other.order:
+        return other or said
+    same = other.owner == said.owner and not said.changed_hands
+    return replace(said, day=max(other.day, said.day)) if same else said
 
 
 MODELS = {

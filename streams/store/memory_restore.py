@@ -44,9 +44,10 @@ class MemoryRestore:
             if there.orders.get(back.unit, (-1, -1)) >= back.order:
                 continue
             old, day = there.units.get(back.unit), date.fromordinal(back.day)
+            same = old is not None and old.owner == back.owner and not back.changed_hands
             there.units[back.unit] = Held(
                 back.owner,
-                max(day, old.day) if old is not None and old.owner == back.owner else day,
+                max(day, old.day) if old is not None and same else day,
                 back.arm,
                 back.on_control,
                 from_milliseconds(back.effective_ms),

@@ -63,8 +63,8 @@ class RedisRestore:
         written = 0
         for start in range(0, len(units), ROWS_PER_CALL):
             some = units[start : start + ROWS_PER_CALL]
-            pairs = [part for unit in some for part in (unit.unit, encoding.held_text(unit))]
-            written += int(await self._run("restore_units", keys, [epoch, *pairs]))
+            rows = [part for u in some for part in (u.unit, encoding.held_text(u), int(u.changed_hands))]
+            written += int(await self._run("restore_units", keys, [epoch, *rows]))
         return written
 
     async def restore_rest(self, shard: int, epoch: int, rest: ShardRest) -> None:

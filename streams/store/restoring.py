@@ -6,7 +6,7 @@ An input is written back whole under a token, and counts as missing until it is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from controller.errors import CannotReach
@@ -47,6 +47,8 @@ class HeldUnit:
     price_minor: int | None
     sequence: int
     epoch: int
+    #: as read from the log: it went from one experiment to another there, so that no day decided before that counts
+    changed_hands: bool = field(default=False, compare=False)
 
     @property
     def order(self) -> tuple[int, int]:

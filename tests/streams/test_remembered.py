@@ -71,6 +71,20 @@ CALLS = st.lists(
 )  # fmt: skip
 
 
+@st.composite
+def reading(draw: st.DrawFn, log: list[Kept]) -> list[Kept]:
+    """The log as it may be read: each unit's records in their order, any of them there again later."""
+    of_unit: dict[bytes | None, list[Kept]] = {}
+    for record in log:
+        of_unit.setdefault(record.key, []).append(record)
+    turns = draw(st.permutations([record.key for record in log]))
+    found = [of_unit[key].pop(0) for key in turns]
+    for _ in range(draw(st.integers(0, 5)) if found else 0):
+        again = draw(st.integers(0, len(found) - 1))
+        found.insert(draw(st.integers(again + 1, len(found))), found[again])
+    return found
+
+
 @settings(max_examples=200, deadline=None)
 @given(CALLS, st.data())
 def test_folding_the_log_gives_the_store(calls: list[tuple[Any, ...]], data: st.DataObject) -> None:
@@ -78,13 +92,28 @@ def test_folding_the_log_gives_the_store(calls: list[tuple[Any, ...]], data: st.
 
     async def run() -> None:
         store, log = await played(calls)
-        again = data.draw(st.lists(st.sampled_from(log), max_size=5)) if log else []
         found = Remembered(controls=dict(CONTROLS))
-        for record in data.draw(st.permutations([*log, *again])):
+        for record in data.draw(reading(log)):
             found.take(record)
         assert {unit.unit: unit for unit in found.held_units(DE)} == await store.restoring.held(0)
 
     asyncio.run(run())
+
+
+async def test_a_day_decided_before_another_experiment_had_the_unit_is_to_be_decided_again() -> None:
+    """Killed with a later day decided, lent to another experiment, and back: though the log says all of it again."""
+    arms = {"de/a": 1}
+    kill = replace(flip(arms, 2, release=True, design_hash="hash"), urgent=True, effective_at=at(2.5))
+    milk = flip(arms, 3, name="milk", arm_names=("low", "control", "high"), design_hash="hash")
+    juice = [flip(arms, day, design_hash="hash") for day in (5, 4)]
+    store, log = await played([("flip", asked) for asked in (juice[0], kill, milk, juice[1])])
+    assert len(log) == 4
+    for again in range(4):
+        found = Remembered(controls=dict(CONTROLS))
+        for record in [*log, *log[again:]]:
+            found.take(record)
+        assert {unit.unit: unit for unit in found.held_units(DE)} == await store.restoring.held(0)
+        assert [unit.day for unit in found.held_units(DE)] == [ordinal(4)]
 
 
 @settings(max_examples=100, deadline=None)

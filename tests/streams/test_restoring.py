@@ -88,6 +88,9 @@ async def test_what_was_decided_for_a_later_day_stays_decided(store: Store) -> N
     await store.restoring.restore_units(0, 1, [unit(sequence=2, day=1, arm="control")])
     held = (await store.restoring.held(0))["de/a"]
     assert (held.day, held.arm) == (ordinal(3), "control")
+    back = replace(unit(sequence=5, day=1), changed_hands=True)
+    await store.restoring.restore_units(0, 1, [back])
+    assert (await store.restoring.held(0))["de/a"] == back, "another experiment has had it since: its days count anew"
 
 
 async def test_plans_closings_sequence_and_tick_only_move_on(store: Store) -> None:
