@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from aiokafka import TopicPartition
+from pydantic import ValidationError
 
 from controller.codec import encode
 from controller.control import State, TriggerFired
@@ -23,6 +24,8 @@ from streams.dead_letters import Incoming
 from streams.orders import life
 from streams.parts import Parts
 from streams.rival_folding import HISTORY, Histories, Priced, Watch, fold_rivals, readable, spelled
+from streams.store.restoring import Damaged
+from streams.store.triggers import PRICES
 from streams.together import all_of
 
 #: how far ahead of our clock a rival's price may claim to be: one from next year would silence its rival until then
@@ -136,9 +139,13 @@ class Rivals:
         found = await self._parts.store.triggers.histories(number, unknown)
         for asked, missing in unknown.items():
             texts, known = found.get(asked, {}), folded.histories[asked]
-            for name in missing:
-                text = texts.get(name)
-                known[name] = None if text is None else HISTORY.validate_json(text)
+            try:
+                known.update((n, HISTORY.validate_json(texts[n]) if n in texts else None) for n in missing)
+            except ValidationError as error:
+                # Folded anew from the topic: the same prices make the same triggers, under the same ids.
+                await self._parts.store.restoring.forget_input(PRICES, number)
+                self.forget(number)
+                raise Damaged(f"what is remembered of rivals for {asked}", error, (PRICES, number)) from error
 
     # --- what it leads to ---------------------------------------------------------------------------------------------
 

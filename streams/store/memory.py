@@ -37,7 +37,7 @@ class MemoryStore(MemoryState):
         super().__init__(shards)
         self._kills: dict[str, Kill] = {}
         self._blackouts: dict[str, Blackout] = {}
-        self.triggers = MemoryTriggers(self.shards, self.positions)
+        self.triggers = MemoryTriggers(self.shards, self.positions, self.histories)
 
     @property
     def restoring(self) -> MemoryRestore:

@@ -34,6 +34,8 @@ class MemoryInputs:
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self.positions: dict[tuple[str, int], int] = {}
+        #: what is remembered of rivals, by partition and experiment.version
+        self.histories: dict[tuple[int, str], dict[str, str]] = {}
         #: inputs that are written back -> who may
         self.rebuilding: dict[tuple[str, int], str] = {}
         self.caught_up_at: dict[int, datetime] = {}

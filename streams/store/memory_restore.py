@@ -8,6 +8,7 @@ from streams.store import Fenced, Registration
 from streams.store.memory_inputs import Total
 from streams.store.memory_state import Held, MemoryShard, MemoryState
 from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest, Still
+from streams.store.triggers import PRICES
 
 
 class MemoryRestore:
@@ -99,6 +100,9 @@ class MemoryRestore:
     async def begin_input(self, topic: str, partition: int, token: str) -> None:
         await self.forget_input(topic, partition)
         self._store.rebuilding[topic, partition] = token
+        if topic == PRICES:
+            for place in [place for place in self._store.histories if place[0] == partition]:
+                del self._store.histories[place]
         if topic == "sale":
             store = self._store
             store.totals = {key: total for key, total in store.totals.items() if key[3] != partition}

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from streams.store import OutboxEntry
-from streams.store.triggers import Histories
+from streams.store.triggers import PRICES, Histories
 
 
 class OwnedShard(Protocol):
@@ -18,18 +18,22 @@ class OwnedShard(Protocol):
 
 
 class MemoryTriggers:
-    """See `streams.store.triggers.TriggerStore`; shares positions and shards with the store that it belongs to."""
+    """See `streams.store.triggers.TriggerStore`; shares its state with the store that it belongs to."""
 
-    def __init__(self, shards: Sequence[OwnedShard], positions: dict[tuple[str, int], int]) -> None:
+    def __init__(
+        self,
+        shards: Sequence[OwnedShard],
+        positions: dict[tuple[str, int], int],
+        histories: dict[tuple[int, str], dict[str, str]],
+    ) -> None:
         self._shards = shards
         self._positions = positions
-        #: by partition and experiment.version
-        self._histories: dict[tuple[int, str], dict[str, str]] = {}
+        self._histories = histories
         self._answered: dict[int, int] = {}
         self._clusters: dict[int, dict[str, str]] = {}
 
     async def fold(self, partition: int, start: int, end: int, histories: Histories) -> bool:
-        place = ("competitor-price", partition)
+        place = (PRICES, partition)
         if self._positions.get(place, 0) != start:
             return self._positions.get(place, 0) == end
         for watch, texts in histories.items():

@@ -6,9 +6,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from streams.store.triggers import Histories
-
-PRICES = "competitor-price"
+from streams.store.triggers import PRICES, Histories
 
 
 class RedisTriggers:

@@ -11,6 +11,8 @@ from pydantic import TypeAdapter
 
 from controller.enrolment import ClusterEntries
 
+#: the input whose partitions these are
+PRICES = "competitor-price"
 #: what is known of a cluster, as it is kept
 CLUSTER = TypeAdapter(ClusterEntries)
 #: experiment.version -> unit|competitor -> what is remembered of that rival's price, as JSON

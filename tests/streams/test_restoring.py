@@ -139,6 +139,17 @@ async def test_who_holds_a_shard_that_is_forgotten_is_sent_to_rebuild_it(store: 
 # --- inputs -----------------------------------------------------------------------------------------------------------
 
 
+async def test_of_rivals_whose_prices_are_begun_again_nothing_is_remembered(store: Store) -> None:
+    restoring, kept = store.restoring, {"juice.1": {"de/a|rival": "100"}}
+    for partition in range(2):
+        assert await store.triggers.fold(partition, 0, 5, kept)
+    await restoring.begin_input("competitor-price", 0, "mine")
+    await restoring.finish_input("competitor-price", 0, "mine", 0)
+    assert await store.triggers.histories(0, {"juice.1": ["de/a|rival"]}) == {"juice.1": {}}
+    assert await store.triggers.histories(1, {"juice.1": ["de/a|rival"]}) == kept, "the other partition's stand"
+    assert await store.triggers.fold(0, 0, 5, kept)
+
+
 async def test_an_input_is_missing_until_it_is_written_back_whole(store: Store) -> None:
     restoring = store.restoring
     await store.fold_sales(0, 0, 5, [cell()], [(ordinal(0), b"a" * DIGEST_BYTES)])

@@ -18,11 +18,13 @@ from controller.topics import COMPETITOR_PRICE
 from controller.triggers import Observation, RivalHistory
 from streams.metrics import Metrics
 from streams.parts import Parts, partition_of
+from streams.recount import Recount
 from streams.rivals import HISTORIES_KEPT, Folded, Rivals
 from streams.settings import Settings
 from streams.store import Registration
 from streams.store.memory import MemoryStore
 from streams.store.memory_triggers import MemoryTriggers
+from streams.store.restoring import Damaged
 from streams.store.triggers import Histories
 from tests.controller.test_triggers import STRICT, market_of_rivals, triggered
 from tests.streams.builders import Batch
@@ -70,7 +72,7 @@ class Busy(MemoryTriggers):
     """What a store remembers of triggers, which takes nothing until it is told to."""
 
     def __init__(self, store: MemoryStore) -> None:
-        super().__init__(store.shards, store.positions)
+        super().__init__(store.shards, store.positions, store.histories)
         self.asked, self.free = asyncio.Event(), asyncio.Event()
 
     async def fold(self, partition: int, start: int, end: int, histories: Histories) -> bool:
@@ -186,6 +188,24 @@ async def test_who_has_lost_a_partition_writes_nothing_over_what_its_next_owner_
     assert before.stored(0) is None, "it has to begin anew"
     assert await house.position() == len(house.prices)
     assert await house.store.triggers.histories(0, {f"{house.experiment.name}.1": names}) == kept
+
+
+async def test_what_nobody_can_read_of_a_rivals_history_is_folded_anew_from_the_topic(house: House) -> None:
+    expected, rivals, half = await calm(house), await house.begun(), len(house.prices) // 2
+    await fold(rivals, house.prices[:half])
+    await rivals.keep()
+    watch = f"{house.experiment.name}.1"
+    spoilt = {f"{unit}|rival": "{half of it" for unit in house.experiment.units}
+    assert await house.store.triggers.fold(0, half, half, {watch: spoilt})
+    other, restoring = await house.begun(), house.store.restoring
+    with pytest.raises(Damaged, match=watch):
+        await fold(other, house.prices[half:])
+    assert (other.stored(0), await restoring.with_position("competitor-price", [0])) == (None, frozenset())
+    await Recount(other._parts, other._catalog).mend("competitor-price", 0, half)
+    again = await house.begun()
+    await fold(again, house.prices)
+    await again.keep()
+    assert house.topics.triggers()[-len(expected) :] == expected
 
 
 async def test_a_fault_on_the_way_is_raised_with_the_next_turn_and_nothing_is_folded_on_top_of_it(house: House) -> None:
