@@ -23,8 +23,9 @@ from analysis.sharing import share_of
 from analysis.waiting import ClosingsHeld, Positions
 from controller.codec import Decoded, decode_many, encode, read_many, void
 from controller.errors import FlipsideError, UnreadableMessage
-from controller.events import Applied, CatalogEntry, CompetitorPrice, Estimate, PeriodClosed
+from controller.events import Estimate, PeriodClosed
 from controller.findings import Health, RunningSequence
+from controller.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.topics import APPLIED, ASSIGNMENT_LOG, CATALOG, COMPETITOR_PRICE, ESTIMATE, HEALTH, PANEL, SEQUENCE
 from controller.wire import Message, from_milliseconds
 

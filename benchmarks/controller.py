@@ -22,8 +22,8 @@ from typing import Any
 
 from controller.calendar import calendar
 from controller.decide import Decision, decide
-from controller.events import CatalogEntry
 from controller.experiment import Arm, Experiment, Market, PriceRule
+from controller.inputs import CatalogEntry
 from controller.periods import day_start
 from controller.randomisation import optimal_points, risk, search
 from controller.roster import roster

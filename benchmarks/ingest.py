@@ -29,7 +29,7 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from controller.events import CatalogEntry, Sale
+from controller.inputs import CatalogEntry, Sale
 from controller.topics import CATALOG, SALE
 from flipside.shop import plain
 from streams.admin import create_topics

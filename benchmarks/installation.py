@@ -13,7 +13,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from controller.codec import Record
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.periods import day_start
 from controller.topics import CATALOG
 from flipside.shop import plain

@@ -30,8 +30,15 @@ from redis import Redis
 from benchmarks.installation import cpu_seconds, machine, noon_zone, start_worker
 from controller.checkpoints import Checkpoint, KnownExperiment
 from controller.codec import Record, encode
-from controller.events import Assignment, CatalogEntry, PeriodClosed, Reason, Registered, Sale, UnitDay
+from controller.events import (
+    Assignment,
+    PeriodClosed,
+    Reason,
+    Registered,
+    UnitDay,
+)
 from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays, design_hash
+from controller.inputs import CatalogEntry, Sale
 from controller.periods import Period, period
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, CATALOG, CHECKPOINT, MAX_RECORD_BYTES, PANEL, SALE
 from controller.wire import market_of, milliseconds

@@ -18,7 +18,7 @@ from typing import Any, cast
 from redis.asyncio import Redis
 
 from controller.decide import Flip, Proposal
-from controller.events import Blackout, Scope
+from controller.inputs import Blackout, Scope
 from streams.store import Cell, Registration
 from streams.store.encoding import UNITS_PER_CALL
 from streams.store.redis import RedisStore

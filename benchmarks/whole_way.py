@@ -31,9 +31,10 @@ from analysis.analyse import Finding, due
 from analysis.ledger import Ledger
 from controller.codec import Record, decode, encode
 from controller.decide import decide, settled
-from controller.events import CatalogEntry, Estimate, Registered, Sale
+from controller.events import Estimate, Registered
 from controller.experiment import Experiment, design_hash
 from controller.findings import RunningSequence
+from controller.inputs import CatalogEntry, Sale
 from controller.periods import period
 from controller.registration import register
 from controller.roster import roster

@@ -8,9 +8,9 @@ from difflib import get_close_matches
 from pydantic import ValidationError
 
 from controller.errors import InvalidBlackout, Problem
-from controller.events import Blackout, CatalogEntry, Scope
 from controller.experiment import Experiment
 from controller.explain import explain, shown
+from controller.inputs import Blackout, CatalogEntry, Scope
 from controller.wire import NAME_PATTERN, UNIT_PATTERN, market_of
 
 #: kind of scope -> how its name is spelled

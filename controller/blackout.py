@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import datetime
 
-from controller.events import Blackout
+from controller.inputs import Blackout
 from controller.wire import market_of
 
 

@@ -13,8 +13,8 @@ from controller.designs import design_of
 from controller.designs.blocked_switchback import block_starts
 from controller.designs.crossover import BETWEEN
 from controller.draw import draw
-from controller.events import Blackout
 from controller.experiment import Experiment
+from controller.inputs import Blackout
 from controller.parameters import (
     BlockedSwitchback,
     Crossover,

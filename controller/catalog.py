@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from controller.events import CatalogEntry
 from controller.experiment import Experiment
+from controller.inputs import CatalogEntry
 from controller.parameters import CatalogReaction
 from controller.price_rules import static_breach
 

@@ -14,17 +14,12 @@ from controller.errors import UnknownVersion, UnreadableMessage
 from controller.events import (
     CE_TYPES,
     SOURCE,
-    Applied,
     Assignment,
-    Blackout,
     BlackoutSet,
-    CatalogEntry,
-    CompetitorPrice,
     Estimate,
     PeriodClosed,
     Refused,
     Registered,
-    Sale,
     SaleCorrection,
     StopExperiment,
     Stopped,
@@ -34,6 +29,13 @@ from controller.events import (
 )
 from controller.experiment import Experiment
 from controller.findings import FINDING_TYPES
+from controller.inputs import (
+    Applied,
+    Blackout,
+    CatalogEntry,
+    CompetitorPrice,
+    Sale,
+)
 from controller.wire import Message, milliseconds
 
 M = TypeVar("M", bound=Message)

@@ -9,8 +9,9 @@ from controller.design import Block
 from controller.designs import design_of
 from controller.designs.triggered import arms_entered
 from controller.entries import Entry
-from controller.events import CatalogEntry, ReasonCode, Undelivered
+from controller.events import ReasonCode, Undelivered
 from controller.experiment import Experiment
+from controller.inputs import CatalogEntry
 from controller.parameters import Triggered
 from controller.periods import local_day, period, period_at
 from controller.roster import Roster

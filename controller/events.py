@@ -1,16 +1,12 @@
-"""The published language: every message that crosses a topic, and its CloudEvents type.
-
-Inputs carry their id and version in the value, because each header costs the consumer half a microsecond; what Flipside
-writes carries CloudEvents 1.0 headers as well.
-"""
+"""The published language: what Flipside writes, and the CloudEvents type of every message that crosses a topic."""
 
 from datetime import date
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
-from typing_extensions import TypedDict
+from pydantic import Field
 
 from controller.experiment import Experiment, MinorUnits
+from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
 from controller.wire import (
     ClusterId,
     Currency,
@@ -26,120 +22,6 @@ SOURCE = "/flipside"
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
 Sequence = Annotated[int, Field(ge=0)]
-
-
-# --- what the owner's systems say ------------------------------------------------------------------------------------
-
-
-class CatalogEntry(Message):
-    """What the owner's systems say of a unit."""
-
-    version: Literal[1] = 1
-    unit: UnitId
-    #: the zone whose local days are the market's periods; the same for all units of a market
-    time_zone: Text
-    category: Name | None = None
-    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    currency: Currency
-    list_price_minor: MinorUnits
-    #: unit cost; margin is computed only where it is known
-    cost_minor: MinorUnits | None = None
-    #: no arm may charge less, or more
-    floor_minor: MinorUnits | None = None
-    ceiling_minor: MinorUnits | None = None
-    #: no longer sold at all
-    delisted: bool = False
-    #: sold, and there is something to sell
-    in_stock: bool = True
-
-
-class Sale(Message):
-    """So many pieces of a unit sold at a price."""
-
-    version: Literal[1] = 1
-    id: EventId
-    unit: UnitId
-    #: as the seller wrote it, in the seller's offset: sales are many, and nobody needs this one in UTC
-    occurred_at: AwareDatetime
-    quantity: Annotated[int, Field(ge=0, le=10**9)]
-    #: price of one piece
-    price_minor: MinorUnits
-    #: cost of one piece, where the seller knows it
-    cost_minor: MinorUnits | None = None
-    currency: Currency
-
-
-class SaleRow(TypedDict):
-    """A sale as a plain mapping, under the very rules of `Sale`: half the work where thousands are read at a time."""
-
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
-
-    version: NotRequired[Literal[1]]
-    id: EventId
-    unit: UnitId
-    occurred_at: AwareDatetime
-    quantity: Annotated[int, Field(ge=0, le=10**9)]
-    price_minor: MinorUnits
-    cost_minor: NotRequired[MinorUnits | None]
-    currency: Currency
-
-
-class CompetitorPrice(Message):
-    """What a rival asks for the same or a substitute product; no price means out of stock."""
-
-    version: Literal[1] = 1
-    id: EventId
-    unit: UnitId
-    competitor: Text
-    observed_at: Instant
-    price_minor: MinorUnits | None
-    currency: Currency
-
-
-class CompetitorPriceRow(TypedDict):
-    """A rival's price as a plain mapping, under the very rules of `CompetitorPrice`, but for the instant's zone."""
-
-    __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
-
-    version: NotRequired[Literal[1]]
-    id: EventId
-    unit: UnitId
-    competitor: Text
-    observed_at: AwareDatetime
-    price_minor: MinorUnits | None
-    currency: Currency
-
-
-class Applied(Message):
-    """A pricing system says what price went live, and on which assignment's word."""
-
-    version: Literal[1] = 1
-    id: EventId
-    unit: UnitId
-    arm: Name
-    price_minor: MinorUnits | None
-    applied_at: Instant
-    #: id of the assignment that it follows; None where its lease had lapsed and control was shown
-    assignment: EventId | None
-
-
-class Scope(Message):
-    """What a blackout covers."""
-
-    kind: Literal["global", "market", "cluster", "unit"]
-    #: the market, cluster or unit; empty for global
-    name: Annotated[str, Field(max_length=130)] = ""
-
-
-class Blackout(Message):
-    """A window [starts_at, ends_at) in which no price in its scope may change."""
-
-    version: Literal[1] = 1
-    id: Name
-    scope: Scope
-    starts_at: Instant
-    ends_at: Instant
-    reason: Text
 
 
 # --- what Flipside decides -------------------------------------------------------------------------------------------

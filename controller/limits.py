@@ -11,7 +11,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 from controller.decide import Flip, Proposal
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.parameters import Limits
 from controller.price_rules import Breach, PriceChange, static_breach
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fractions import Fraction
 
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.parameters import Limits
 
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from pydantic import ValidationError
 
 from controller.errors import InvalidExperiment, Problem
-from controller.events import CatalogEntry
 from controller.experiment import CatalogFilter, Experiment, Market
 from controller.explain import explain
+from controller.inputs import CatalogEntry
 from controller.rules import named, problems
 from controller.wire import market_of
 

@@ -7,8 +7,8 @@ from zoneinfo import ZoneInfoNotFoundError
 
 from controller.design_rules import design_problems
 from controller.errors import Problem
-from controller.events import CatalogEntry
 from controller.experiment import COMMITMENT, Experiment, PriceRule
+from controller.inputs import CatalogEntry
 from controller.periods import day_start, zone
 from controller.price_rules import static_breach
 from controller.wire import market_of

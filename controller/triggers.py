@@ -12,8 +12,8 @@ from math import comb
 from typing import NamedTuple
 
 from controller.control import TriggerFired
-from controller.events import CompetitorPrice
 from controller.experiment import Experiment
+from controller.inputs import CompetitorPrice
 from controller.parameters import (
     OutOfStock,
     PriceDrop,

@@ -14,8 +14,9 @@ from aiokafka import AIOKafkaProducer
 from controller.codec import Record, encode, key_of, read
 from controller.control import Kill, LifecycleChanged, LifecycleRequest
 from controller.errors import FlipsideError, UnreadableMessage
-from controller.events import BlackoutSet, CatalogEntry, Refused, Registered
+from controller.events import BlackoutSet, Refused, Registered
 from controller.experiment import Experiment
+from controller.inputs import CatalogEntry
 from controller.killing import standing
 from controller.lifecycle import Lifecycle, lived
 from controller.topics import ASSIGNMENT_LOG, CATALOG, MAX_RECORD_BYTES

@@ -6,8 +6,9 @@ from datetime import date
 
 from controller.control import Entered
 from controller.designs import design_of
-from controller.events import Assignment, Blackout, Registered
+from controller.events import Assignment, Registered
 from controller.experiment import Experiment, design_hash
+from controller.inputs import Blackout
 from controller.parameters import Triggered
 from controller.periods import day_start, period
 from controller.verify import RELEASE_BLOCK

@@ -10,7 +10,7 @@ from datetime import timedelta
 import numpy as np
 import structlog
 
-from controller.events import Blackout, Scope
+from controller.inputs import Blackout, Scope
 from controller.periods import day_start
 from flipside.history import TIME_ZONE
 from flipside.market import made_up_history

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 from controller.assignment import coin
 from controller.control import Entered, TriggerIgnored
-from controller.events import CompetitorPrice
 from controller.experiment import Experiment
+from controller.inputs import CompetitorPrice
 from controller.parameters import Triggered
 from controller.periods import day_start
 from flipside.checks import Violation

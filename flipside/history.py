@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.errors import FlipsideError
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 
 CURRENCY = "USD"
 TIME_ZONE = "America/Chicago"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from flipside.history import CURRENCY, TIME_ZONE, History, WeekOfSales
 
 WEEKDAYS = (0.9, 0.85, 0.9, 1.0, 1.25, 1.35, 0.75)

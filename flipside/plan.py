@@ -19,8 +19,8 @@ from controller.calendar import (
 )
 from controller.designs import design_of
 from controller.errors import FlipsideError, InvalidExperiment
-from controller.events import Blackout, CatalogEntry
 from controller.experiment import Experiment, Market, design_hash
+from controller.inputs import Blackout, CatalogEntry
 from controller.parameters import StaggeredRollout
 from controller.periods import day_start
 from controller.propensity import propensity

@@ -5,8 +5,15 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from controller.control import Entered, TriggerIgnored
-from controller.events import OBSERVATIONAL, Assignment, Blackout, CompetitorPrice, Estimate, Registered, UnitDay
+from controller.events import (
+    OBSERVATIONAL,
+    Assignment,
+    Estimate,
+    Registered,
+    UnitDay,
+)
 from controller.experiment import Experiment
+from controller.inputs import Blackout, CompetitorPrice
 from controller.wire import Message
 from flipside.checks import Violation, check, check_shown
 from flipside.entry_checks import check_entries

@@ -19,7 +19,6 @@ from controller.control import Entered, TriggerIgnored
 from controller.errors import FlipsideError
 from controller.events import (
     Assignment,
-    Blackout,
     BlackoutSet,
     Estimate,
     PeriodClosed,
@@ -28,6 +27,7 @@ from controller.events import (
     Tick,
 )
 from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays
+from controller.inputs import Blackout
 from controller.periods import period
 from controller.topics import (
     APPLIED,

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.assignment import HASH_RANGE, score
-from controller.events import CompetitorPrice
 from controller.experiment import Experiment
+from controller.inputs import CompetitorPrice
 from controller.parameters import Triggered
 from controller.triggers import RivalHistory, fired, observe
 from flipside.history import History

@@ -26,18 +26,13 @@ from controller.control import (
 )
 from controller.events import (
     SOURCE,
-    Applied,
     Assignment,
-    Blackout,
     BlackoutSet,
-    CatalogEntry,
-    CompetitorPrice,
     Estimate,
     Ownership,
     PeriodClosed,
     Refused,
     Registered,
-    Sale,
     SaleCorrection,
     StopExperiment,
     Stopped,
@@ -48,6 +43,13 @@ from controller.events import (
 )
 from controller.experiment import Experiment
 from controller.findings import Health, RunningSequence
+from controller.inputs import (
+    Applied,
+    Blackout,
+    CatalogEntry,
+    CompetitorPrice,
+    Sale,
+)
 from controller.topics import (
     APPLIED,
     ASSIGNMENT,

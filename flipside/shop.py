@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from controller.assignment import HASH_RANGE, score
 from controller.codec import Record, key_of
-from controller.events import Applied, CompetitorPrice, Sale
 from controller.experiment import Experiment
+from controller.inputs import Applied, CompetitorPrice, Sale
 from controller.wire import Message, milliseconds
 from flipside.history import CURRENCY, WeekOfSales
 from flipside_client import Assignments

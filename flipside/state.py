@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from controller.codec import read, void
 from controller.errors import UnreadableMessage
-from controller.events import Assignment, Blackout, UnitDay
+from controller.events import Assignment, UnitDay
+from controller.inputs import Blackout
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, BLACKOUT, PANEL, SALE
 from flipside.reader import Reader
 from streams.kafka import reach_kafka

@@ -11,7 +11,7 @@ from datetime import datetime
 from controller.decide import Flip, starts
 from controller.enrolment import replace_cluster
 from controller.entries import Entry
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.roster import Roster
 from streams.enrolling import spelled
 from streams.orders import holds_back, withheld

@@ -7,7 +7,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import read
 from controller.errors import UnreadableMessage
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.topics import CATALOG
 from controller.wire import market_of
 from streams.dead_letters import Incoming, Rejected

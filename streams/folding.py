@@ -10,7 +10,8 @@ from xxhash import xxh3_128_digest
 
 from controller.codec import READ_AT_ONCE, Record, encode, read, read_all
 from controller.errors import UnknownVersion, UnreadableMessage
-from controller.events import CatalogEntry, Sale, SaleCorrection, SaleRow
+from controller.events import SaleCorrection
+from controller.inputs import CatalogEntry, Sale, SaleRow
 from controller.outcomes import UnitDayTotal
 from controller.periods import local_day, period_at
 from controller.wire import from_milliseconds, market_of

@@ -8,8 +8,9 @@ from controller import lifecycle
 from controller.catalog import Reaction, react
 from controller.control import Kill, LifecycleChanged, LifecycleRequest
 from controller.decide import Decision, Flip, Proposal
-from controller.events import CE_TYPES, CatalogEntry, Withheld
+from controller.events import CE_TYPES, Withheld
 from controller.experiment import Experiment
+from controller.inputs import CatalogEntry
 from controller.killing import killed
 from controller.lifecycle import AT_ONCE, Lifecycle, due_by_clock
 from controller.limits import WEEK, Kept, keep_within

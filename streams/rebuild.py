@@ -12,8 +12,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import ce_type, read
 from controller.errors import UnreadableMessage
-from controller.events import CE_TYPES, Blackout, Ownership, Tick, UnitDay
+from controller.events import (
+    CE_TYPES,
+    Ownership,
+    Tick,
+    UnitDay,
+)
 from controller.experiment import COMMITMENT, Experiment
+from controller.inputs import Blackout
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, PANEL, TICK
 from controller.wire import market_of
 from streams.checkpoints import Summing, read_checkpoints, registration_of

@@ -10,8 +10,8 @@ from pydantic import TypeAdapter
 from controller.codec import READ_AT_ONCE, read, read_all
 from controller.control import TriggerFired
 from controller.errors import UnreadableMessage
-from controller.events import CatalogEntry, CompetitorPrice, CompetitorPriceRow
 from controller.experiment import Experiment
+from controller.inputs import CatalogEntry, CompetitorPrice, CompetitorPriceRow
 from controller.parameters import Triggered, TriggerRule
 from controller.triggers import Observation, RivalHistory, fired, follow
 from streams.dead_letters import Incoming, Rejected

@@ -6,7 +6,7 @@ from controller.catalog import Reaction
 from controller.codec import TYPES
 from controller.control import CatalogActed, LimitKept
 from controller.decide import Flip
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.limits import Kept
 from controller.wire import event_id, milliseconds
 from streams.orders import DETAIL, as_declared, looks_back, within_limits

@@ -52,8 +52,8 @@ def design(
 
     from controller.announcement import parse_blackout
     from controller.errors import FlipsideError
-    from controller.events import Blackout, CatalogEntry
     from controller.explanation import explain_arm
+    from controller.inputs import Blackout, CatalogEntry
     from flipside.documents import read_experiment, read_lines
     from flipside.plan import as_object, checked, plan_of, points_of
 

@@ -26,8 +26,8 @@ def validate(
     import json
 
     from controller.errors import InvalidExperiment
-    from controller.events import CatalogEntry
     from controller.experiment import design_hash
+    from controller.inputs import CatalogEntry
     from controller.rules import catalog_problems
     from flipside.documents import read_experiment, read_lines
     from flipside.plan import checked

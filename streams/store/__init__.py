@@ -15,8 +15,8 @@ from controller.control import Kill, LifecycleChanged, State
 from controller.decide import Flip
 from controller.errors import CannotReach as CannotReach
 from controller.errors import FlipsideError
-from controller.events import Blackout
 from controller.experiment import Experiment
+from controller.inputs import Blackout
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from controller.control import LifecycleChanged
 from controller.decide import Flip, Proposal
-from controller.events import Blackout
 from controller.experiment import Experiment
+from controller.inputs import Blackout
 from controller.price_rules import PriceChange
 from controller.wire import from_milliseconds, milliseconds
 from streams.store import Cell, DirtyCell, Granted, OutboxEntry, Registration

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from controller.blackout import binding
 from controller.control import Kill
 from controller.decide import Flip, Proposal
-from controller.events import Blackout
+from controller.inputs import Blackout
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
 from controller.wire import milliseconds

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from controller.control import Kill
 from controller.decide import Flip
-from controller.events import Blackout
+from controller.inputs import Blackout
 from controller.schedule import MarketPlan
 from controller.wire import from_milliseconds, milliseconds
 from streams.store import (

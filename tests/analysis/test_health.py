@@ -10,9 +10,10 @@ from analysis.analyse import Mark, due, key, mark_of
 from analysis.health import CHECKS
 from analysis.ledger import Ledger
 from controller.control import TriggerIgnored
-from controller.events import Applied, Assignment, CatalogEntry, CompetitorPrice, PeriodClosed, UnitDay
+from controller.events import Assignment, PeriodClosed, UnitDay
 from controller.experiment import Experiment
 from controller.findings import Health
+from controller.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.periods import period
 from controller.wire import Message
 from tests.analysis.test_running import with_past

@@ -9,8 +9,9 @@ import pytest
 
 from analysis.ledger import Ledger
 from analysis.study import EMPTY, Study
-from controller.events import Applied, Assignment, CatalogEntry, CompetitorPrice, UnitDay
+from controller.events import Assignment, UnitDay
 from controller.experiment import Arm, Experiment, PriceRule
+from controller.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.wire import Message
 from tests.analysis.traffic import START, assignment, experiment, history, registered
 

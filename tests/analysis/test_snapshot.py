@@ -11,7 +11,7 @@ from analysis.analyse import due
 from analysis.ledger import Ledger
 from analysis.snapshot import WORDS, Snapshot, UnusableSnapshot, load, save
 from controller.control import Entered
-from controller.events import Applied, CatalogEntry, CompetitorPrice
+from controller.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.periods import period
 from controller.wire import Message
 from tests.analysis.test_ledger import revised

@@ -15,8 +15,14 @@ from analysis.waiting import ClosingsHeld
 from analysis.worker import SINKS, SOURCES, Options, Tally, run
 from controller.codec import encode
 from controller.errors import FlipsideError
-from controller.events import Applied, Assignment, Estimate, PeriodClosed, UnitDay
+from controller.events import (
+    Assignment,
+    Estimate,
+    PeriodClosed,
+    UnitDay,
+)
 from controller.findings import Health
+from controller.inputs import Applied
 from controller.topics import APPLIED, ASSIGNMENT_LOG, PANEL
 from controller.wire import Message
 from tests.analysis.traffic import START, closing, experiment, history, unit_day

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from client.tests.builders import UNIT, at, published
-from controller.events import Applied
+from controller.inputs import Applied
 from controller.topics import APPLIED, ASSIGNMENT
 from flipside_client import Assignments, Change, KafkaUnreachable, NotStarted, TopicMissing
 from flipside_client.record import instant_ms

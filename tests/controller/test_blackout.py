@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.blackout import binding, covers
-from controller.events import Blackout, Scope
+from controller.inputs import Blackout, Scope
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 

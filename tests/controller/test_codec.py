@@ -17,12 +17,8 @@ from controller.codec import MODELS, Headers, ce_type, decode, decode_many, enco
 from controller.control import Kill, LifecycleRequest
 from controller.errors import UnreadableMessage
 from controller.events import (
-    Applied,
     Assignment,
-    Blackout,
     BlackoutSet,
-    CatalogEntry,
-    CompetitorPrice,
     EffectEstimate,
     Estimate,
     Ownership,
@@ -30,10 +26,7 @@ from controller.events import (
     Reason,
     Refused,
     Registered,
-    Sale,
     SaleCorrection,
-    SaleRow,
-    Scope,
     StopExperiment,
     Stopped,
     Tick,
@@ -42,6 +35,15 @@ from controller.events import (
     Withheld,
 )
 from controller.experiment import Experiment
+from controller.inputs import (
+    Applied,
+    Blackout,
+    CatalogEntry,
+    CompetitorPrice,
+    Sale,
+    SaleRow,
+    Scope,
+)
 from controller.topics import TOPICS
 from controller.wire import Message, from_milliseconds, milliseconds
 from tests.controller.builders import START, an_entry, an_experiment, instants

@@ -18,8 +18,8 @@ from controller.design import Block
 from controller.designs import DESIGNS, design_of
 from controller.designs.staggered_rollout import entries
 from controller.draw import distance, draw, standardised
-from controller.events import Blackout, Scope
 from controller.experiment import Arm, Experiment
+from controller.inputs import Blackout, Scope
 from controller.periods import day_start
 from controller.propensity import is_exact, monte_carlo, pair_probability, propensity
 from tests.controller.builders import START, an_experiment

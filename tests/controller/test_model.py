@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from controller.blackout import binding
 from controller.control import Action, Kill
 from controller.errors import IllegalTransition, InvalidExperiment
-from controller.events import Blackout, Scope
+from controller.inputs import Blackout, Scope
 from controller.lifecycle import AT_ONCE, OVER
 from controller.parameters import Limits
 from controller.periods import day_start, local_day

@@ -17,8 +17,8 @@ from controller.decide import decide, starts
 from controller.designs.triggered import arms_entered, entry_washout
 from controller.enrolment import Enrolment, admit, entry_of
 from controller.entries import Entry
-from controller.events import CompetitorPrice
 from controller.experiment import Experiment
+from controller.inputs import CompetitorPrice
 from controller.parameters import OutOfStock, PriceDrop, PriceRise, PriceStays, Triggered, TriggerRule, Undercut
 from controller.periods import day_start
 from controller.roster import roster

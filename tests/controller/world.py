@@ -12,8 +12,9 @@ from controller.blackout import binding
 from controller.control import Action, Kill, LifecycleRequest
 from controller.decide import Flip, decide, release_now, settled
 from controller.errors import IllegalTransition
-from controller.events import Blackout, CatalogEntry, Undelivered
+from controller.events import Undelivered
 from controller.experiment import Experiment
+from controller.inputs import Blackout, CatalogEntry
 from controller.killing import killed, standing
 from controller.lifecycle import ALLOWED, Lifecycle, apply, due_by_clock, revised
 from controller.limits import keep_within

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from controller.codec import read
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.registration import register
 from flipside.documents import read_experiment
 from flipside.history import read_history

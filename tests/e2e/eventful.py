@@ -10,7 +10,8 @@ from datetime import date, timedelta
 from aiokafka.structs import ConsumerRecord
 
 from controller.codec import Record
-from controller.events import Blackout, Estimate, Sale, Scope
+from controller.events import Estimate
+from controller.inputs import Blackout, Sale, Scope
 from controller.periods import day_start, period
 from controller.topics import ASSIGNMENT_LOG, DEAD_LETTER, ESTIMATE, PANEL, SALE
 from controller.wire import Message

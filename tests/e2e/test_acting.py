@@ -13,8 +13,15 @@ from aiokafka import AIOKafkaProducer
 
 from controller.codec import Record, encode
 from controller.control import CatalogActed, LifecycleChanged, LimitKept
-from controller.events import Assignment, Blackout, BlackoutSet, CatalogEntry, Refused, Registered, Scope, Tick
+from controller.events import (
+    Assignment,
+    BlackoutSet,
+    Refused,
+    Registered,
+    Tick,
+)
 from controller.experiment import Arm, Experiment, PriceRule
+from controller.inputs import Blackout, CatalogEntry, Scope
 from controller.parameters import Limits
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, CATALOG, DEFINITION, TICK
 from flipside.reader import Reader

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
-from controller.events import CatalogEntry, Sale
+from controller.inputs import CatalogEntry, Sale
 from controller.topics import CATALOG, DEAD_LETTER, SALE
 from flipside.letters import Wanted, read_letters, redrive
 from flipside.shop import plain

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from controller.control import GuardrailBreached, LifecycleChanged
-from controller.events import Registered, Sale
+from controller.events import Registered
 from controller.findings import RunningSequence
 from controller.guardrails import first_breach
+from controller.inputs import Sale
 from controller.parameters import Guardrail
 from controller.topics import SALE, SEQUENCE
 from controller.verify import verify

@@ -12,7 +12,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from controller.codec import encode
-from controller.events import CatalogEntry, Tick
+from controller.events import Tick
+from controller.inputs import CatalogEntry
 from controller.periods import period
 from controller.topics import CATALOG, SALE, TICK
 from flipside.history import CURRENCY, TIME_ZONE

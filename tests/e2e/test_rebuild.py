@@ -8,8 +8,14 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from controller.codec import encode
-from controller.events import CatalogEntry, PeriodClosed, Registered, Tick, UnitDay
+from controller.events import (
+    PeriodClosed,
+    Registered,
+    Tick,
+    UnitDay,
+)
 from controller.experiment import design_hash
+from controller.inputs import CatalogEntry
 from controller.topics import ASSIGNMENT_LOG, CATALOG, PANEL, TICK
 from streams.admin import create_topics
 from streams.app import build_parts

@@ -8,8 +8,9 @@ import pytest
 from controller.assignment import coin
 from controller.codec import encode
 from controller.control import Entered, GuardrailBreached, LifecycleChanged, SeedRevealed, TriggerIgnored
-from controller.events import Assignment, CompetitorPrice, Registered
+from controller.events import Assignment, Registered
 from controller.experiment import Experiment, design_hash, seed_commitment
+from controller.inputs import CompetitorPrice
 from controller.parameters import Guardrail, Triggered, Undercut
 from controller.topics import ASSIGNMENT_LOG, COMPETITOR_PRICE, DEAD_LETTER, SEQUENCE, TRIGGER
 from controller.verify import verify

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.periods import day_start
 from controller.topics import CATALOG, TOPICS
 from flipside.replaying import processes

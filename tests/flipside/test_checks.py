@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from controller.events import Assignment, Blackout, Reason, Scope
+from controller.events import Assignment, Reason
+from controller.inputs import Blackout, Scope
 from controller.periods import day_start
 from flipside.checks import check
 from tests.controller.builders import START, an_experiment

@@ -8,7 +8,7 @@ from aiokafka.partitioner import DefaultPartitioner, murmur2
 from confluent_kafka import Message, Producer
 
 from controller.codec import encode
-from controller.events import Sale
+from controller.inputs import Sale
 from flipside.schemas import HEADERS, ROOT
 from streams.embedded import embedded_broker
 from streams.parts import partition_of

@@ -16,20 +16,18 @@ from controller.control import CONTROL_TYPES
 from controller.events import (
     CE_TYPES,
     Assignment,
-    Blackout,
     EffectEstimate,
     Estimate,
     PeriodClosed,
     Reason,
     Registered,
-    Sale,
     SaleCorrection,
-    Scope,
     Tick,
     UnitDay,
 )
 from controller.experiment import Arm, Experiment, PriceRule
 from controller.findings import FINDING_TYPES
+from controller.inputs import Blackout, Sale, Scope
 from controller.topics import TOPICS
 from controller.wire import Message
 from flipside.schemas import MESSAGES, NAMES, ROOT, asyncapi, files, json_schema, with_table

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from streams.parts import partition_of
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -5,8 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from controller.decide import Flip, Proposal
-from controller.events import Blackout, Scope
 from controller.experiment import Arm, Experiment, PriceRule
+from controller.inputs import Blackout, Scope
 from controller.wire import market_of
 from streams.store import Cell, DirtyCell, Store
 

@@ -9,8 +9,8 @@ import structlog
 from controller.codec import encode
 from controller.control import TriggerFired
 from controller.decide import decide
-from controller.events import CatalogEntry
 from controller.experiment import Arm, Experiment, Market, PriceRule, design_hash
+from controller.inputs import CatalogEntry
 from controller.parameters import Triggered, Undercut
 from controller.roster import roster
 from controller.schedule import MarketPlan

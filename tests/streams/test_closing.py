@@ -9,7 +9,8 @@ import structlog
 
 from controller.codec import ce_type, read
 from controller.errors import CannotReach
-from controller.events import CE_TYPES, CatalogEntry, PeriodClosed, UnitDay
+from controller.events import CE_TYPES, PeriodClosed, UnitDay
+from controller.inputs import CatalogEntry
 from streams.catalog import Catalog
 from streams.clock import TickClock
 from streams.closing import Closing, Watermark

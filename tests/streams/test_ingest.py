@@ -9,7 +9,7 @@ import structlog
 from aiokafka import TopicPartition
 
 from controller.errors import CannotReach
-from controller.events import CatalogEntry
+from controller.inputs import CatalogEntry
 from controller.topics import SALE
 from streams.catalog import Catalog
 from streams.clock import TickClock

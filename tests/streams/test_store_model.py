@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from controller.blackout import binding
 from controller.control import Kill
 from controller.decide import Flip
-from controller.events import Blackout
+from controller.inputs import Blackout
 from controller.schedule import MarketPlan
 from controller.wire import milliseconds
 from streams.store import (

@@ -19,8 +19,8 @@ from aiokafka import TopicPartition
 
 from controller.codec import MODELS
 from controller.control import Entered, TriggerIgnored
-from controller.events import CatalogEntry, CompetitorPrice
 from controller.experiment import Experiment, design_hash
+from controller.inputs import CatalogEntry, CompetitorPrice
 from controller.roster import roster
 from controller.topics import COMPETITOR_PRICE, TRIGGER
 from flipside.entry_checks import check_entries
