@@ -9,7 +9,7 @@ from pydantic import AwareDatetime, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from controller.experiment import MinorUnits
-from controller.wire import Currency, EventId, Instant, Message, Name, Text, UnitId
+from controller.wire import Currency, EventId, Instant, Message, Name, SpelledInstant, Text, UnitId
 
 
 class CatalogEntry(Message):
@@ -51,14 +51,17 @@ class Sale(Message):
 
 
 class SaleRow(TypedDict):
-    """A sale as a plain mapping, under the very rules of `Sale`: half the work where thousands are read at a time."""
+    """A sale as a plain mapping, under the rules of `Sale`: half the work where thousands are read at a time.
+
+    Its instant is text, in the usual spelling; what is spelled otherwise is read as a `Sale`.
+    """
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
 
     version: NotRequired[Literal[1]]
     id: EventId
     unit: UnitId
-    occurred_at: AwareDatetime
+    occurred_at: SpelledInstant
     quantity: Annotated[int, Field(ge=0, le=10**9)]
     price_minor: MinorUnits
     cost_minor: NotRequired[MinorUnits | None]
@@ -78,7 +81,7 @@ class CompetitorPrice(Message):
 
 
 class CompetitorPriceRow(TypedDict):
-    """A rival's price as a plain mapping, under the very rules of `CompetitorPrice`, but for the instant's zone."""
+    """A rival's price as a plain mapping, under the rules of `CompetitorPrice`, but for its instant: see `SaleRow`."""
 
     __pydantic_config__ = ConfigDict(strict=True, extra="forbid")  # type: ignore[misc]
 
@@ -86,7 +89,7 @@ class CompetitorPriceRow(TypedDict):
     id: EventId
     unit: UnitId
     competitor: Text
-    observed_at: AwareDatetime
+    observed_at: SpelledInstant
     price_minor: MinorUnits | None
     currency: Currency
 

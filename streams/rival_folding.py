@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
@@ -14,6 +14,7 @@ from controller.experiment import Experiment
 from controller.inputs import CatalogEntry, CompetitorPrice, CompetitorPriceRow
 from controller.parameters import Triggered, TriggerRule
 from controller.triggers import Observation, RivalHistory, fired, follow
+from controller.wire import instant_of
 from streams.dead_letters import Incoming, Rejected
 from streams.store import Registration
 
@@ -101,8 +102,8 @@ def _usual(row: CompetitorPriceRow, catalog: Mapping[str, CatalogEntry], latest_
     if entry is None or row["currency"] != entry.currency:
         return None
     try:
-        at = row["observed_at"].astimezone(UTC)
-    except OverflowError:
+        at = instant_of(row["observed_at"])
+    except (ValueError, OverflowError):
         return None
     if latest_at is not None and at > latest_at:
         return None

@@ -8,7 +8,7 @@ import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_binary, to_binary
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -40,12 +40,21 @@ from controller.inputs import (
     Blackout,
     CatalogEntry,
     CompetitorPrice,
+    CompetitorPriceRow,
     Sale,
     SaleRow,
     Scope,
 )
 from controller.topics import TOPICS
-from controller.wire import Message, from_milliseconds, milliseconds
+from controller.wire import (
+    INSTANT_PATTERN,
+    Instant,
+    Message,
+    SpelledInstant,
+    from_milliseconds,
+    instant_of,
+    milliseconds,
+)
 from tests.controller.builders import START, an_entry, an_experiment, instants
 from tests.controller.control_examples import CONTROL_EXAMPLES
 from tests.controller.finding_examples import FINDING_EXAMPLES
@@ -250,15 +259,42 @@ def test_compaction_never_puts_a_request_in_the_place_of_a_definition() -> None:
     assert key_of(stop) == "oj-2026/request", "requests of one experiment stay in order, in one partition"
 
 
-def test_a_sale_as_a_mapping_has_the_very_rules_of_the_model() -> None:
+@pytest.mark.parametrize(
+    ("model", "row", "instant"),
+    [(Sale, SaleRow, "occurred_at"), (CompetitorPrice, CompetitorPriceRow, "observed_at")],
+)
+def test_an_input_as_a_mapping_has_the_rules_of_its_model_and_a_narrower_instant(
+    model: Any, row: Any, instant: str
+) -> None:
     """Two spellings of one contract: whatever is said of a field of the one must be said of the other's."""
-    model, row = Sale.model_json_schema(), TypeAdapter(SaleRow).json_schema()
-    for name, field in model["properties"].items():
+    wanted, found = model.model_json_schema(), TypeAdapter(row).json_schema()
+    for name, field in wanted["properties"].items():
         field.pop("default", None)
-        assert row["properties"].pop(name) == field, name
-    assert row["properties"] == {}
+        if name != instant:
+            assert found["properties"][name] == field, name
+    assert set(found["properties"]) == set(wanted["properties"])
     for rule in ("required", "additionalProperties"):
-        assert row[rule] == model[rule]
+        assert found[rule] == wanted[rule]
+
+
+@given(st.from_regex(INSTANT_PATTERN, fullmatch=True) | st.datetimes(timezones=st.timezones()).map(datetime.isoformat))
+@example("2024-02-29T23:59:59.9Z")
+@example("2023-02-29T00:00:00Z")
+@example("2024-01-01T00:00:60Z")
+@example("2024-01-01T24:00:00Z")
+@example("0001-01-01T00:00:00+01:00")
+@example("9999-12-31T23:59:59-00:01")
+@example("0000-01-01T00:00:00Z")
+@example("2024-01-01T00:00:00-00:00")
+@example("2024-01-01T00:00:00+24:00")
+def test_an_instant_that_is_spelled_as_usual_is_what_the_model_reads_or_none(text: str) -> None:
+    """Where the quick reading gives an instant it is the model's; where it gives none, the model has the last word."""
+    try:
+        quick = instant_of(TypeAdapter(SpelledInstant).validate_python(text))
+    except (ValueError, OverflowError):
+        return
+    assert quick == TypeAdapter(Instant).validate_json(json.dumps(text))
+    assert quick.tzinfo is UTC
 
 
 @pytest.mark.parametrize(

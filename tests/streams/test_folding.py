@@ -62,6 +62,7 @@ def test_what_is_judged_by_a_few_comparisons_is_judged_as_one_by_one(deduplicate
         sale(id="ahead", at=NOON + timedelta(hours=30)),
         sale(id="sealed", at=NOON - timedelta(days=2)), sale(unit="de/unknown"), sale(currency="USD"),
         replace(sale(), partition=(sale().partition + 1) % PARTITIONS), sale(occurred_at="9999-12-31T23:59:59Z"),
+        sale(id="abroad", occurred_at="2026-03-02T23:30:00+14:00"), sale(occurred_at="2026-02-30T12:00:00Z"),
     ]  # fmt: skip
     records = [replace(record, offset=place) for place, record in enumerate(kinds)]
     batch, used = fold(records, 0, rules)
