@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from controller.decide import Flip, Proposal
 from controller.experiment import Arm, Experiment, PriceRule
 from controller.inputs import Blackout, Scope
 from controller.wire import market_of
-from streams.store import Cell, DirtyCell, Store
+from streams.store import Cell, DirtyCell, Registration, Store
 
+S = TypeVar("S", bound=Store)
 #: the first instant of day 0
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 ARMS = ("control", "low", "high")
@@ -101,3 +102,10 @@ class Batch:
         return len(self.records)
 
     def close(self) -> None: ...
+
+
+async def prepared(store: S) -> S:
+    """A store whose first shard is owned, and knows an experiment."""
+    await store.put_registration(Registration(experiment(), "hash of juice"))
+    await store.claim(0, 1)
+    return store

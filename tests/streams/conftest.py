@@ -9,6 +9,7 @@ from streams.embedded import embedded_broker
 from streams.store import Registration, Store
 from streams.store.memory import MemoryStore
 from streams.store.redis import RedisStore
+from tests.parts.redis_server import RedisServer
 from tests.streams.builders import experiment
 
 SHARDS = 2
@@ -19,6 +20,13 @@ def mock_broker() -> Iterator[str]:
     """Address of an embedded broker without topics."""
     with embedded_broker({}) as address:
         yield address
+
+
+@pytest.fixture
+def own_server() -> Iterator[RedisServer]:
+    """A server that this test may maltreat."""
+    with RedisServer() as server:
+        yield server
 
 
 @pytest_asyncio.fixture(params=["memory", "redis"])
