@@ -10,9 +10,7 @@ from streams.store import CannotReach, Fenced
 from streams.store.redis import RedisStore
 from streams.store.restoring import Damaged
 from tests.parts.redis_server import RedisServer
-from tests.streams.builders import MIDNIGHT, cell, flip, ordinal, prepared, window
-
-LAST = {"de": ordinal(99)}
+from tests.streams.builders import MIDNIGHT, cell, flip, prepared, window
 
 
 async def test_what_was_acknowledged_is_there_after_a_stop_and_the_owner_goes_on_once_it_has_claimed_anew(
