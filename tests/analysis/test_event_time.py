@@ -12,7 +12,7 @@ from analysis.study import State, UnitDays
 from controller.entries import Entry
 from controller.errors import NotEstimable
 from controller.periods import day_start
-from tests.controller.test_triggers import triggered
+from tests.controller.test_enrolment import triggered
 
 #: rows of the pre-period, then of the experiment
 BEFORE, DAYS = 4, 12

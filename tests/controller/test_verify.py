@@ -24,7 +24,7 @@ from controller.verify import Difference, verify
 from controller.wire import Message
 from tests.controller.builders import BEFORE, START, an_experiment
 from tests.controller.test_designs import SPECIMENS
-from tests.controller.test_triggers import a_trigger, triggered
+from tests.controller.test_enrolment import a_trigger, triggered
 
 CHICAGO = "America/Chicago"
 HOUR = timedelta(hours=1)

@@ -9,7 +9,8 @@ from controller.experiment import design_hash, withheld
 from controller.wire import Message
 from streams.remembered import Remembered
 from tests.controller.builders import BEFORE, an_experiment
-from tests.controller.test_triggers import NOON, a_trigger, answered, triggered
+from tests.controller.test_enrolment import a_trigger, answered, triggered
+from tests.controller.test_triggers import NOON
 
 
 @dataclass(frozen=True)

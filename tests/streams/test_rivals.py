@@ -26,7 +26,7 @@ from streams.store.memory import MemoryStore
 from streams.store.memory_triggers import MemoryTriggers
 from streams.store.restoring import Damaged
 from streams.store.triggers import Histories
-from tests.controller.test_triggers import STRICT, market_of_rivals, triggered
+from tests.controller.test_enrolment import STRICT, market_of_rivals, triggered
 from tests.streams.builders import Batch
 from tests.streams.test_ten_thousand_triggers import PARTITIONS, Known, Rec, Stopped, Topics
 

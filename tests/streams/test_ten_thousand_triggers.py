@@ -36,7 +36,7 @@ from streams.shard import Shard
 from streams.store import Registration, Store
 from streams.store.memory import MemoryStore
 from streams.store.redis import RedisStore
-from tests.controller.test_triggers import STRICT, market_of_rivals, triggered
+from tests.controller.test_enrolment import STRICT, market_of_rivals, triggered
 from tests.streams.builders import Batch
 
 PARTITIONS, LIST_PRICE = 2, 300
