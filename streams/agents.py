@@ -34,7 +34,7 @@ from streams.catalog import Catalog
 from streams.dead_letters import Rejected
 from streams.orders import holding, life
 from streams.parts import Parts
-from streams.store import Registration, plan_key
+from streams.store import Registration, TopicPlace, plan_key
 
 LONGEST_PAUSE_SECONDS = 5.0
 #: between looks whether the store is whole
@@ -55,6 +55,18 @@ class Heard:
     value: bytes | None
     headers: tuple[tuple[str, bytes], ...]
 
+    @property
+    def place(self) -> TopicPlace:
+        """Where it was said."""
+        return TopicPlace(self.partition, self.offset)
+
+
+#: said of a record that was heard after a later one: by a worker that has slept, or from a topic that begins anew
+LATER_IS_KNOWN = {
+    "why": "something later is known of it",
+    "way_out": "none is needed; if its topic was made anew: flipside rebuild",
+}
+
 
 Handler = Callable[[Parts, Catalog, Heard], Awaitable[None]]
 
@@ -70,7 +82,7 @@ async def on_definition(parts: Parts, catalog: Catalog, heard: Heard) -> None:
     elif kind == TYPES[LifecycleRequest]:
         await _change(parts, read(LifecycleRequest, heard.value))
     elif kind == TYPES[Kill]:
-        await _kill(parts, read(Kill, heard.value))
+        await _kill(parts, read(Kill, heard.value), heard)
     else:
         await _register(parts, catalog, read(Experiment, heard.value))
 
@@ -180,13 +192,15 @@ async def _reveal(parts: Parts, experiment: Experiment, lived: Lifecycle) -> Non
         await _tell(parts, revealed, revealed.id)
 
 
-async def _kill(parts: Parts, kill: Kill) -> None:
+async def _kill(parts: Parts, kill: Kill, heard: Heard) -> None:
     """Pull or lift a kill switch: it holds for what is registered now, and for what will be."""
     if bool(kill.name) == (kill.scope == "all"):
         raise FlipsideError(f"kill {kill.id}: scope {kill.scope} with the name {kill.name!r}; `all` alone has no name")
     if not kill.why:
         raise FlipsideError(f"kill {kill.id} needs a reason; say why")
-    await parts.store.put_kill(kill)
+    if not await parts.store.put_kill(kill, heard.place):
+        parts.log.warning("passed over", kill=kill.id, offset=heard.offset, **LATER_IS_KNOWN)
+        return
     await _tell(parts, kill, f"{kill.id}/{kill.requested_at.isoformat()}")
     await _hurry(parts)
     parts.log.warning("kill switch", scope=kill.scope, name=kill.name, lifted=kill.lifted, who=kill.who, why=kill.why)
@@ -205,16 +219,19 @@ async def on_blackout(parts: Parts, catalog: Catalog, heard: Heard) -> None:
     now = parts.clock.now()
     if heard.value is None:
         name = (heard.key or b"").decode(errors="replace")
-        await parts.store.remove_blackout(name)
+        taken = await parts.store.remove_blackout(name, heard.place)
         message = BlackoutSet(id=f"{name}/removed/{heard.offset}", blackout=name, removed=True, recorded_at=now)
     else:
         await catalog.catch_up()
         _, held = await parts.store.registrations(0)
         experiments = [registration.experiment for registration in held.values()]
         blackout = announce(parse_blackout(heard.value), catalog.entries, experiments, now)
-        await parts.store.put_blackout(blackout)
+        taken = await parts.store.put_blackout(blackout, heard.place)
         identity = f"{blackout.id}/{sha256_hex(heard.value)[:16]}"
         message = BlackoutSet(id=identity, blackout=blackout.id, removed=False, recorded_at=now)
+    if not taken:
+        parts.log.warning("passed over", blackout=message.blackout, offset=heard.offset, **LATER_IS_KNOWN)
+        return
     await _tell(parts, message, message.id)
     parts.log.info("blackout recorded", blackout=message.blackout, removed=message.removed)
 

@@ -30,7 +30,7 @@ from streams.published import RECORDS_PER_POLL, Publications
 from streams.reading import begin, read_up_to, reader
 from streams.remembered import Remembered
 from streams.said_again import Told, say_again
-from streams.store import DirtyCell
+from streams.store import DirtyCell, TopicPlace
 from streams.store.restoring import LogPositions, ShardRest
 
 #: topic -> what its partitions are called in a shard's note
@@ -56,7 +56,7 @@ class Rebuild:
         self._whole: tuple[Remembered, LogPositions, float] | None = None
         self._told = Told(parts)
         #: windows as their topic has them, and how far that was read
-        self._windows: dict[str, bytes | None] = {}
+        self._windows: dict[str, tuple[TopicPlace, bytes | None]] = {}
         self._windows_read: dict[TopicPartition, int] = {}
 
     async def stop(self) -> None:
@@ -194,10 +194,7 @@ class Rebuild:
         parts, store, restoring = self._parts, self._parts.store, self._parts.store.restoring
         await self._reveal(found)
         await restoring.restore_registrations(shard, list(found.registrations.values()))
-        held = await store.kills(shard)
-        for kill in found.kills.values():
-            if kill.id not in held or held[kill.id].requested_at < kill.requested_at:
-                await store.put_kill(kill)
+        await restoring.restore_kills(shard, list(found.kills.values()))
         if lost or found.blackouts:
             await self._blackouts(shard)
         units = found.held_units(mine)
@@ -260,7 +257,10 @@ class Rebuild:
             self._parts.log.error("seed lost", experiment=name, way_out="submit its definition again")
 
     async def _blackouts(self, shard: int) -> None:
-        """Windows as their topic has them; read on where somebody has set one meanwhile."""
+        """Windows as their topic has them; read on where somebody has set one meanwhile.
+
+        What was set or removed after that is later, and stays.
+        """
         consumer, store = await self._connected(), self._parts.store
         topic = self._parts.topic(BLACKOUT)
         places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
@@ -271,16 +271,19 @@ class Rebuild:
                 consumer.seek(place, min(max(reached.get(place, 0), beginning), ends[place]))
             async for batches in read_up_to(consumer, ends):
                 for records in batches.values():
-                    bodies.update({(r.key or b"").decode(errors="replace"): r.value for r in records})
+                    for r in records:
+                        bodies[(r.key or b"").decode(errors="replace")] = TopicPlace(r.partition, r.offset), r.value
             reached.update(ends)
-        for name, body in bodies.items():
+        for name, (place, body) in bodies.items():
             window = _window(body)
             if window is not None:
-                await store.put_blackout(window)
+                await store.put_blackout(window, place)
             elif body is None:
-                await store.remove_blackout(name)
+                await store.remove_blackout(name, place)
         for name in (await store.blackouts(shard)).keys() - bodies.keys():
-            await store.remove_blackout(name)
+            # Its removal was so long ago that the topic has forgotten it.
+            home = partition_of(name.encode(), self._parts.settings.partitions)
+            await store.remove_blackout(name, TopicPlace(home, reached[TopicPartition(topic, home)] - 1))
 
 
 def _cell(row: UnitDay, partitions: int) -> DirtyCell:

@@ -56,6 +56,13 @@ class CountedBefore(FlipsideError):
         self.which = frozenset(which)
 
 
+class TopicPlace(NamedTuple):
+    """Where in its topic something was said: of two words of one partition, that with the greater offset is later."""
+
+    partition: int
+    offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of the proposals of one flip."""
@@ -259,7 +266,11 @@ class Store(Protocol):
 
     # --- definitions and blackouts, the same in every shard -----------------------------------------------------------
 
-    async def put_registration(self, registration: Registration) -> None: ...
+    # Whoever writes these owns nothing, and may have slept since it read what it writes: what is later there, stays.
+
+    async def put_registration(self, registration: Registration) -> None:
+        """Store an experiment, unless one of a later version, or with a longer life, is there."""
+        ...
 
     async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
         """A counter that moves with every change, and the experiments by name."""
@@ -267,17 +278,24 @@ class Store(Protocol):
 
     async def registrations_version(self, shard: int) -> int: ...
 
-    async def put_kill(self, kill: Kill) -> None:
-        """Store the latest word on a switch; the counter of the registrations moves with it."""
+    async def put_kill(self, kill: Kill, place: TopicPlace | None = None) -> bool:
+        """Store the latest word on a switch; the counter of the registrations moves with it.
+
+        False where a later one of its partition is there. Without a ``place`` it is taken whatever is there.
+        """
         ...
 
     async def kills(self, shard: int) -> dict[str, Kill]:
         """The latest word on each switch, lifted ones too."""
         ...
 
-    async def put_blackout(self, blackout: Blackout) -> None: ...
+    async def put_blackout(self, blackout: Blackout, place: TopicPlace | None = None) -> bool:
+        """Store a window; False where something later was said of it, be it that it is removed. See `put_kill`."""
+        ...
 
-    async def remove_blackout(self, blackout_id: str) -> None: ...
+    async def remove_blackout(self, blackout_id: str, place: TopicPlace | None = None) -> bool:
+        """Remove a window; False where it was set later. See `put_kill`."""
+        ...
 
     async def blackouts(self, shard: int) -> dict[str, Blackout]: ...
 

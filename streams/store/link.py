@@ -35,6 +35,8 @@ SCRIPTS = Path(__file__).parent / "scripts"
 FENCED = frozenset(
     {"flip", "settle", "tell", "put_back", "owned_hset", "restore_units", "restore_rest", "stand", "still"}
 )
+#: what stands at the head of which scripts
+HEADS = {"fence": FENCED, "later": frozenset({"blackout", "kill"})}
 #: how long one answer may take
 ANSWER_SECONDS = 5.0
 #: how often a lost answer is asked for again; and after so many times ANSWER_SECONDS it is CannotReach in any case,
@@ -76,10 +78,11 @@ class Link:
         self._shards = shards
         #: shard -> the run of the server in which it was claimed
         self._claimed_in: dict[int, str] = {}
-        fence = (SCRIPTS / "fence.lua").read_text()
+        texts = {path.stem: path.read_text() for path in sorted(SCRIPTS.glob("*.lua"))}
         self._scripts: dict[str, AsyncScript] = {
-            path.stem: self._redis.register_script((fence if path.stem in FENCED else "") + path.read_text())
-            for path in sorted(SCRIPTS.glob("*.lua"))
+            name: self._redis.register_script("".join(texts[head] for head, of in HEADS.items() if name in of) + text)
+            for name, text in texts.items()
+            if name not in HEADS
         }
 
     async def reach(self, timeout_seconds: float) -> None:

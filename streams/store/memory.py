@@ -23,6 +23,7 @@ from streams.store import (
     Outcome,
     PastPrices,
     Registration,
+    TopicPlace,
     encoding,
 )
 from streams.store.memory_restore import MemoryRestore
@@ -35,7 +36,8 @@ class MemoryStore(MemoryState):
 
     def __init__(self, shards: int) -> None:
         super().__init__(shards)
-        self._kills: dict[str, Kill] = {}
+        #: where the last word on a switch or a window was said
+        self._places: dict[str, TopicPlace] = {}
         self._blackouts: dict[str, Blackout] = {}
         self.triggers = MemoryTriggers(self.shards, self.positions, self.histories)
 
@@ -166,19 +168,37 @@ class MemoryStore(MemoryState):
     async def registrations_version(self, shard: int) -> int:
         return self.version
 
-    async def put_kill(self, kill: Kill) -> None:
-        if self._kills.get(kill.id) != kill:
-            self._kills[kill.id] = kill
+    async def put_kill(self, kill: Kill, place: TopicPlace | None = None) -> bool:
+        if self._later_is_known(f"kill {kill.id}", place):
+            return False
+        if self.kills_pulled.get(kill.id) != kill:
+            self.kills_pulled[kill.id] = kill
             self.version += 1
+        return True
 
     async def kills(self, shard: int) -> dict[str, Kill]:
-        return dict(self._kills)
+        return dict(self.kills_pulled)
 
-    async def put_blackout(self, blackout: Blackout) -> None:
+    async def put_blackout(self, blackout: Blackout, place: TopicPlace | None = None) -> bool:
+        if self._later_is_known(f"blackout {blackout.id}", place):
+            return False
         self._blackouts[blackout.id] = blackout
+        return True
 
-    async def remove_blackout(self, blackout_id: str) -> None:
+    async def remove_blackout(self, blackout_id: str, place: TopicPlace | None = None) -> bool:
+        if self._later_is_known(f"blackout {blackout_id}", place):
+            return False
         self._blackouts.pop(blackout_id, None)
+        return True
+
+    def _later_is_known(self, name: str, place: TopicPlace | None) -> bool:
+        known = self._places.get(name)
+        if place is None:
+            return False
+        if known is not None and known.partition == place.partition and known.offset > place.offset:
+            return True
+        self._places[name] = place
+        return False
 
     async def blackouts(self, shard: int) -> dict[str, Blackout]:
         return dict(self._blackouts)

@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import date
 
+from controller.control import Kill
 from controller.wire import from_milliseconds, milliseconds
 from streams.store import Fenced, Registration
 from streams.store.memory_inputs import Total
-from streams.store.memory_state import Held, MemoryShard, MemoryState
+from streams.store.memory_state import Held, MemoryShard, MemoryState, age
 from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest, Still
 from streams.store.triggers import PRICES
 
@@ -77,10 +78,15 @@ class MemoryRestore:
     async def restore_registrations(self, shard: int, registrations: Sequence[Registration]) -> None:
         for back in registrations:
             there = self._store.registered.get(back.experiment.name)
-            if there is None or (back.experiment.version, len(back.history)) > (
-                there.experiment.version, len(there.history)
-            ):  # fmt: skip
+            if there is None or age(back) > age(there):
                 await self._store.put_registration(back)
+
+    async def restore_kills(self, shard: int, kills: Sequence[Kill]) -> None:
+        held = self._store.kills_pulled
+        for kill in kills:
+            if kill.id not in held or held[kill.id].requested_at < kill.requested_at:
+                held[kill.id] = kill
+                self._store.version += 1
 
     async def shard_damage(self, shard: int) -> Damaged | None:
         return None

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from controller.control import Kill
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
 from streams.store import Fenced, OutboxEntry, Registration
@@ -28,6 +29,11 @@ class Held:
     def binds_after(self, instant: datetime) -> bool:
         """Whether something of this grant lies after an instant: a lease, or its very beginning."""
         return self.effective_at > instant or (self.expires_at is not None and self.expires_at > instant)
+
+
+def age(registration: Registration) -> tuple[int, int]:
+    """Which of two registrations of a name is later: the greater version, then the longer life."""
+    return registration.experiment.version, len(registration.history)
 
 
 @dataclass(slots=True)
@@ -62,10 +68,14 @@ class MemoryState(MemoryInputs):
         super().__init__(shards)
         self.shards = [MemoryShard() for _ in range(shards)]
         self.registered: dict[str, Registration] = {}
+        self.kills_pulled: dict[str, Kill] = {}
         self.version = 0
 
     async def put_registration(self, registration: Registration) -> None:
         name = registration.experiment.name
-        if self.registered.get(name) != registration:
+        there = self.registered.get(name)
+        if there is not None and age(there) > age(registration):
+            return
+        if there != registration:
             self.registered[name] = registration
             self.version += 1

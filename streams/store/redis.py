@@ -21,6 +21,7 @@ from streams.store import (
     Outcome,
     PastPrices,
     Registration,
+    TopicPlace,
     encoding,
 )
 from streams.store.known import Known
@@ -158,29 +159,31 @@ class RedisStore(Link):
     async def registrations_version(self, shard: int) -> int:
         return int(await self._ask(self._redis.get(self._shard(shard, "registrations-version"))) or 0)
 
-    async def put_kill(self, kill: Kill) -> None:
-        for shard in range(self._shards):
-            keys = [self._shard(shard, name) for name in ("kills", "registrations-version")]
-            await self._run("kill", keys, [kill.id, kill.model_dump_json()])
+    async def put_kill(self, kill: Kill, place: TopicPlace | None = None) -> bool:
+        keys = ("kills", "registrations-version", "kill-places")
+        return await self._everywhere("kill", keys, [kill.id, kill.model_dump_json(), *_spelled(place)])
 
     async def kills(self, shard: int) -> dict[str, Kill]:
         return await self._hash(shard, "kills", Kill.model_validate_json)
 
-    async def put_blackout(self, blackout: Blackout) -> None:
-        for shard in range(self._shards):
-            keys = [self._shard(shard, k) for k in ("blackouts", "blackout-bodies")]
-            args: list[str | int] = [
-                blackout.id,
-                encoding.window(blackout),
-                encoding.ceil_milliseconds(blackout.ends_at),
-                blackout.model_dump_json(),
-            ]
-            await self._run("blackout", keys, args)
+    async def put_blackout(self, blackout: Blackout, place: TopicPlace | None = None) -> bool:
+        ends = encoding.ceil_milliseconds(blackout.ends_at)
+        args: list[str | int] = [
+            blackout.id,
+            *_spelled(place),
+            encoding.window(blackout),
+            ends,
+            blackout.model_dump_json(),
+        ]
+        return await self._everywhere("blackout", BLACKOUT_KEYS, args)
 
-    async def remove_blackout(self, blackout_id: str) -> None:
-        for shard in range(self._shards):
-            keys = [self._shard(shard, k) for k in ("blackouts", "blackout-bodies")]
-            await self._run("blackout", keys, [blackout_id])
+    async def remove_blackout(self, blackout_id: str, place: TopicPlace | None = None) -> bool:
+        return await self._everywhere("blackout", BLACKOUT_KEYS, [blackout_id, *_spelled(place)])
+
+    async def _everywhere(self, script: str, names: Sequence[str], args: Sequence[str | int]) -> bool:
+        """Run a script in every shard; whether any of them took it."""
+        taken = [await self._run(script, [self._shard(k, name) for name in names], args) for k in range(self._shards)]
+        return any(int(reply) >= 0 for reply in taken)
 
     async def blackouts(self, shard: int) -> dict[str, Blackout]:
         return await self._hash(shard, "blackout-bodies", _blackout)
@@ -317,6 +320,14 @@ def _blackout(text: str) -> Blackout:
 def _closed(text: str) -> tuple[int, int]:
     day, times = text.split()[:2]
     return int(day), int(times)
+
+
+BLACKOUT_KEYS = ("blackouts", "blackout-bodies", "blackout-places")
+
+
+def _spelled(place: TopicPlace | None) -> tuple[str, str]:
+    """Partition and offset for a script; empty for no place."""
+    return ("", "") if place is None else (str(place.partition), str(place.offset))
 
 
 def _plan(text: str) -> MarketPlan:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+from controller.control import Kill
 from streams.store import DIGEST_BYTES, Registration, Store, encoding
 from streams.store.known import Known
 from streams.store.link import Link
@@ -20,7 +21,7 @@ TYPES = {
     "blackouts": "zset", "blackout-bodies": "hash", "prices": "hash", "log": "hash", "position": "string",
     "caught-up": "string", "firsts": "hash", "sealed": "hash", "cells": "hash", "dirty": "zset", "seen": "set",
     "latest": "hash", "rebuilding": "string", "count": "string", "enrolments": "hash", "trigger": "string",
-    "watch": "hash",
+    "watch": "hash", "kill-places": "hash", "blackout-places": "hash",
 }  # fmt: skip
 NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "position", "caught-up", "trigger"})
 
@@ -81,6 +82,11 @@ class RedisRestore:
         for found in registrations:
             body = encoding.registration_json(found)
             await self._run("restore_registration", keys, [found.experiment.name, body, found.design_hash])
+
+    async def restore_kills(self, shard: int, kills: Sequence[Kill]) -> None:
+        keys = [self._shard(shard, name) for name in ("kills", "registrations-version")]
+        for kill in kills:
+            await self._run("restore_kill", keys, [kill.id, kill.model_dump_json()])
 
     async def shard_damage(self, shard: int) -> Damaged | None:
         try:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from controller.control import Kill
 from controller.errors import CannotReach
 from controller.schedule import MarketPlan
 from streams.store import Registration
@@ -130,6 +131,10 @@ class RestorableStore(Protocol):
 
     async def restore_registrations(self, shard: int, registrations: Sequence[Registration]) -> None:
         """Write back those of a later version, or with a longer life, than what is there."""
+        ...
+
+    async def restore_kills(self, shard: int, kills: Sequence[Kill]) -> None:
+        """Write words on switches back that were requested later than what is there."""
         ...
 
     async def shard_damage(self, shard: int) -> Damaged | None:

@@ -1,7 +1,8 @@
 """A store that lost everything is put right by one reading of log and panel; what lost nothing was not rebuilt."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 
 import pytest
@@ -15,8 +16,8 @@ from controller.events import (
     UnitDay,
 )
 from controller.experiment import design_hash
-from controller.inputs import CatalogEntry
-from controller.topics import ASSIGNMENT_LOG, CATALOG, PANEL, TICK
+from controller.inputs import Blackout, CatalogEntry
+from controller.topics import ASSIGNMENT_LOG, BLACKOUT, CATALOG, PANEL, TICK
 from streams.admin import create_topics
 from streams.app import build_parts
 from streams.catalog import Catalog
@@ -25,10 +26,11 @@ from streams.parts import Parts, partition_of
 from streams.published import Publications
 from streams.rebuild import Rebuild
 from streams.relay import assignment_records
-from streams.store import Registration
+from streams.store import Registration, TopicPlace
 from streams.store.memory import MemoryStore
+from streams.store.redis import RedisStore
 from tests.e2e.running import Servers
-from tests.streams.builders import MIDNIGHT, at, cell, experiment, flip
+from tests.streams.builders import MIDNIGHT, at, cell, experiment, flip, window
 
 pytestmark = pytest.mark.broker
 
@@ -121,6 +123,51 @@ async def test_rows_that_the_store_was_never_told_of_are_no_late_sales_for_the_n
         (late,) = await store.dirty({"de": day.toordinal()})
         assert (late.events, late.revision) == (3, 1), "a sale that is late indeed is a revision"
         await rebuild.stop()
+
+
+class Drowsy(RedisStore):
+    """A store to whose user something happens before it writes its first window."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def put_blackout(self, blackout: Blackout, place: TopicPlace | None = None) -> bool:
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return await super().put_blackout(blackout, place)
+
+
+async def test_who_sleeps_amid_a_rebuild_undoes_no_window_that_was_set_or_changed_meanwhile(
+    servers: Servers, namespace: str
+) -> None:
+    """Its shard is somebody else's when it wakes up, but windows are everybody's."""
+    async with installation(servers, namespace) as (parts, catalog):
+        settings = parts.settings
+        drowsy = Drowsy(settings.redis.get_secret_value(), settings.namespace, settings.partitions)
+        rebuild = Rebuild(replace(parts, store=drowsy), Publications(parts, catalog))
+
+        async def said(blackout: Blackout) -> TopicPlace:
+            record = encode(blackout, blackout.id, MIDNIGHT)
+            home = partition_of(record.key or b"", settings.partitions)
+            sent = await parts.producer.send_and_wait(parts.topic(BLACKOUT), record.value, record.key, home)
+            return TopicPlace(sent.partition, sent.offset)
+
+        async def set_by_another() -> None:
+            for blackout in (changed, new):
+                assert await parts.store.put_blackout(blackout, await said(blackout))
+
+        first, changed = (window("first", "global", "", 1, ends) for ends in (2, 5))
+        new, forgotten = window("new", "market", "de", 1, 3), window("forgotten", "global", "", 8, 9)
+        await said(first)
+        # Of a store that has come back older: removed so long ago that the topic says nothing of it.
+        await parts.store.put_blackout(forgotten)
+        drowsy.meanwhile = set_by_another
+        await mended(replace(parts, store=drowsy), rebuild, parts.shard_of("de"))
+        assert drowsy.meanwhile is None
+        for shard in range(settings.partitions):
+            assert await parts.store.blackouts(shard) == {"first": changed, "new": new}
+        await rebuild.stop()
+        await drowsy.close()
 
 
 async def test_who_was_succeeded_is_told_so_by_the_log_whatever_the_store_has_forgotten(

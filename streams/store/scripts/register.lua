@@ -1,7 +1,13 @@
--- Store an experiment; the counter moves only when something changed. KEYS: registrations, hashes, version.
--- ARGV: name, body, design hash
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then
+-- Store an experiment, unless one of a later version, or with a longer life, is there: whoever wrote this has slept.
+-- The counter moves only when something changed. KEYS: registrations, hashes, version. ARGV: name, body, design hash
+local old = redis.call('HGET', KEYS[1], ARGV[1])
+if old == ARGV[2] then
   return 0
+end
+if old then
+  local there, new = cjson.decode(old), cjson.decode(ARGV[2])
+  if there.experiment.version > new.experiment.version then return 0 end
+  if there.experiment.version == new.experiment.version and #there.history > #new.history then return 0 end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
