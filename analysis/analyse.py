@@ -27,12 +27,7 @@ from analysis.study import UNKNOWN, State, Study, UnitDays, numbers, outcome
 from controller.codec import key_of
 from controller.control import ControlMessage
 from controller.errors import NotEstimable
-from controller.events import (
-    OBSERVATIONAL,
-    EffectEstimate,
-    Estimate,
-    PeriodClosed,
-)
+from controller.events import OBSERVATIONAL, EffectEstimate, Estimate, PeriodClosed
 from controller.findings import Health, RunningSequence
 from controller.parameters import Triggered
 

@@ -17,12 +17,7 @@ from analysis.study import Study, number_of
 from controller.control import Entered, TriggerIgnored
 from controller.enrolment import entry_of
 from controller.entries import Entry
-from controller.events import (
-    Assignment,
-    PeriodClosed,
-    Registered,
-    UnitDay,
-)
+from controller.events import Assignment, PeriodClosed, Registered, UnitDay
 from controller.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.periods import local_day
 from controller.roster import roster

@@ -30,13 +30,7 @@ from redis import Redis
 from benchmarks.installation import cpu_seconds, machine, noon_zone, start_worker
 from controller.checkpoints import Checkpoint, KnownExperiment
 from controller.codec import Record, encode
-from controller.events import (
-    Assignment,
-    PeriodClosed,
-    Reason,
-    Registered,
-    UnitDay,
-)
+from controller.events import Assignment, PeriodClosed, Reason, Registered, UnitDay
 from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays, design_hash
 from controller.inputs import CatalogEntry, Sale
 from controller.periods import Period, period

@@ -43,14 +43,7 @@ from analysis.worker import BATCH
 from controller.calendar import calendar
 from controller.codec import decode_many, encode
 from controller.errors import UnreadableMessage
-from controller.events import (
-    Assignment,
-    Estimate,
-    PeriodClosed,
-    Reason,
-    Registered,
-    UnitDay,
-)
+from controller.events import Assignment, Estimate, PeriodClosed, Reason, Registered, UnitDay
 from controller.experiment import Arm, Experiment, Market, PriceRule, design_hash
 from controller.periods import period
 from controller.redraw import redraws

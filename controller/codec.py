@@ -29,13 +29,7 @@ from controller.events import (
 )
 from controller.experiment import Experiment
 from controller.findings import FINDING_TYPES
-from controller.inputs import (
-    Applied,
-    Blackout,
-    CatalogEntry,
-    CompetitorPrice,
-    Sale,
-)
+from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
 from controller.wire import Message, milliseconds
 
 M = TypeVar("M", bound=Message)

@@ -7,16 +7,7 @@ from pydantic import Field
 
 from controller.experiment import Experiment, MinorUnits
 from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
-from controller.wire import (
-    ClusterId,
-    Currency,
-    EventId,
-    Instant,
-    Message,
-    Name,
-    Text,
-    UnitId,
-)
+from controller.wire import ClusterId, Currency, EventId, Instant, Message, Name, Text, UnitId
 
 SOURCE = "/flipside"
 

@@ -9,12 +9,7 @@ from controller.assignment import coin
 from controller.control import Entered, Kill, SeedRevealed
 from controller.design import Block
 from controller.designs import design_of
-from controller.events import (
-    Assignment,
-    Registered,
-    Undelivered,
-    Withheld,
-)
+from controller.events import Assignment, Registered, Undelivered, Withheld
 from controller.experiment import COMMITMENT, Experiment, design_hash, with_seed
 from controller.held_back import Orders
 from controller.parameters import Triggered

@@ -5,13 +5,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from controller.control import Entered, TriggerIgnored
-from controller.events import (
-    OBSERVATIONAL,
-    Assignment,
-    Estimate,
-    Registered,
-    UnitDay,
-)
+from controller.events import OBSERVATIONAL, Assignment, Estimate, Registered, UnitDay
 from controller.experiment import Experiment
 from controller.inputs import Blackout, CompetitorPrice
 from controller.wire import Message

@@ -17,15 +17,7 @@ from aiokafka import AIOKafkaProducer
 from controller.codec import Record, encode
 from controller.control import Entered, TriggerIgnored
 from controller.errors import FlipsideError
-from controller.events import (
-    Assignment,
-    BlackoutSet,
-    Estimate,
-    PeriodClosed,
-    Refused,
-    Registered,
-    Tick,
-)
+from controller.events import Assignment, BlackoutSet, Estimate, PeriodClosed, Refused, Registered, Tick
 from controller.experiment import Arm, Experiment, Market, PriceRule, RandomDays
 from controller.inputs import Blackout
 from controller.periods import period

@@ -43,13 +43,7 @@ from controller.events import (
 )
 from controller.experiment import Experiment
 from controller.findings import Health, RunningSequence
-from controller.inputs import (
-    Applied,
-    Blackout,
-    CatalogEntry,
-    CompetitorPrice,
-    Sale,
-)
+from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
 from controller.topics import (
     APPLIED,
     ASSIGNMENT,

@@ -16,14 +16,7 @@ from controller.announcement import announce, parse_blackout
 from controller.codec import TYPES, ce_type, encode, read
 from controller.control import Action, Kill, LifecycleRequest, SeedRevealed, State
 from controller.errors import CannotReach, FlipsideError, InvalidExperiment
-from controller.events import (
-    BlackoutSet,
-    Refused,
-    Registered,
-    StopExperiment,
-    Stopped,
-    Tick,
-)
+from controller.events import BlackoutSet, Refused, Registered, StopExperiment, Stopped, Tick
 from controller.experiment import Experiment, design_hash, withheld
 from controller.lifecycle import AT_ONCE, OVER, Lifecycle, apply, revised
 from controller.registration import register

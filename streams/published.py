@@ -12,12 +12,7 @@ from datetime import date, datetime, timedelta
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import READ_AT_ONCE, ce_type, read, read_all
-from controller.events import (
-    CE_TYPES,
-    PeriodClosed,
-    SaleCorrection,
-    UnitDay,
-)
+from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay
 from controller.outcomes import last_closed_day
 from controller.periods import day_start
 from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION

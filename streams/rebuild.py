@@ -12,12 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import ce_type, read
 from controller.errors import UnreadableMessage
-from controller.events import (
-    CE_TYPES,
-    Ownership,
-    Tick,
-    UnitDay,
-)
+from controller.events import CE_TYPES, Ownership, Tick, UnitDay
 from controller.experiment import COMMITMENT, Experiment
 from controller.inputs import Blackout
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, PANEL, TICK

@@ -16,15 +16,7 @@ from controller.checkpoints import Checkpoint
 from controller.codec import ANNOUNCE_BY, Stamped, read, void
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
-from controller.events import (
-    CE_TYPES,
-    Assignment,
-    BlackoutSet,
-    PeriodClosed,
-    Registered,
-    UnitDay,
-    Withheld,
-)
+from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, UnitDay, Withheld
 from controller.experiment import COMMITMENT, with_seed
 from controller.schedule import MarketPlan
 from controller.wire import event_id, market_of, milliseconds

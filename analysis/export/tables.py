@@ -12,13 +12,7 @@ from analysis.analyse import BEFORE
 from analysis.export.schemas import COUNTED, TABLES, UNOBSERVED, Tables
 from analysis.ledger import Ledger
 from analysis.study import UNKNOWN, State, Study
-from controller.events import (
-    AnytimeEffect,
-    Assignment,
-    EffectEstimate,
-    Estimate,
-    Registered,
-)
+from controller.events import AnytimeEffect, Assignment, EffectEstimate, Estimate, Registered
 from controller.findings import Health, RunningSequence
 from controller.wire import Message, market_of
 

@@ -7,13 +7,7 @@ import pytest
 
 from analysis.analyse import Finding, Mark, due, key, mark_of
 from analysis.ledger import Ledger
-from controller.events import (
-    Assignment,
-    Estimate,
-    PeriodClosed,
-    Reason,
-    UnitDay,
-)
+from controller.events import Assignment, Estimate, PeriodClosed, Reason, UnitDay
 from controller.experiment import Arm, design_hash
 from controller.wire import Message
 from tests.analysis.traffic import START, closing, experiment, history, unit_day

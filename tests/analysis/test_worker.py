@@ -15,12 +15,7 @@ from analysis.waiting import ClosingsHeld
 from analysis.worker import SINKS, SOURCES, Options, Tally, run
 from controller.codec import encode
 from controller.errors import FlipsideError
-from controller.events import (
-    Assignment,
-    Estimate,
-    PeriodClosed,
-    UnitDay,
-)
+from controller.events import Assignment, Estimate, PeriodClosed, UnitDay
 from controller.findings import Health
 from controller.inputs import Applied
 from controller.topics import APPLIED, ASSIGNMENT_LOG, PANEL

@@ -7,13 +7,7 @@ from decimal import Decimal
 import numpy as np
 
 from controller.designs import design_of
-from controller.events import (
-    Assignment,
-    PeriodClosed,
-    Reason,
-    Registered,
-    UnitDay,
-)
+from controller.events import Assignment, PeriodClosed, Reason, Registered, UnitDay
 from controller.experiment import Arm, Experiment, Market, PriceRule, design_hash
 from controller.periods import period
 from controller.wire import Message, market_of

@@ -35,16 +35,7 @@ from controller.events import (
     Withheld,
 )
 from controller.experiment import Experiment
-from controller.inputs import (
-    Applied,
-    Blackout,
-    CatalogEntry,
-    CompetitorPrice,
-    CompetitorPriceRow,
-    Sale,
-    SaleRow,
-    Scope,
-)
+from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, CompetitorPriceRow, Sale, SaleRow, Scope
 from controller.topics import TOPICS
 from controller.wire import (
     INSTANT_PATTERN,

@@ -9,12 +9,7 @@ import pytest
 from controller.control import Action, Kill, LifecycleChanged, SeedRevealed, State
 from controller.decide import decide
 from controller.enrolment import Enrolment, admit
-from controller.events import (
-    Assignment,
-    Reason,
-    Registered,
-    Undelivered,
-)
+from controller.events import Assignment, Reason, Registered, Undelivered
 from controller.experiment import Experiment, design_hash, withheld
 from controller.inputs import Blackout
 from controller.periods import day_start, local_day

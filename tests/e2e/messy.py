@@ -20,12 +20,7 @@ import numpy as np
 from confluent_kafka import Producer
 
 from controller.codec import encode, read
-from controller.events import (
-    PeriodClosed,
-    SaleCorrection,
-    Tick,
-    UnitDay,
-)
+from controller.events import PeriodClosed, SaleCorrection, Tick, UnitDay
 from controller.inputs import CatalogEntry
 from controller.periods import period
 from controller.topics import CATALOG, DEAD_LETTER, PANEL, SALE, SALE_CORRECTION, TICK

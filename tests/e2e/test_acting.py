@@ -13,13 +13,7 @@ from aiokafka import AIOKafkaProducer
 
 from controller.codec import Record, encode
 from controller.control import CatalogActed, LifecycleChanged, LimitKept
-from controller.events import (
-    Assignment,
-    BlackoutSet,
-    Refused,
-    Registered,
-    Tick,
-)
+from controller.events import Assignment, BlackoutSet, Refused, Registered, Tick
 from controller.experiment import Arm, Experiment, PriceRule
 from controller.inputs import Blackout, CatalogEntry, Scope
 from controller.parameters import Limits

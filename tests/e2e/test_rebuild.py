@@ -9,12 +9,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer
 
 from controller.codec import encode
-from controller.events import (
-    PeriodClosed,
-    Registered,
-    Tick,
-    UnitDay,
-)
+from controller.events import PeriodClosed, Registered, Tick, UnitDay
 from controller.experiment import design_hash
 from controller.inputs import Blackout, CatalogEntry
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, CATALOG, PANEL, TICK
