@@ -22,7 +22,7 @@ from controller.schedule import MarketPlan
 from controller.wire import event_id, market_of, milliseconds
 from streams.dead_letters import Incoming
 from streams.store import Registration, plan_key
-from streams.store.restoring import HeldUnit
+from streams.store.restoring import HeldUnit, newest
 
 ASSIGNMENT_TYPE = CE_TYPES[Assignment].encode()
 #: in the JSON of an assignment, which is ours; inside a text its quotes would be escaped
@@ -320,14 +320,6 @@ def _after(old: Grant, grant: Grant) -> Grant:
         return grant._replace(changed_hands=True)
     # What was decided for a later day stays decided, though an urgent flip has replaced it.
     return grant._replace(day=max(old.day, grant.day), changed_hands=old.changed_hands)
-
-
-def newest(said: HeldUnit, other: HeldUnit | None) -> HeldUnit:
-    """Of what the log says of a unit and what was known before it, the later, as in `restore_units.lua`."""
-    if other is None or said.order <= other.order:
-        return other or said
-    same = other.owner == said.owner and not said.changed_hands
-    return replace(said, day=max(other.day, said.day)) if same else said
 
 
 MODELS = {

@@ -8,7 +8,7 @@ from controller.wire import from_milliseconds, milliseconds
 from streams.store import Fenced, Registration
 from streams.store.memory_inputs import Total
 from streams.store.memory_state import Held, MemoryShard, MemoryState, age
-from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest, Still
+from streams.store.restoring import CountedDay, Damaged, HeldUnit, LogPositions, ShardRest, Still, newest
 from streams.store.triggers import PRICES
 
 
@@ -43,20 +43,21 @@ class MemoryRestore:
         there, written = self._store.shards[shard], 0
         there.own(epoch)
         for back in units:
-            if there.orders.get(back.unit, (-1, -1)) >= back.order:
+            held = there.units.get(back.unit)
+            known = None if held is None else _held_unit(back.unit, held, there.orders[back.unit])
+            kept = newest(back, known)
+            if kept is known:
                 continue
-            old, day = there.units.get(back.unit), date.fromordinal(back.day)
-            same = old is not None and old.owner == back.owner and not back.changed_hands
-            there.units[back.unit] = Held(
-                back.owner,
-                max(day, old.day) if old is not None and same else day,
-                back.arm,
-                back.on_control,
-                from_milliseconds(back.effective_ms),
-                from_milliseconds(back.expires_ms) if back.expires_ms else None,
-                back.price_minor,
+            there.units[kept.unit] = Held(
+                kept.owner,
+                date.fromordinal(kept.day),
+                kept.arm,
+                kept.on_control,
+                from_milliseconds(kept.effective_ms),
+                from_milliseconds(kept.expires_ms) if kept.expires_ms else None,
+                kept.price_minor,
             )
-            there.orders[back.unit] = back.order
+            there.orders[kept.unit] = kept.order
             written += 1
         return written
 

@@ -33,6 +33,7 @@ from streams.store.restoring import CountedDay
 #: decisions sent to the server at once: hides its distance, and stays far below the time that one answer may take
 CALLS_PER_TRIP = 32
 UNITS_PER_READ = 2000
+BLACKOUT_KEYS = ("blackouts", "blackout-bodies", "blackout-places")
 
 T = TypeVar("T")
 
@@ -150,7 +151,7 @@ class RedisStore(Link):
         name, body = registration.experiment.name, encoding.registration_json(registration)
         for shard in range(self._shards):
             keys = [self._shard(shard, k) for k in ("registrations", "hashes", "registrations-version")]
-            await self._run("register", keys, [name, body, registration.design_hash])
+            await self._run("register", keys, [name, body, registration.design_hash, 0])
 
     async def registrations(self, shard: int) -> tuple[int, dict[str, Registration]]:
         version = await self.registrations_version(shard)
@@ -167,12 +168,11 @@ class RedisStore(Link):
         return await self._hash(shard, "kills", Kill.model_validate_json)
 
     async def put_blackout(self, blackout: Blackout, place: TopicPlace | None = None) -> bool:
-        ends = encoding.ceil_milliseconds(blackout.ends_at)
         args: list[str | int] = [
             blackout.id,
             *_spelled(place),
             encoding.window(blackout),
-            ends,
+            encoding.ceil_milliseconds(blackout.ends_at),
             blackout.model_dump_json(),
         ]
         return await self._everywhere("blackout", BLACKOUT_KEYS, args)
@@ -320,9 +320,6 @@ def _blackout(text: str) -> Blackout:
 def _closed(text: str) -> tuple[int, int]:
     day, times = text.split()[:2]
     return int(day), int(times)
-
-
-BLACKOUT_KEYS = ("blackouts", "blackout-bodies", "blackout-places")
 
 
 def _spelled(place: TopicPlace | None) -> tuple[str, str]:

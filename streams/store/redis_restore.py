@@ -81,7 +81,7 @@ class RedisRestore:
         keys = [self._shard(shard, name) for name in ("registrations", "hashes", "registrations-version")]
         for found in registrations:
             body = encoding.registration_json(found)
-            await self._run("restore_registration", keys, [found.experiment.name, body, found.design_hash])
+            await self._run("register", keys, [found.experiment.name, body, found.design_hash, 1])
 
     async def restore_kills(self, shard: int, kills: Sequence[Kill]) -> None:
         keys = [self._shard(shard, name) for name in ("kills", "registrations-version")]

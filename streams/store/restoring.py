@@ -6,7 +6,7 @@ An input is written back whole under a token, and counts as missing until it is 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
 from controller.control import Kill
@@ -55,6 +55,17 @@ class HeldUnit:
     def order(self) -> tuple[int, int]:
         """Which of two grants is newer."""
         return self.epoch, self.sequence
+
+
+def newest(said: HeldUnit, other: HeldUnit | None) -> HeldUnit:
+    """Of what the log says of a unit and what was known before it, the later, as in `restore_units.lua`.
+
+    What was decided for a later day stays decided, unless another experiment has had the unit since.
+    """
+    if other is None or said.order <= other.order:
+        return other or said
+    same = other.owner == said.owner and not said.changed_hands
+    return replace(said, day=max(other.day, said.day)) if same else said
 
 
 class Still(NamedTuple):

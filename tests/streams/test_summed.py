@@ -16,10 +16,10 @@ from controller.events import Withheld
 from controller.schedule import MarketPlan
 from streams.checkpoints import Summed, known_experiment, row_of
 from streams.published import MARGIN, Published, begins, reaches_back
-from streams.remembered import Remembered, newest
+from streams.remembered import Remembered
 from streams.store import Registration, plan_key
 from streams.store.memory import MemoryStore
-from streams.store.restoring import HeldUnit, ShardRest
+from streams.store.restoring import HeldUnit, ShardRest, newest
 from tests.streams.builders import MIDNIGHT, at, experiment, flip
 from tests.streams.test_remembered import CALLS, CONTROLS, DE, kept, played, reading
 from tests.streams.test_store_model import CLUSTERS, flips

@@ -1,13 +1,15 @@
 -- Store an experiment, unless one of a later version, or with a longer life, is there: whoever wrote this has slept.
--- The counter moves only when something changed. KEYS: registrations, hashes, version. ARGV: name, body, design hash
+-- The counter moves only when something changed. KEYS: registrations, hashes, version.
+-- ARGV: name, body, design hash, 1 where it must be later than what is there
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 if old == ARGV[2] then
   return 0
 end
 if old then
   local there, new = cjson.decode(old), cjson.decode(ARGV[2])
-  if there.experiment.version > new.experiment.version then return 0 end
-  if there.experiment.version == new.experiment.version and #there.history > #new.history then return 0 end
+  local ahead = new.experiment.version - there.experiment.version
+  if ahead == 0 then ahead = #new.history - #there.history end
+  if ahead < 0 or (ahead == 0 and ARGV[4] == '1') then return 0 end
 end
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
 redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
