@@ -14,7 +14,6 @@ records written to the same two topics by a producer that decides nothing.
 
 import argparse
 import asyncio
-import gc
 import json
 import os
 import sys
@@ -31,6 +30,7 @@ from benchmarks.installation import (
     CURRENCY,
     Parts,
     fill_catalog,
+    hold_for_good,
     machine,
     publish,
     resident_mb,
@@ -250,9 +250,7 @@ async def measure(kafka: Any, redis: Any, number: int, count: int, profile: str)
                 await tick(producer, settings, begins - LEAD / 2)
                 await held(first, units, first_ms, workers)
                 await at_rest(settings, producer, begins + timedelta(hours=12), workers)
-                # As docs/pricing-engineer.md says: what is held for good need not be walked over again and again.
-                gc.collect()
-                gc.freeze()
+                hold_for_good()
                 before, cpu, began = await ends.count(), Parts(pids).cpu_seconds(), time.perf_counter()
                 await tick(producer, settings, midnight - LEAD / 2)
                 published = asyncio.create_task(timed(ends.grown(before, number, workers), began))

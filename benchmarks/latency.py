@@ -12,7 +12,6 @@ begin.
 
 import argparse
 import asyncio
-import gc
 import json
 import multiprocessing
 import sys
@@ -32,6 +31,7 @@ from benchmarks.installation import (
     LIST_PRICE,
     Parts,
     fill_catalog,
+    hold_for_good,
     machine,
     noon_zone,
     publish,
@@ -262,9 +262,7 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, cou
                 assert time.monotonic() < deadline, f"the first day did not go out\n{said}"
                 assert all(worker.running() for worker in workers), said
                 await asyncio.sleep(0.1)
-            # As docs/pricing-engineer.md says: what is held for good need not be walked over again and again.
-            gc.collect()
-            gc.freeze()
+            hold_for_good()
             # Rivals' prices count from the registration on.
             send(
                 settings,
