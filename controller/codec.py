@@ -1,12 +1,14 @@
 """Messages to records and back: CloudEvents 1.0 in Kafka's binary mode, keys and values as the contract says."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
+from pydantic.config import ExtraValues
+from typing_extensions import get_type_hints, is_typeddict
 
 from controller.checkpoints import CHECKPOINT_TYPES
 from controller.control import CONTROL_TYPES, ControlMessage, request_key
@@ -195,16 +197,40 @@ def read_all(model: type[R], values: Sequence[bytes | None]) -> list[R] | None:
 
     A call for each costs as much again. A value that is no object of its own (half of one, or two) cannot hide among
     its neighbours: raw line breaks stand in no JSON string, and our messages have no lists of objects.
+
+    Of mappings, unknown fields are found by counting: where nothing is escaped, each name and each text has two
+    quotation marks, and nothing else has any. To have pydantic look for them costs a fifth more.
     """
     some = cast("Sequence[bytes]", values)
     try:
         if {value[0] for value in some} != BEGIN or {value[-1] for value in some} != END:
             return None
-        found: list[R] = _many(cast("Any", model)).validate_json(b"[" + b",\n".join(some) + b"]")
+        joined = b"[" + b",\n".join(some) + b"]"
+        texts = None if b"\\" in joined else texts_of(cast("Any", model))
+        extra: ExtraValues | None = None if texts is None else "ignore"
+        found: list[R] = _many(cast("Any", model)).validate_json(joined, extra=extra)
     except (ValidationError, TypeError, IndexError):  # a tombstone has no value, and an empty one no first byte
         return None
+    if texts is not None:
+        names = sum(map(len, cast("list[Mapping[str, object]]", found)))
+        if joined.count(b'"') != 2 * (names + texts * len(found)):
+            return None
     return found if len(found) == len(values) else None
 
+
+@cache
+def texts_of(model: Any) -> int | None:
+    """How many texts each mapping of this kind has; None of a kind that is no mapping, or has now more, now fewer."""
+    if not is_typeddict(model):
+        return None
+    kinds = get_type_hints(model)
+    texts = {name for name, kind in kinds.items() if kind is str}
+    plain = all(kind in PLAIN for kind in kinds.values()) and texts <= model.__required_keys__
+    return len(texts) if plain else None
+
+
+#: what bears no quotation mark, but for texts, which bear two
+PLAIN = (str, int, int | None, Literal[1])
 
 BEGIN, END = set(b"{"), set(b"}")
 

@@ -68,11 +68,22 @@ class Home:
     start: datetime = LONG_AGO
     end: datetime = LONG_AGO
     place: Place = NOWHERE
+    #: the same bounds as text in UTC, as far as its seconds
+    since: str = ""
+    until: str = ""
 
     def turn_to(self, at: datetime) -> None:
         """Turn to the local day that holds an instant; raises OverflowError where the calendar ends."""
         today = period_at(at, self.entry.time_zone)
         self.start, self.end, self.place = today.start, today.end, (self.entry.unit, today.day.toordinal())
+        # Between the 28th of February and the 1st of March there is text that is no day at all.
+        whole = today.start.month == today.end.month
+        self.since, self.until = (in_utc(today.start), in_utc(today.end)) if whole else ("", "")
+
+
+def in_utc(instant: datetime) -> str:
+    """An instant of UTC as text, as far as its seconds: what is spelled so, and ends in Z, sorts as instants do."""
+    return instant.isoformat()[:19]
 
 
 class Counted(NamedTuple):
@@ -175,6 +186,7 @@ def _judge_rows(rows: Sequence[SaleRow], records: Sequence[Arrived], rules: Rule
     latest = END_OF_TIME
     if rules.future_ms is not None:
         latest = from_milliseconds(min([record.timestamp for record in records]) + rules.future_ms)
+    soon = in_utc(latest)
     homes, catalog, sealed, deduplicate = rules.homes, rules.catalog, rules.sealed, rules.deduplicate
     last_sealed = max(sealed.values(), default=-1)
     found: list[Judged] = []
@@ -186,16 +198,21 @@ def _judge_rows(rows: Sequence[SaleRow], records: Sequence[Arrived], rules: Rule
         if home is None or home.entry is not catalog.get(unit):
             home = _settle(unit, rules)
         if home is not None and currency == home.currency and record.partition == home.partition:
-            try:
-                # Instants of one zone object compare ten times as fast as those of two.
-                at = instant_of(spelled)
-                if not home.start <= at < home.end:
-                    home.turn_to(at)
-            except (ValueError, OverflowError):  # no instant, or the calendar ends there
-                add(judge(record, rules))
-                continue
+            # Three comparisons of text cost a third of reading it; what they cannot decide is read.
+            if not (home.since <= spelled < home.until and spelled < soon and spelled[-1] == "Z"):
+                try:
+                    # Instants of one zone object compare ten times as fast as those of two.
+                    at = instant_of(spelled)
+                    if not home.start <= at < home.end:
+                        home.turn_to(at)
+                except (ValueError, OverflowError):  # no instant, or the calendar ends there
+                    add(judge(record, rules))
+                    continue
+                if at > latest:
+                    add(judge(record, rules))
+                    continue
             day = (place := home.place)[1]
-            if at <= latest and (day > last_sealed or day > sealed.get(home.market, -1)):
+            if day > last_sealed or day > sealed.get(home.market, -1):
                 identity = digest(unit, id) if deduplicate else None
                 add(new(Counted, (place, identity, quantity, price_minor, row.get("cost_minor"))))
                 continue

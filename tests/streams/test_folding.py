@@ -76,6 +76,29 @@ def test_what_is_judged_by_a_few_comparisons_is_judged_as_one_by_one(deduplicate
     assert batch.rejected
 
 
+#: around the ends of two months, days that never were among them; the sales arrive on Monday, the 2nd of March, at noon
+DAYS = ("2026-02-27", "2026-02-28", "2026-02-29", "2026-02-31", "2026-03-01", "2026-03-02", "2026-03-31", "2026-04-01")
+TIMES = ("00:00:00", "22:59:59", "23:00:00", "23:59:59", "12:04:59", "12:05:00", "11:30:00")
+TEXTS = st.tuples(
+    st.sampled_from(DAYS), st.just("T"), st.sampled_from(TIMES), st.sampled_from(("", ".000", ".000001", ".9")),
+    st.sampled_from(("Z", "Z", "Z", "+00:00", "-00:30", "+01:00", "+14:00")),
+).map("".join)  # fmt: skip
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=30), st.sampled_from([300_000, None]))
+def test_an_instant_compared_as_text_lies_on_the_day_on_which_it_lies_when_read(
+    texts: list[str], future_ms: int | None
+) -> None:
+    rules = replace(RULES, future_ms=future_ms, sealed={"de": MONDAY - 3}, closed={"de": MONDAY - 3})
+    kinds = [sale(id=str(place), occurred_at=text) for place, text in enumerate(texts)]
+    records = [replace(record, offset=place) for place, record in enumerate(kinds)]
+    batch, _ = fold(records, 0, rules)
+    judged = [judge(record, rules) for record in records]
+    assert batch.counted == [one for one in judged if isinstance(one, Counted)]
+    assert batch.corrections == [one for one in judged if isinstance(one, SaleCorrection)]
+    assert batch.rejected == [one for one in judged if isinstance(one, Rejected)]
+
+
 def test_a_version_that_is_not_told_is_the_first() -> None:
     assert isinstance(judge(sale(version=...), RULES), Counted)
 
