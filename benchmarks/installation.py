@@ -71,7 +71,7 @@ def machine() -> dict[str, Any]:
 
 
 @contextmanager
-def servers(jvm: Sequence[str] = (SHORT_LIVED,)) -> Iterator[tuple[Kafka, RedisServer]]:
+def servers(jvm: Sequence[str] = SHORT_LIVED) -> Iterator[tuple[Kafka, RedisServer]]:
     with Kafka(jvm=jvm) as kafka, RedisServer() as redis:
         yield kafka, redis
 

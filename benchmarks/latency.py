@@ -49,6 +49,7 @@ from streams.admin import create_topics
 from streams.children import Sandbox
 from streams.parts import partition_of
 from streams.settings import Settings
+from tests.parts.kafka import LONG_LIVED
 
 MARKETS = 50
 SALES_A_SECOND = 1_000
@@ -231,8 +232,8 @@ def definition(units: Sequence[str], now: datetime, time_zone: str) -> Experimen
 
 
 async def run(rates: Sequence[int], seconds: float, number: int, sales: int, count: int, profile: str) -> list[Latency]:
-    # Measured is a broker that has warmed up, as one does that was started yesterday.
-    with servers(jvm=()) as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
+    # Measured is a broker as it is operated, and once it has warmed up.
+    with servers(jvm=LONG_LIVED) as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
         settings = Settings.model_validate({"kafka": kafka.address, "redis": redis.url, "namespace": "latency"})
         await create_topics(settings)
         units = [unit(k, MARKETS) for k in range(number)]

@@ -16,9 +16,14 @@ from tests.parts.ports import free_port
 
 START_SECONDS = 120.0
 FORMAT_SECONDS = 60.0
-JVM = ["-XX:+UseSerialGC", "-XX:-UsePerfData", "-Dlog4j2.level=WARN"]
+JVM = ("-XX:-UsePerfData", "-Dlog4j2.level=WARN")
 #: a node that lives for a test is ready sooner, and never as fast as one that runs for hours
-SHORT_LIVED = "-XX:TieredStopAtLevel=1"
+SHORT_LIVED = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+#: as Kafka's own kafka-server-start.sh has it: what runs often is compiled, what is no longer used cleared seldom
+LONG_LIVED = (
+    "-Xms1g", "-Xmx1g", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15",
+)  # fmt: skip
 
 
 class Kafka:
@@ -35,14 +40,14 @@ class Kafka:
         doors: Sequence[str] = (),
         heap: str = "",
         users: dict[str, str] | None = None,
-        jvm: Sequence[str] = (SHORT_LIVED,),
+        jvm: Sequence[str] = SHORT_LIVED,
     ) -> None:
         """``overrides``: lines of server.properties; ``{port}`` and ``{controller}`` stand for the node's own.
 
         ``doors``: names of further listeners that tell clients of another port than the one they listen on, for a
         proxy of the caller's to stand there; see `door`. ``heap``: of each node, such as ``256m``. ``users``: name ->
-        password of those whom a SCRAM-SHA-512 listener admits. ``jvm``: more of Java's options; none for a broker
-        that compiles what it runs often, as one does that was started yesterday.
+        password of those whom a SCRAM-SHA-512 listener admits. ``jvm``: more of Java's options; see
+        `LONG_LIVED`.
         """
         self._users = users or {}
         self._nodes = range(1, nodes + 1)
