@@ -36,8 +36,8 @@ def _in_utc(instant: datetime) -> datetime:
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 
 
-_TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
-INSTANT_PATTERN = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_TIME}(\.[0-9]{{1,6}})?(Z|[+-][0-9]{{2}}:[0-9]{{2}})$"
+_MINUTE = r"([01][0-9]|2[0-3]):[0-5][0-9]"
+INSTANT_PATTERN = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}T{_MINUTE}:[0-5][0-9](\.[0-9]{{1,6}})?(Z|[+-]{_MINUTE})$"
 #: an instant as text, as nearly everybody spells it: read by `instant_of` in a third of the time
 SpelledInstant = Annotated[str, StringConstraints(pattern=INSTANT_PATTERN)]
 

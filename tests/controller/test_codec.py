@@ -278,6 +278,7 @@ def test_an_input_as_a_mapping_has_the_rules_of_its_model_and_a_narrower_instant
 @example("0000-01-01T00:00:00Z")
 @example("2024-01-01T00:00:00-00:00")
 @example("2024-01-01T00:00:00+24:00")
+@example("2024-01-01T00:00:00-00:60")
 def test_an_instant_that_is_spelled_as_usual_is_what_the_model_reads_or_none(text: str) -> None:
     """Where the quick reading gives an instant it is the model's; where it gives none, the model has the last word."""
     try:
