@@ -4,8 +4,8 @@ import gc
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -43,6 +43,21 @@ def cpu_seconds(pid: int) -> float:
     """Processor time of a process and its threads so far (from /proc, hence on Linux only)."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def compiler_seconds(pid: int) -> dict[str, float]:
+    """Processor time so far of the threads of a Java process that compile; they come and go."""
+    spent = {}
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(OSError):  # gone since
+            if "Compiler" in (thread / "comm").read_text():
+                spent[thread.name] = int((thread / "schedstat").read_text().split()[0]) / 1e9
+    return spent
+
+
+def compiled_since(before: Mapping[str, float], pid: int) -> float:
+    """Processor time of those that are there now, since `compiler_seconds` was asked."""
+    return sum(now - before.get(thread, 0.0) for thread, now in compiler_seconds(pid).items())
 
 
 def resident_mb(pid: int) -> float:

@@ -7,7 +7,7 @@ to its producer until the client's callback is told of the assignment.
 
 Run: python -m benchmarks.latency [--rates 1000 10000] [--seconds 20] [--workers 1] [--json]. Beside it, in the same
 run, the least that it could take: one bare hop of the same prices through the same Kafka. Waits for a full minute to
-begin.
+begin, and until the broker has compiled what it runs often: some 40 s of prices that are not measured.
 """
 
 import argparse
@@ -30,6 +30,8 @@ from benchmarks.installation import (
     CURRENCY,
     LIST_PRICE,
     Parts,
+    compiled_since,
+    compiler_seconds,
     fill_catalog,
     hold_for_good,
     machine,
@@ -54,8 +56,11 @@ from tests.parts.kafka import LONG_LIVED
 MARKETS = 50
 SALES_A_SECOND = 1_000
 TRIGGERS_A_SECOND = 50
-#: so long prices go at the highest rate, with undercuts, before anything is measured: Java compiles what it runs often
-WARM_UP_SECONDS = 30.0
+#: Java compiles what it runs often: before anything is measured, prices and undercuts go at the highest rate until the
+#: broker used less than this of a core for that, in so many seconds
+COMPILING, WARM_UP_SECONDS = 0.03, 10.0
+#: or so long
+MOST_WARM_UP_SECONDS = 150.0
 #: so long the bare hop is measured at each rate, before prices undercut us
 HOP_SECONDS = 5.0
 #: an entry begins so long after its trigger: tomorrow at noon, a day that is given out already
@@ -190,8 +195,20 @@ async def generated(settings: Settings, plan: Plan, run: str) -> tuple[float, in
     generator = context.Process(target=generate, args=(settings, plan, run, told), daemon=True)
     generator.start()
     sent: tuple[float, int, float] = await asyncio.to_thread(told.get)
-    generator.join(10)
+    await asyncio.to_thread(generator.join, 10)
     return sent
+
+
+async def warm_up(settings: Settings, plan: Plan, broker: int, most_seconds: float) -> None:
+    """Let a broker run until it is as fast as one that was started yesterday; ``plan`` is of one piece of that."""
+    each = round(plan.seconds * TRIGGERS_A_SECOND)
+    for k in range(round(most_seconds / plan.seconds)):
+        before, piece = compiler_seconds(broker), plan.undercut[k * each : (k + 1) * each]
+        await generated(settings, replace(plan, undercut=piece, units=(*piece, *plan.units)), f"warm{k}")
+        share = compiled_since(before, broker) / plan.seconds
+        say(f"{(k + 1) * plan.seconds:g} s of warming up: the broker's compiler took {share:.2f} of a core")
+        if share < COMPILING:
+            return
 
 
 async def measure(settings: Settings, watch: Watch, plan: Plan, parts: Parts) -> Latency:
@@ -203,10 +220,12 @@ async def measure(settings: Settings, watch: Watch, plan: Plan, parts: Parts) ->
     hops = await hopping
     watch.begin(plan.undercut)
     began, cpu, own = time.perf_counter(), parts.cpu_seconds(), time.process_time()
+    compiling = compiler_seconds(parts.pids["kafka"])
     sent, moved, used = await generated(settings, plan, f"r{plan.rate}")
     passed = time.perf_counter() - began
     taken = {name: (after - cpu[name]) / passed for name, after in parts.cpu_seconds().items()}
     taken |= {"client": (time.process_time() - own) / passed, "owner's systems": used / passed}
+    taken["kafka's compiler"] = compiled_since(compiling, parts.pids["kafka"]) / passed
     await asyncio.sleep(2.0)
     found = watch.found
     part, bare = percentiles(found), percentiles(hops[len(hops) // 10 :])
@@ -231,7 +250,9 @@ def definition(units: Sequence[str], now: datetime, time_zone: str) -> Experimen
     )  # fmt: skip
 
 
-async def run(rates: Sequence[int], seconds: float, number: int, sales: int, count: int, profile: str) -> list[Latency]:
+async def run(
+    rates: Sequence[int], seconds: float, number: int, sales: int, count: int, profile: str, most_warm_up: float
+) -> list[Latency]:
     # Measured is a broker as it is operated, and once it has warmed up.
     with servers(jvm=LONG_LIVED) as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
         settings = Settings.model_validate({"kafka": kafka.address, "redis": redis.url, "namespace": "latency"})
@@ -271,14 +292,14 @@ async def run(rates: Sequence[int], seconds: float, number: int, sales: int, cou
                 [price(n, f"again-{n}", datetime.now(UTC).isoformat(), LIST_PRICE + 100) for n in units],
             )
             await asyncio.sleep(3.0)
-            each = min(number // (2 * (len(rates) + 1)), round(max(seconds, WARM_UP_SECONDS) * TRIGGERS_A_SECOND) + 1)
-            rest = units[(len(rates) + 1) * each :]
-            groups = [tuple(units[k * each : (k + 1) * each]) for k in range(len(rates) + 1)]
-            say(f"{max(rates):,} prices a second for {WARM_UP_SECONDS:g} s, not measured")
-            warming = Plan(max(rates), WARM_UP_SECONDS, groups[-1], (*groups[-1], *rest), sales)
-            await generated(settings, warming, "warm")
+            each = min(number // (2 * len(rates)), round(seconds * TRIGGERS_A_SECOND) + 1)
+            groups, others = [units[k * each :][:each] for k in range(len(rates))], units[len(rates) * each :]
+            warming, rest = others[: len(others) // 2], others[len(others) // 2 :]
+            say(f"{max(rates):,} prices a second, not measured, until the broker has compiled what it runs often")
+            warming_up = Plan(max(rates), WARM_UP_SECONDS, tuple(warming), tuple(rest), sales)
+            await warm_up(settings, warming_up, kafka.pid(), most_warm_up)
             for rate, undercut in zip(rates, groups, strict=False):
-                plan = Plan(rate, seconds, undercut, (*undercut, *rest), sales)
+                plan = Plan(rate, seconds, tuple(undercut), (*undercut, *rest), sales)
                 say(f"{rate:,} prices a second for {seconds:g} s, {TRIGGERS_A_SECOND} of them undercut")
                 found.append(await measure(settings, watch, plan, parts))
         for worker in workers:
@@ -300,11 +321,11 @@ def say(what: str) -> None:
 
 
 def result(
-    rates: Sequence[int], seconds: float, units: int, sales: int, workers: int = 1, profile: str = ""
+    rates: Sequence[int], seconds: float, units: int, sales: int, workers: int, profile: str, most_warm_up: float
 ) -> dict[str, Any]:
     """What is printed, as JSON has it."""
     begun = machine()
-    found = asyncio.run(run(rates, seconds, units, sales, workers, profile))
+    found = asyncio.run(run(rates, seconds, units, sales, workers, profile, most_warm_up))
     shown = {"machine": begun, "units": units, "workers": workers, "sales_a_second": sales}
     return shown | {"runs": [asdict(one) for one in found]}
 
@@ -332,10 +353,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--units", type=int, default=10_000, help="in 50 markets, all of them watched")
     parser.add_argument("--sales", type=int, default=SALES_A_SECOND, help="sales a second beside the prices")
     parser.add_argument("--workers", type=int, default=1, help="that share the work")
+    parser.add_argument(
+        "--warm-up", type=float, default=MOST_WARM_UP_SECONDS, help="at most so long until the broker has compiled"
+    )
     parser.add_argument("--profile", default="", help="write what cProfile sees of the first worker to this file")
     parser.add_argument("--json", action="store_true", help="one JSON object instead of the table")
     options = parser.parse_args(arguments)
-    shown = result(options.rates, options.seconds, options.units, options.sales, options.workers, options.profile)
+    shown = result(
+        options.rates, options.seconds, options.units, options.sales, options.workers, options.profile, options.warm_up
+    )
     print(json.dumps(shown) if options.json else f"{shown['machine']}\n\n{table(shown)}")
     return 0 if all(one["seen"] == one["triggers"] for one in shown["runs"]) else 1
 

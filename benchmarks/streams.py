@@ -96,7 +96,12 @@ def exact(shown: dict[str, Any]) -> Iterator[Row]:
 
 
 PIECES = {
-    "latency": Piece("latency", (), ("--rates", "200", "--seconds", "3", "--units", "600", "--sales", "50"), latency),
+    "latency": Piece(
+        "latency",
+        (),
+        ("--rates", "200", "--seconds", "3", "--units", "600", "--sales", "50", "--warm-up", "10"),
+        latency,
+    ),
     "flips": Piece("flips", (), ("--units", "500"), flips),
     "ingest": Piece("ingest", ("--repeat", "3"), ("--events", "5000", "--repeat", "1"), ingest),
     "workers": Piece("workers", (), ("--workers", "1", "2", "--events", "2000"), workers),
