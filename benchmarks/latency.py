@@ -25,7 +25,6 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.installation import (
     CURRENCY,
-    LIST_PRICE,
     Parts,
     compiled_since,
     compiler_seconds,
@@ -39,7 +38,7 @@ from benchmarks.installation import (
     tomorrow,
     unit,
 )
-from benchmarks.owners_systems import TRIGGERS_A_SECOND, WARM_UP_SECONDS, Plan, generated, price, say, send, warm_up
+from benchmarks.owners_systems import TRIGGERS_A_SECOND, WARM_UP_SECONDS, Plan, above_ours, generated, say, warm_up
 from controller.experiment import Arm, Experiment, PriceRule
 from controller.parameters import Triggered, Undercut
 from controller.topics import COMPETITOR_PRICE, DEFINITION
@@ -168,7 +167,7 @@ async def run(
     with servers(jvm=LONG_LIVED) as (kafka, redis), Sandbox("flipside-latency-") as sandbox:
         settings = Settings.model_validate({"kafka": kafka.address, "redis": redis.url, "namespace": "latency"})
         await create_topics(settings)
-        units = [unit(k, MARKETS) for k in range(number)]
+        units = tuple(unit(k, MARKETS) for k in range(number))
         time_zone = noon_zone(datetime.now(UTC))
         fill_catalog(settings, units, time_zone)
         workers = [
@@ -177,8 +176,7 @@ async def run(
         ]
         parts = Parts({"kafka": kafka.pid(), "redis": redis.pid} | {worker.name: worker.pid for worker in workers})
         say(f"{number:,} units; the first day goes out with the next full minute")
-        before = [price(name, f"before-{name}", datetime.now(UTC).isoformat(), LIST_PRICE + 100) for name in units]
-        send(settings, units, before)
+        publish(settings, COMPETITOR_PRICE, above_ours(units, "before"))
         defined = definition(units, datetime.now(UTC), time_zone)
         publish(settings, DEFINITION, [plain(defined)])
         found, watch = [], Watch()
@@ -197,20 +195,17 @@ async def run(
                 await asyncio.sleep(0.1)
             hold_for_good()
             # Rivals' prices count from the registration on.
-            send(
-                settings,
-                units,
-                [price(n, f"again-{n}", datetime.now(UTC).isoformat(), LIST_PRICE + 100) for n in units],
-            )
+            publish(settings, COMPETITOR_PRICE, above_ours(units, "again"))
             await asyncio.sleep(3.0)
             each = min(number // (2 * len(rates)), round(seconds * TRIGGERS_A_SECOND) + 1)
-            groups, others = [units[k * each :][:each] for k in range(len(rates))], units[len(rates) * each :]
+            groups = [units[k * each : (k + 1) * each] for k in range(len(rates))]
+            others = units[len(rates) * each :]
             warming, rest = others[: len(others) // 2], others[len(others) // 2 :]
             say(f"{max(rates):,} prices a second, not measured, until the broker has compiled what it runs often")
-            warming_up = Plan(max(rates), WARM_UP_SECONDS, tuple(warming), tuple(rest), sales)
+            warming_up = Plan(max(rates), WARM_UP_SECONDS, warming, rest, sales)
             await warm_up(settings, warming_up, kafka.pid(), most_warm_up)
-            for rate, undercut in zip(rates, groups, strict=False):
-                plan = Plan(rate, seconds, tuple(undercut), (*undercut, *rest), sales)
+            for rate, undercut in zip(rates, groups, strict=True):
+                plan = Plan(rate, seconds, undercut, (*undercut, *rest), sales)
                 say(f"{rate:,} prices a second for {seconds:g} s, {TRIGGERS_A_SECOND} of them undercut")
                 found.append(await measure(settings, watch, plan, parts))
         for worker in workers:

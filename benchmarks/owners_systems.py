@@ -5,7 +5,7 @@ import multiprocessing
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from benchmarks.installation import CURRENCY, LIST_PRICE, compiled_since, compiler_seconds
+from controller.codec import Record
 from controller.topics import COMPETITOR_PRICE, SALE
 from streams.parts import partition_of
 from streams.settings import Settings
@@ -65,13 +66,15 @@ def generate(settings: Settings, plan: Plan, run: str, told: Any) -> None:
     begin, sold, moved = time.perf_counter(), 0, 0
     while (passed := time.perf_counter() - begin) < plan.seconds:
         now = datetime.now(UTC).isoformat()
-        for number in range(number + 1, int(passed * plan.rate) + 1):  # noqa: B020 - goes on where it was
+        due = range(number + 1, int(passed * plan.rate) + 1)
+        for number in due:
             if moved < int(passed * TRIGGERS_A_SECOND) and undercut:
                 name, minor, moved = undercut.popleft(), LIST_PRICE - 100, moved + 1
             else:
                 name, minor = watched[number * 7919 % len(watched)], LIST_PRICE + number % 50
             producer.produce(prices, price(name, f"{run}-{number}", now, minor), name.encode(), homes[name])
-        for sold in range(sold + 1, int(passed * plan.sales) + 1):  # noqa: B020
+        due = range(sold + 1, int(passed * plan.sales) + 1)
+        for sold in due:
             name = plan.units[sold * 104_729 % len(plan.units)]
             tills.produce(sales, sale(name, f"{run}-{sold}", now), name.encode(), homes[name])
         producer.poll(0)
@@ -105,13 +108,11 @@ async def warm_up(settings: Settings, plan: Plan, broker: int, most_seconds: flo
             return
 
 
-def send(settings: Settings, units: Sequence[str], values: Sequence[bytes]) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka, "linger.ms": 5})
-    name = settings.prefixed(COMPETITOR_PRICE)
-    for key, value in zip(units, values, strict=True):
-        producer.produce(name, value, key.encode(), partition_of(key.encode(), settings.partitions))
-        producer.poll(0)
-    assert producer.flush(60) == 0
+def above_ours(units: Sequence[str], run: str) -> Iterator[Record]:
+    """A price of each unit that undercuts nobody."""
+    now = datetime.now(UTC).isoformat()
+    for name in units:
+        yield Record(name.encode(), price(name, f"{run}-{name}", now, LIST_PRICE + 100), [])
 
 
 def say(what: str) -> None:
