@@ -11,19 +11,22 @@ from datetime import date, datetime
 
 from analysis.book import Book
 from analysis.holds import EPOCH, FOREVER, MICROSECOND, microseconds
+from analysis.rows import Unseen
 from analysis.settling import EMPTY, FULL
 from analysis.sheets import settle_day
 from analysis.study import Study, number_of
 from controller.control import Entered, TriggerIgnored
 from controller.enrolment import entry_of
 from controller.entries import Entry
-from controller.events import Assignment, PeriodClosed, Registered, UnitDay
+from controller.events import Assignment, MissingReason, PeriodClosed, Registered, UnitDay, UnsoldUnits
 from controller.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.periods import local_day
 from controller.roster import roster
 from controller.wire import Message, market_of
 
 HOUR_US = 3_600_000_000
+#: reason of a record -> that of a cell
+UNSEEN: dict[MissingReason, Unseen] = {"feed_silent": Unseen.FEED_SILENT, "closed": Unseen.CLOSED}
 
 
 class Ledger:
@@ -50,6 +53,8 @@ class Ledger:
         match message:
             case UnitDay():
                 self._sold(message)
+            case UnsoldUnits():
+                self._unsold(message)
             case Assignment():
                 self._assigned(message)
             case Applied():
@@ -147,7 +152,19 @@ class Ledger:
             message.cost_minor,
             message.events,
             message.revision,
+            message.late,
         )
+        if news:
+            if message.day in book.unmet:
+                _check(book, message.day)
+            book.days_changed.add(message.day)
+
+    def _unsold(self, message: UnsoldUnits) -> None:
+        book, prefix = self.books[message.market], f"{message.market}/"
+        news = book.rows.put_unsold([prefix + product for product in message.zeros], message.day, message.revision)
+        for why, products in message.missing.items():
+            units = [prefix + product for product in products]
+            news |= book.rows.put_unsold(units, message.day, message.revision, UNSEEN[why])
         if news:
             if message.day in book.unmet:
                 _check(book, message.day)
@@ -227,7 +244,9 @@ class Ledger:
 def _check(book: Book, day: date) -> None:
     """A closed day whose rows are not all here yet is waited for."""
     closing = book.closings[day]
-    (book.unmet.discard if book.rows.met(day, closing.unit_days, closing.events) else book.unmet.add)(day)
+    missing = sum(closing.missing.values())
+    met = book.rows.met(day, closing.unit_days, closing.events, closing.zeros or 0, missing)
+    (book.unmet.discard if met else book.unmet.add)(day)
 
 
 def _order(closing: PeriodClosed) -> tuple[int, datetime]:

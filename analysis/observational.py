@@ -71,6 +71,8 @@ def _relative(effect: EffectEstimate, treated_mean: float) -> EffectEstimate | N
     def share(e: float) -> float:
         return e / (treated_mean - e)
 
+    if effect.ci_low is None or effect.ci_high is None:
+        return None
     if treated_mean <= max(effect.ci_low, effect.value, effect.ci_high, 0.0):
         return None
     slope = treated_mean / (treated_mean - effect.value) ** 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.book import Book
 from analysis.holds import NOTHING, Holds, Integers, microseconds
-from analysis.rows import NO_ROW
+from analysis.rows import Unseen, unseen
 from analysis.study import NOT_REPORTED, OTHER_ARM, State, number_of
 from controller.periods import Period
 
@@ -72,10 +72,14 @@ def settled(
     """
     sold = book.rows.read(day, slots)
     cells: dict[str, NDArray[Any]] = {
-        "observed": sold.revision != NO_ROW,
+        "observed": sold.revision >= 0,
+        "unseen": unseen(sold.revision, Unseen.UNLISTED if zeros_known(book, day) else Unseen.UNOBSERVED),
         "quantity": sold.quantity,
         "revenue": sold.revenue,
         "cost": sold.cost,
+        "events": sold.events,
+        "late": sold.late,
+        "corrected": sold.revision > 0,
         "live": np.full(len(slots), NOT_REPORTED, dtype=np.int8),
         "out_of_stock": np.full(len(slots), -1, dtype=np.int8),
         "stale_hours": np.full(len(slots), np.nan, dtype=np.float32),
@@ -95,6 +99,12 @@ def settled(
             cells["stale_hours"] = stale_hours(book.rivals, slots, span)
     # a slot without a row counts for nothing
     return Settled(cells, lags, lagged, np.maximum(sold.revision, 0))
+
+
+def zeros_known(book: Book, day: date) -> bool:
+    """Whether the day's closing counts zeros: then a unit of which nothing was read was not listed."""
+    closing = book.closings.get(day)
+    return closing is not None and closing.zeros is not None
 
 
 def states(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from analysis.book import Book
 from analysis.settling import Settled, Span, settled
-from analysis.study import EMPTY, Study
+from analysis.study import EMPTY, NARROW, Study
 from controller.periods import period
 
 #: an experiment's array -> its values on one day
@@ -81,13 +81,15 @@ def _read(
 
 def _narrow(cells: Cells) -> Cells:
     """Amounts as narrow as a study keeps them, where they fit: then no study need look again."""
-    limit = np.iinfo(np.int32)
     return {
-        name: values.astype(np.int32)
-        if EMPTY[name].dtype == np.int32 and len(values) and limit.min <= values.min() and values.max() <= limit.max
-        else values
+        name: values.astype(kind) if (kind := EMPTY[name].dtype) in NARROW and _fits(values, kind) else values
         for name, values in cells.items()
     }
+
+
+def _fits(values: NDArray[Any], kind: np.dtype[Any]) -> bool:
+    limit = np.iinfo(kind)
+    return bool(len(values) and limit.min <= values.min() and values.max() <= limit.max)
 
 
 def _settled(studies: Sequence[Study], book: Book, market: str, day: date) -> Settled:

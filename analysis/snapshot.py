@@ -29,12 +29,12 @@ from controller.control import Entered
 from controller.errors import FlipsideError
 from controller.events import PeriodClosed, Registered
 
-FORMAT = 3
+FORMAT = 4
 WORDS = "snapshot.json"
 NUMBERED = "snapshot-"
 #: so many snapshots are kept: the newest, and the one before in case the newest was made by a mistake
 KEPT = 2
-ROWS = ("quantity", "revenue", "cost", "events", "revision")
+ROWS = ("quantity", "revenue", "cost", "events", "revision", "late")
 #: the parts of a book that are columns of instants
 BOOKS = ("assignments", "reports", "stock", "rivals")
 
@@ -141,8 +141,9 @@ def _ledger(source: Path, words: Mapping[str, Any]) -> Ledger:
             ledger.books[market].rows.slot(unit)
     for market, number, _, (rows, events), columns in _read(source / "rows.parquet", ROWS):
         quantity, revenue, cost = (column.astype(np.int64) for column in columns[:3])
-        counted, revision = (column.astype(np.int32) for column in columns[3:])
-        held = Day(quantity, revenue, cost, counted, revision, rows, events)
+        counted, revision, late = (column.astype(np.int32) for column in columns[3:])
+        held = Day(quantity, revenue, cost, counted, revision, late, rows, events)
+        held.count_unsold()
         ledger.books[market].rows.days[date.fromordinal(number)] = held
     for kind in BOOKS:
         for market, number, _, _, columns in _read(source / f"{kind}.parquet", COLUMNS):

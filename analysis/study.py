@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from analysis.block_sums import BlockSums
 from analysis.by_design import method_of
 from analysis.panel import BoolArray, FloatArray, IntArray
-from analysis.rows import UNKNOWN, Rows
+from analysis.rows import UNKNOWN, Rows, Unseen
 from controller.periods import period
 from controller.roster import Roster
 
@@ -31,17 +31,24 @@ NOT_REPORTED, OTHER_ARM = -1, 100
 EMPTY: dict[str, np.generic] = {
     "state": np.int8(-6),
     "observed": np.bool_(False),
+    "unseen": np.int8(Unseen.UNOBSERVED),
     "quantity": np.int32(0),
     "revenue": np.int32(0),
     "cost": np.int32(0),
+    "events": np.int16(0),
+    "late": np.int16(0),
+    "corrected": np.bool_(False),
     "live": np.int8(NOT_REPORTED),
     "out_of_stock": np.int8(-1),
     "stale_hours": np.float32(np.nan),
 }
 
+#: kinds of numbers that an array is widened from where one of its values needs it
+NARROW = (np.int16, np.int32)
+
 __all__ = [
     "METRICS", "NOT_REPORTED", "OTHER_ARM", "PRE_PERIOD_DAYS", "UNKNOWN", "Metric", "State", "Study", "UnitDays",
-    "number_of", "numbers", "outcome",
+    "Unseen", "number_of", "numbers", "outcome",
 ]  # fmt: skip
 
 
@@ -85,12 +92,20 @@ class UnitDays:
     state: NDArray[np.int8]
     #: the same before washout is marked: what was assigned
     assigned: NDArray[np.int8]
-    #: whether the panel has a row
+    #: whether an outcome is known: the panel has a row, or names the unit-day as a zero
     observed: BoolArray
+    #: `Unseen`: why not
+    unseen: NDArray[np.int8]
     quantity: NDArray[np.integer]
     revenue: NDArray[np.integer]
     #: UNKNOWN where not every cost is known
     cost: NDArray[np.integer]
+    #: sale events; 0 in an observed cell is a day without a sale
+    events: NDArray[np.integer]
+    #: those of them that arrived after the day had been closed
+    late: NDArray[np.integer]
+    #: whether the row replaced one that had been published, or a zero
+    corrected: BoolArray
     #: arm that was live, OTHER_ARM or NOT_REPORTED
     live: NDArray[np.int8]
     #: 1 where out of stock at some time of the day, 0 where not, -1 where the catalog said nothing
@@ -105,9 +120,13 @@ class UnitDays:
             "state",
             "assigned",
             "observed",
+            "unseen",
             "quantity",
             "revenue",
             "cost",
+            "events",
+            "late",
+            "corrected",
             "live",
             "out_of_stock",
             "stale_hours",
@@ -116,7 +135,7 @@ class UnitDays:
 
 
 class Study:
-    """A registered experiment and its unit-days: 20 bytes a cell, 32 where an amount needs more than 31 bits."""
+    """A registered experiment and its unit-days: 26 bytes a cell, more where an amount needs it."""
 
     def __init__(self, registered: Roster, registered_at: datetime) -> None:
         experiment = registered.experiment
@@ -233,12 +252,12 @@ class Study:
         self._held = range(min(begin, row), max(end, row + 1))
 
     def _room(self, name: str, values: NDArray[Any]) -> NDArray[Any]:
-        """The array, with twice the room where the values need it."""
+        """The array, with as much more room as the values need."""
         held = self._arrays[name]
-        if held.dtype == np.int32 and values.dtype != np.int32 and values.size:
-            limit = np.iinfo(np.int32)
-            if values.min() < limit.min or values.max() > limit.max:
-                larger = np.empty(held.shape, dtype=np.int64)
+        if held.dtype in NARROW and values.dtype != held.dtype and values.size:
+            least = np.result_type(held.dtype, np.min_scalar_type(values.min()), np.min_scalar_type(values.max()))
+            if least != held.dtype:
+                larger = np.empty(held.shape, dtype=np.int64 if least.itemsize > 4 else np.int32)
                 rows = slice(self._held.start, self._held.stop)
                 larger[rows] = held[rows]
                 held = self._arrays[name] = larger

@@ -163,7 +163,7 @@ def _fill(ledger: Ledger, definitions: list[Experiment], placed: Placed, day: da
 
 
 def _sell(ledger: Ledger, market: str, day: date, known: int, slots: np.ndarray, rng: np.random.Generator) -> None:
-    held = Day(*(np.zeros(known, dtype=np.int64) for _ in range(3)), *(np.zeros(known, np.int32) for _ in range(2)))
+    held = Day(*(np.zeros(known, dtype=np.int64) for _ in range(3)), *(np.zeros(known, np.int32) for _ in range(3)))
     held.revision[:] = -1
     quantity = rng.poisson(5, len(slots))
     held.quantity[slots], held.revenue[slots], held.cost[slots] = quantity, 3 * quantity, 2 * quantity

@@ -27,6 +27,7 @@ from controller.events import (
     Stopped,
     Undelivered,
     UnitDay,
+    UnsoldUnits,
     Withheld,
 )
 from controller.experiment import Experiment
@@ -83,6 +84,8 @@ def key_of(message: Message) -> str | None:
             return f"{message.unit}/{message.day}"
         case PeriodClosed():
             return f"{message.market}/{message.day}"
+        case UnsoldUnits():
+            return f"{message.market}/{message.day}/unsold/{message.part}"
         case SaleCorrection():
             return message.id
         case Estimate():

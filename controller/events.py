@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from controller.experiment import Experiment, MinorUnits
+from controller.experiment import Experiment, MinorUnits, Target
 from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
 from controller.wire import ClusterId, Currency, EventId, Instant, Message, Name, Text, UnitId
 
@@ -178,6 +178,32 @@ class UnitDay(Message):
     revision: Count
     #: what is counted: all sales of the unit before this offset of their partition, and none from it on
     offset: Count | None = None
+    #: sale events among ``events`` that arrived after the day had been closed for the first time
+    late: Count = 0
+
+
+#: why nothing is known of a listed unit on a closed day on which no sale of it was read
+MissingReason = Literal["feed_silent", "closed"]
+
+
+class UnsoldUnits(Message):
+    """Units that the catalog listed for a whole local day and of which no sale was read; the rows are the others.
+
+    A unit-day in ``zeros`` sold nothing: quantity, revenue and cost are 0. One in ``missing`` is unknown. A row of the
+    same unit and day replaces either. A market with many units has several parts; a later record of the same key with
+    a higher revision replaces it.
+    """
+
+    version: Literal[1] = 1
+    market: Name
+    day: date
+    #: units are cut into parts in the order of their names: a unit stays in its part
+    part: Count
+    #: products: units without their market
+    zeros: tuple[Name, ...]
+    #: reason -> products
+    missing: dict[MissingReason, tuple[Name, ...]] = Field(default_factory=dict)
+    revision: Count
 
 
 class PeriodClosed(Message):
@@ -198,6 +224,15 @@ class PeriodClosed(Message):
     revision: Count
     #: sale topic partition -> offset from which the days that may still change, of all markets, can be counted again
     recount: dict[str, int] = Field(default_factory=dict)
+    #: units of the day that sold nothing (``UnsoldUnits.zeros``, less those that have a row by now); None in records
+    #: that were written before zeros were, in which an absent row says nothing
+    zeros: Count | None = None
+    #: reason -> listed units of the day of which nothing is known
+    missing: dict[MissingReason, Count] = Field(default_factory=dict)
+    #: sale topic partition -> its sale events of this day: what later days of the same weekday are judged by
+    partition_events: dict[str, int] = Field(default_factory=dict)
+    #: units that sold although their catalog entry says that they were closed on this day
+    sold_while_closed: Count = 0
 
 
 class SaleCorrection(Message):
@@ -228,10 +263,12 @@ class EffectEstimate(Message):
 
     value: float
     se: float
-    ci_low: float
-    ci_high: float
-    #: two-sided, against no effect, for one look on the planned day
+    #: both None where the interval cannot be bounded: ``unbounded`` says why
+    ci_low: float | None
+    ci_high: float | None
+    #: two-sided, against no effect, for one look on the planned day; the same for the absolute and the relative effect
     p: float | None = None
+    unbounded: Text | None = None
 
 
 class AnytimeEffect(Message):
@@ -243,6 +280,47 @@ class AnytimeEffect(Message):
     p: float | None
     #: closed randomisation blocks behind it
     blocks: Count
+    #: the same as a share of control's mean; None where that is too close to zero, or the interval cannot be bounded
+    relative: float | None = None
+    relative_low: float | None = None
+    relative_high: float | None = None
+
+
+class TargetEffect(Message):
+    """The fixed-horizon effect on another target than the primary one, from the same cells."""
+
+    target: Target
+    absolute: EffectEstimate | None
+    relative: EffectEstimate | None
+    reason_absent: Text | None = None
+
+
+class ArmCells(Message):
+    """What became of the unit-days of one arm: those that the draw gave it, and that no rule leaves out."""
+
+    cells: Count
+    #: a row with at least one sale event
+    sold: Count
+    #: listed, on a day of a living feed, and nothing sold
+    zeros: Count
+    #: nothing known: reason -> unit-days, ``unobserved`` where no record says why
+    missing: dict[str, Count] = Field(default_factory=dict)
+    #: out of stock at some time of the day, of those of which the catalog says so
+    sold_out: Count = 0
+    #: corrected after their day had been closed
+    corrected: Count = 0
+    events: Annotated[int, Field(ge=0)] = 0
+    #: sale events that arrived after their day had been closed
+    late_events: Annotated[int, Field(ge=0)] = 0
+
+
+class SoldOutEffect(Message):
+    """The effect under the other policy for unit-days that were out of stock."""
+
+    policy: Literal["zero", "missing"]
+    absolute: EffectEstimate | None
+    relative: EffectEstimate | None
+    reason_absent: Text | None = None
 
 
 class Estimate(Message):
@@ -293,6 +371,16 @@ class Estimate(Message):
     code_version: Text
     #: what else decided the number: carryover order, washout, forecast and the like
     settings: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    #: what ``absolute``, ``relative`` and ``anytime`` are about; records that were written before this field: average
+    target: Target = "average"
+    #: the other target
+    other_target: TargetEffect | None = None
+    #: the largest cluster's share of control's outcome: where it is large, one cluster carries the total
+    largest_cluster_share: float | None = None
+    #: arm -> what became of its unit-days
+    cells_by_arm: dict[str, ArmCells] = Field(default_factory=dict)
+    #: the other policy for sold-out unit-days, where the definition names one
+    sold_out: SoldOutEffect | None = None
 
 
 #: model -> CloudEvents type
@@ -315,6 +403,7 @@ CE_TYPES: dict[type[Message], str] = {
     Ownership: "flipside.ownership.v1",
     UnitDay: "flipside.unit-day.v1",
     PeriodClosed: "flipside.period-closed.v1",
+    UnsoldUnits: "flipside.unsold-units.v1",
     SaleCorrection: "flipside.sale-correction.v1",
     Estimate: "flipside.estimate.v1",
 }

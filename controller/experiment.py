@@ -28,6 +28,7 @@ __all__ = [
     "Market",
     "PriceRule",
     "RandomDays",
+    "Target",
     "canonical_definition",
     "design_hash",
     "seed_commitment",
@@ -37,6 +38,8 @@ __all__ = [
 
 Percent = Annotated[Decimal, Field(gt=-100, le=1000, max_digits=9, decimal_places=4)]
 MinorUnits = Annotated[int, Field(ge=0, le=10**12)]
+#: "total": the effect on the sum over all units; "average": the mean over clusters of the effect on the cluster's mean
+Target = Literal["total", "average"]
 Seed = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._~-]{1,128}$")]
 
 
@@ -130,6 +133,12 @@ class Experiment(Message):
     on_catalog_change: CatalogPolicy = CatalogPolicy()
     #: how long before the first instant of a day its assignments are published
     lead_minutes: Annotated[int, Field(ge=1, le=1439)] = 60
+    # The two that follow came after the first registered definitions: spelled only where they say something else than
+    # those did, so that hashes stay.
+    #: which effect is the primary one: on the sum over all units, or the mean over clusters of that on their mean unit
+    target: Target = Field(default="total", exclude_if=lambda target: bool(target == "total"))
+    #: a unit-day that was out of stock and sold nothing: a zero, so that the effect includes it, or left out
+    when_sold_out: Literal["zero", "missing"] = Field(default="zero", exclude_if=lambda policy: bool(policy == "zero"))
 
     @property
     def end(self) -> date:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from controller.control import ControlMessage
+from controller.experiment import Target
 from controller.wire import Instant, Message, Name, Text
 
 Number = Annotated[int, Field(ge=0)]
@@ -40,6 +41,13 @@ class Look(Message):
     fixed_high: float | None
     #: control's mean outcome over the blocks so far: divide by it for a relative effect; None where nothing was seen
     control_mean: float | None
+    #: the running effect as a share of control's mean, with its anytime and its fixed interval; None where control's
+    #: mean is too close to zero, or where the interval cannot be bounded
+    relative: float | None = None
+    relative_low: float | None = None
+    relative_high: float | None = None
+    relative_fixed_low: float | None = None
+    relative_fixed_high: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Its values only: fifty of an experiment come from another process, each in a third of the time."""
@@ -65,6 +73,8 @@ class RunningSequence(ControlMessage):
     arm: Name
     #: how the looks were made: docs/methods.md has a section of this name
     method: Name
+    #: what the looks are about; records that were written before this field: average
+    target: Target = "average"
     alpha: float
     looks: tuple[Look, ...]
     reason_absent: Text | None

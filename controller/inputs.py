@@ -3,6 +3,7 @@
 Inputs carry their id and version in the value, because each header costs the consumer half a microsecond.
 """
 
+from datetime import date
 from typing import Annotated, Literal, NotRequired
 
 from pydantic import AwareDatetime, ConfigDict, Field
@@ -32,6 +33,13 @@ class CatalogEntry(Message):
     delisted: bool = False
     #: sold, and there is something to sell
     in_stock: bool = True
+    #: local days on which the unit cannot be bought: weekdays, Monday is 1, and dates. Without a sale they are missing
+    closed_weekdays: tuple[Annotated[int, Field(ge=1, le=7)], ...] = ()
+    closed_on: Annotated[tuple[date, ...], Field(max_length=1000)] = ()
+
+    def closed(self, day: date) -> bool:
+        """Whether the unit cannot be bought on a local day."""
+        return day.isoweekday() in self.closed_weekdays or day in self.closed_on
 
 
 class Sale(Message):

@@ -78,7 +78,13 @@ TOPICS: dict[str, Topic] = {
             _kept(None, MAX_RECORD_BYTES) | STAMPED,
         ),
         Topic(APPLIED, "unit", "pricing systems", ANALYSIS, _kept(90)),
-        Topic(PANEL, "unit/day, or market/day for its closing", WORKERS, "analysis, analysts", _compacted()),
+        Topic(
+            PANEL,
+            "unit/day; market/day for its closing; market/day/unsold/part",
+            WORKERS,
+            "analysis, analysts",
+            _compacted(),
+        ),
         # Read whole by whoever rebuilds: what is outdated is to go within a day.
         Topic(CHECKPOINT, "shard/number, or experiment", WORKERS, WORKERS, _compacted(**{"segment.ms": str(DAY_MS)})),
         Topic(TICK, "none: written to every partition", "reconciler, or a simulated clock", WORKERS, _kept(30)),

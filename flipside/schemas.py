@@ -39,6 +39,7 @@ from controller.events import (
     Tick,
     Undelivered,
     UnitDay,
+    UnsoldUnits,
     Withheld,
 )
 from controller.experiment import Experiment
@@ -100,7 +101,7 @@ MESSAGES: dict[str, tuple[type[Message], ...]] = {
         GuardrailBreached,
     ),
     APPLIED: (Applied,),
-    PANEL: (UnitDay, PeriodClosed),
+    PANEL: (UnitDay, UnsoldUnits, PeriodClosed),
     CHECKPOINT: (Checkpoint, KnownExperiment),
     TICK: (Tick, Ownership),
     TRIGGER: (TriggerFired,),

@@ -58,6 +58,8 @@ def estimate_text(step: Step) -> str:
     if estimate.relative is None:
         return f"none: {estimate.reason_absent}"
     r = estimate.relative
+    if r.ci_low is None or r.ci_high is None:
+        return f"{r.value:+.1%} [cannot be bounded]"
     return f"{r.value:+.1%} [{r.ci_low:+.1%}, {r.ci_high:+.1%}]"
 
 
@@ -71,7 +73,9 @@ def drawing(step: Step, truth: float) -> str:
     line = [" "] * DRAWING
     if step.estimate is not None and step.estimate.relative is not None:
         r = step.estimate.relative
-        line[column(r.ci_low) : column(r.ci_high) + 1] = "-" * (column(r.ci_high) - column(r.ci_low) + 1)
+        low = DRAWN_FROM if r.ci_low is None else r.ci_low
+        high = DRAWN_TO if r.ci_high is None else r.ci_high
+        line[column(low) : column(high) + 1] = "-" * (column(high) - column(low) + 1)
         line[column(r.value)] = "o"
     line[column(0.0)] = ":" if line[column(0.0)] == " " else line[column(0.0)]
     line[column(truth)] = "|"

@@ -32,6 +32,7 @@ from controller.events import (
     Tick,
     Undelivered,
     UnitDay,
+    UnsoldUnits,
     Withheld,
 )
 from controller.experiment import Experiment
@@ -116,6 +117,10 @@ EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
         PeriodClosed(market="m0", day=START, watermark=AT, offsets={"0": 17}, unit_days=3, events=5, revised=0,
                      revision=0),
         "m0/2026-03-02",
+    ),
+    UnsoldUnits: (
+        UnsoldUnits(market="m0", day=START, part=0, zeros=("p1", "p2"), missing={"closed": ("p3",)}, revision=0),
+        "m0/2026-03-02/unsold/0",
     ),
     Estimate: (
         Estimate(experiment="oj-2026", experiment_version=1, design_hash="0" * 64, metric="units", arm="cheap",
