@@ -71,17 +71,19 @@ class Shop:
                         assignment=price.assignment_id,
                     )
                 )
-            sales.append(
-                Sale(
+            quantity = pieces(row.packs, factors[arm], self.seed, row.unit, period)
+            # A shop that sells nothing has nothing to publish.
+            if quantity:
+                sale = Sale(
                     id=f"sale/{period}/{row.unit}",
                     unit=row.unit,
                     occurred_at=middle,
-                    quantity=pieces(row.packs, factors[arm], self.seed, row.unit, period),
+                    quantity=quantity,
                     price_minor=rules[arm].price_minor(row.price_minor),
                     cost_minor=row.cost_minor,
                     currency=CURRENCY,
                 )
-            )
+                sales.append(sale)
             if row.rival is not None and not self.rivals_apart:
                 rivals.append(
                     CompetitorPrice(
