@@ -19,7 +19,6 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -29,7 +28,8 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from controller.inputs import CatalogEntry, Sale
+from benchmarks.numbered_sales import sale, unit
+from controller.inputs import CatalogEntry
 from controller.topics import CATALOG, SALE
 from flipside.shop import plain
 from streams.admin import create_topics
@@ -42,8 +42,6 @@ from tests.parts.kafka import Kafka
 from tests.parts.redis_server import RedisServer
 
 PARTITIONS = 4
-MARKETS = 50
-START = datetime(2026, 3, 2, tzinfo=UTC)
 
 
 class BareSale(msgspec.Struct):
@@ -66,22 +64,6 @@ class Taken:
     events: int
     seconds: float
     cpu_seconds: float
-
-
-def unit(number: int) -> str:
-    return f"store-{number % MARKETS}/product-{number // MARKETS}"
-
-
-def sale(number: int, units: int) -> Sale:
-    return Sale(
-        id=f"till-{number % 7}-{number}",
-        unit=unit(number * 7919 % units),
-        occurred_at=START + timedelta(seconds=number % 86_400),
-        quantity=1 + number % 3,
-        price_minor=999 + number % 100,
-        cost_minor=500,
-        currency="EUR",
-    )
 
 
 async def fill(settings: Settings, events: int, units: int) -> None:

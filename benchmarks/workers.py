@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.ingest import sale
 from benchmarks.installation import Parts, fill_catalog, machine, publish, resident_mb, servers, start_worker, unit
+from benchmarks.numbered_sales import sale
 from controller.codec import Record
 from controller.topics import SALE
 from flipside.shop import plain
