@@ -104,8 +104,10 @@ class CountedDay:
     events: int
     #: events of the row that was published last; -1 for none
     published: int
-    #: how many rows were published
+    #: the revision that its next row has
     revision: int
+    #: events of the last row that arrived after the day had been closed
+    late: int = 0
 
 
 class RestorableStore(Protocol):
