@@ -21,6 +21,7 @@ def difference_by_entry(
     usable: FloatArray,
     arm: int,
     confidence: float,
+    weight: FloatArray | None = None,
 ) -> ClusterDayDifference:
     """The effect of one arm over the entries that are over by the last day. Raises NotEstimable.
 
@@ -44,4 +45,4 @@ def difference_by_entry(
         )
         if end <= rows:
             clocks.append(Clock(number[entry.cluster], entry.arm, first, first + washed, end))
-    return event_time_difference(outcome, free, days.cluster, clocks, arm, confidence)
+    return event_time_difference(outcome, free, days.cluster, clocks, arm, confidence, weight)

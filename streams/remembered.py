@@ -353,5 +353,5 @@ MODELS = {
         BlackoutSet,
         Entered,
         TriggerIgnored,
-    )  # fmt: skip
+    )
 }

@@ -37,6 +37,8 @@ class Chunk:
     units: Units
     #: where each cluster begins among these units; None where each unit is one
     starts: IntArray | None
+    #: (g,) which clusters these are
+    clusters: IntArray
 
     def count(self, cells: BoolArray) -> NDArray[np.integer]:
         """(T, clusters) how many units are."""
@@ -61,6 +63,9 @@ class Totals:
     clusters: IntArray
     #: (T,) usable cells
     cells: IntArray
+    #: what days in the arm count for in a forecast: half the share that days with a draw have of all observed cells.
+    #: It must not depend on the draw, or cells that are missing would bias the effect
+    treated_share: float
     no_other_day: int
     #: (M,) whether all usable cells hold the same number
     constant: BoolArray
@@ -75,11 +80,14 @@ class Totals:
 class Moments:
     """What the second reading adds up; residuals are those about their day's mean, all arms together."""
 
-    #: (2, M, T) residuals of the clusters in each arm, and their squares; control first
+    #: (2, M, T) weighted residuals of the clusters in each arm, and their plain squares; control first
     sums: FloatArray
     squares: FloatArray
-    #: (M, T) forecasts of the clusters in either arm
+    #: (M, T) weighted forecasts of the clusters in each arm, added up
     forecast: FloatArray
+    #: (2, T) weights of the clusters in each arm, and their squares; 0 where all weigh the same
+    weight: FloatArray
+    weight_squares: FloatArray
     #: units, and clusters, with a cell on one of the days that are compared
     units: int
     clusters: int
@@ -91,6 +99,8 @@ class Moments:
             self.sums + other.sums,
             self.squares + other.squares,
             self.forecast + other.forecast,
+            self.weight + other.weight,
+            self.weight_squares + other.weight_squares,
             self.units + other.units,
             self.clusters + other.clusters,
             self.overlapping or other.overlapping,
@@ -162,7 +172,8 @@ def _cut(cluster: IntArray, days: int) -> Iterator[Chunk]:
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + size, side="right")) - 1)
         begin, end = int(bounds[first]), int(bounds[last])
         units: Units = slice(begin, end) if ordered else order[begin:end]
-        yield Chunk(units, None if alone else bounds[first:last] - begin)
+        clusters = cluster[order[bounds[first:last]]]
+        yield Chunk(units, None if alone else bounds[first:last] - begin, clusters)
         first = last
 
 
@@ -191,6 +202,7 @@ def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int
     """
     day_sum, day_count = np.zeros((metrics, days)), np.zeros(days, dtype=np.int64)
     clusters, cells = np.zeros((2, days), dtype=np.int64), np.zeros(days, dtype=np.int64)
+    drawn = 0
     low, high, no_other_day = np.full(metrics, np.inf), np.full(metrics, -np.inf), 0
     seen = [False, False]
     for chunk in chunks:
@@ -208,6 +220,7 @@ def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int
         kept_count = observed_count if kept is observed else by_day(kept)
         cells += kept_count
         under = kept & treated
+        drawn += int(np.count_nonzero(usable))
         if chunk.starts is None:
             in_arm = by_day(under)
             clusters += np.stack([kept_count - in_arm, in_arm])
@@ -220,24 +233,35 @@ def first_reading(read: Reader, chunks: list[Chunk], sharing: Sharing, days: int
     for there, name in zip(seen[::-1], ("the arm", "control"), strict=True):
         if not there:
             raise NotEstimable(f"{name} has no usable cell yet")
-    return Totals(day_sum, day_count, clusters, cells, no_other_day, low == high)
+    treated_share = 0.5 * drawn / max(int(day_count.sum()), 1)
+    return Totals(day_sum, day_count, clusters, cells, treated_share, no_other_day, low == high)
 
 
-def moments_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray, days: BoolArray) -> Moments:
-    """The sums of a chunk; ``days`` (T,): those that are compared."""
-    residual, forecast, kept, under = _residuals(read, chunk, sharing, day_mean)
-    if chunk.starts is not None:
-        return _moments_of_clusters(chunk, residual, forecast, kept, under, days)
+def moments_of(
+    read: Reader,
+    chunk: Chunk,
+    sharing: Sharing,
+    totals: Totals,
+    days: BoolArray,
+    weight: FloatArray | None = None,
+) -> Moments:
+    """The sums of a chunk; ``days`` (T,): those that are compared; ``weight`` (G,): of clusters, None where equal."""
+    residual, forecast, kept, under = _residuals(read, chunk, sharing, totals.day_mean, totals.treated_share)
+    if chunk.starts is not None or weight is not None:
+        return _moments_of_clusters(chunk, residual, forecast, kept, under, days, weight)
     if not kept.all():
         residual *= kept
         forecast *= kept
     in_arm = residual * under
     sums, squares = in_arm.sum(axis=2), np.einsum("mtu,mtu->mt", in_arm, residual)
     units = _ever(kept, days)
+    none = np.zeros((2, len(kept)))
     return Moments(
         np.stack([residual.sum(axis=2) - sums, sums]),
         np.stack([np.einsum("mtu,mtu->mt", residual, residual) - squares, squares]),
         forecast.sum(axis=2),
+        none,
+        none,
         units,
         units,
         overlapping=False,
@@ -245,51 +269,105 @@ def moments_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArra
 
 
 def _moments_of_clusters(
-    chunk: Chunk, residual: FloatArray, forecast: FloatArray, kept: BoolArray, under: BoolArray, days: BoolArray
+    chunk: Chunk,
+    residual: FloatArray,
+    forecast: FloatArray,
+    kept: BoolArray,
+    under: BoolArray,
+    days: BoolArray,
+    weight: FloatArray | None,
 ) -> Moments:
     part = _part(chunk, residual, kept, under)
     foretold = _part(chunk, forecast, kept, under)
-    either = part.present[0] | part.present[1]
+    either, none = part.present[0] | part.present[1], np.zeros((2, len(kept)))
+    squares = np.stack([np.einsum("mtg,mtg->mt", cells, cells) for cells in part.residual])
+    residuals, forecasts = part.residual, foretold.residual
+    of_arms, of_squares = none, none
+    if weight is not None:
+        of = weight[chunk.clusters]
+        residuals, forecasts = (residuals[0] * of, residuals[1] * of), (forecasts[0] * of, forecasts[1] * of)
+        of_arms = np.stack([present @ of for present in part.present])
+        of_squares = np.stack([present @ of**2 for present in part.present])
     return Moments(
-        np.stack([cells.sum(axis=2) for cells in part.residual]),
-        np.stack([np.einsum("mtg,mtg->mt", cells, cells) for cells in part.residual]),
-        foretold.residual[0].sum(axis=2) + foretold.residual[1].sum(axis=2),
+        np.stack([cells.sum(axis=2) for cells in residuals]),
+        squares,
+        forecasts[0].sum(axis=2) + forecasts[1].sum(axis=2),
+        of_arms,
+        of_squares,
         _ever(kept, days),
         _ever(either, days),
         overlapping=bool((part.present[0] & part.present[1]).any()),
     )
 
 
-def part_of(read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray) -> Part:
+def part_of(read: Reader, chunk: Chunk, sharing: Sharing, totals: Totals) -> Part:
     """The residuals of a chunk themselves: for squares of sums over days."""
-    residual, _, kept, under = _residuals(read, chunk, sharing, day_mean)
-    if chunk.starts is None:
-        rest = kept ^ under
-        return Part((rest, under), (residual * rest, residual * under))
+    residual, _, kept, under = _residuals(read, chunk, sharing, totals.day_mean, totals.treated_share)
     return _part(chunk, residual, kept, under)
 
 
 def _residuals(
-    read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray
+    read: Reader, chunk: Chunk, sharing: Sharing, day_mean: FloatArray, treated_share: float
 ) -> tuple[FloatArray, FloatArray, BoolArray, BoolArray]:
     """(M, T, n) outcomes less their day's mean and forecast, the forecasts, the cells to be used, and those in the arm.
 
     Forecast of a unit-day: what it would be by the unit's days that share no draw with it, each centred on its day's
-    mean.
+    mean: the mean of those under control and of those in the arm, mixed in the same proportion for every unit. Mixed
+    as each unit happens to have them, an effect would move forecasts by how often a unit was treated.
     """
     outcome, observed, treated = read(chunk.units)
-    others, kept = _seen_elsewhere(observed, sharing)
+    _, kept = _seen_elsewhere(observed, sharing)
     outcome -= day_mean[:, :, np.newaxis]
     if not observed.all():
         outcome *= observed
-    forecast = outcome.sum(axis=1, keepdims=True) - (outcome if sharing.alone else sharing.own(outcome))
-    forecast *= 1.0 / np.maximum(others, 1)
+    under = kept & treated
+    forecast = (_forecast_alone if sharing.alone else _forecast)(outcome, observed, treated, sharing, treated_share)
     outcome -= forecast
-    return outcome, forecast, kept, kept & treated
+    return outcome, forecast, kept, under
+
+
+def _mixed(control: FloatArray, in_arm: FloatArray, share: float) -> tuple[FloatArray, FloatArray]:
+    """What each day under control, and each in the arm, counts for, given how many of them there are."""
+    of_arm = np.where(control > 0, share, 1.0) * (in_arm > 0)
+    of_control = np.where(in_arm > 0, 1.0 - share, 1.0) * (control > 0)
+    return of_control / np.maximum(control, 1.0), of_arm / np.maximum(in_arm, 1.0)
+
+
+def _forecast_alone(
+    outcome: FloatArray, observed: BoolArray, treated: BoolArray, sharing: Sharing, share: float
+) -> FloatArray:
+    """Where each day is a draw of its own: all other days of the unit, from sums over all its days."""
+    shown = observed & treated
+    in_arm = shown.sum(axis=0, dtype=np.float64)[np.newaxis]
+    control = observed.sum(axis=0, dtype=np.float64)[np.newaxis] - in_arm
+    sum_arm = np.einsum("mtu,tu->mu", outcome, shown)[:, np.newaxis]
+    sum_control = outcome.sum(axis=1, keepdims=True) - sum_arm
+    control_t, arm_t = _mixed(control, in_arm - 1.0, share)
+    control_c, arm_c = _mixed(control - 1.0, in_arm, share)
+    forecast = np.where(treated, control_t * sum_control + arm_t * sum_arm, control_c * sum_control + arm_c * sum_arm)
+    return np.asarray(forecast - np.where(treated, arm_t, control_c) * outcome)
+
+
+def _forecast(
+    outcome: FloatArray, observed: BoolArray, treated: BoolArray, sharing: Sharing, share: float
+) -> FloatArray:
+    """Where days share draws."""
+    shown = (observed & treated).astype(np.float64)
+    seen = observed.astype(np.float64)
+    in_arm = shown.sum(axis=0) - sharing.own(shown)
+    control = seen.sum(axis=0) - sharing.own(seen) - in_arm
+    part = outcome * shown
+    sum_arm = part.sum(axis=1, keepdims=True) - sharing.own(part)
+    sum_control = outcome.sum(axis=1, keepdims=True) - sharing.own(outcome) - sum_arm
+    of_control, of_arm = _mixed(control, in_arm, share)
+    return np.asarray(of_control * sum_control + of_arm * sum_arm)
 
 
 def _part(chunk: Chunk, cells: FloatArray, kept: BoolArray, under: BoolArray) -> Part:
     """The clusters' means over their units in each arm."""
+    if chunk.starts is None:
+        alone: BoolArray = kept & ~under
+        return Part((alone, under), (cells * alone, cells * under))
     units, in_arm = chunk.count(kept), chunk.count(under)
     in_control = units - in_arm
     control, treated = in_control > 0, in_arm > 0

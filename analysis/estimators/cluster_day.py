@@ -46,7 +46,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
 from analysis.estimators.cluster_cells import (
     Moments,
@@ -60,27 +59,19 @@ from analysis.estimators.cluster_cells import (
     moments_of,
     part_of,
 )
+from analysis.estimators.relative import Effect, Spread, absolute_effect, relative_effect
+from analysis.estimators.weights import FormSums, inflation
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
 __all__ = ["ClusterDayDifference", "Effect", "ReadCells", "Units", "cluster_day_difference", "differences_by_chunks"]
 
 CONSTANT = "outcomes are constant: there is no variation to judge an effect by"
+UNVARIED = "outcomes do not vary within arms: there is no variation to judge an effect by"
 #: with fewer clusters a day cannot have two in each arm, and its variance is taken between days
 CLUSTERS_FOR_DAILY_VARIANCE = 4
 #: a sum of squares that is less than this part of what it was taken from is rounding
 ROUNDING = 1e-13
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """An effect with its standard error, two-sided interval, and p-value against no effect."""
-
-    value: float
-    se: float
-    ci_low: float
-    ci_high: float
-    p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +80,9 @@ class ClusterDayDifference:
 
     #: in the outcome's unit, per unit-day
     absolute: Effect
-    #: as a share of control's mean; None where that mean is not positive
+    #: as a share of control's mean; None where that mean is too close to zero: ``relative_absent`` says how close
     relative: Effect | None
+    relative_absent: str | None
     #: what relative effects are relative to
     control_mean: float
     clusters: int
@@ -110,6 +102,7 @@ def cluster_day_difference(
     cluster: IntArray,
     confidence: float = 0.95,
     draws: BoolArray | None = None,
+    weight: FloatArray | None = None,
 ) -> ClusterDayDifference:
     """The effect of one arm against control.
 
@@ -121,6 +114,8 @@ def cluster_day_difference(
         confidence: of the two-sided intervals.
         draws: (T, L), the draws that decided which cells of a day are usable under which arm; on a day without any,
             such as one of the pre-period, nothing is compared. When absent, each day is a draw of its own.
+        weight: (G,), what each cluster's mean counts for. Its number of units makes the effect one on the total of all
+            units. When absent, all count the same: the effect on the average cluster.
 
     Raises:
         NotEstimable: one cluster, an arm never seen, fewer than two usable days, one draw of fewer than four clusters,
@@ -131,7 +126,7 @@ def cluster_day_difference(
         observed = np.isfinite(outcome[:, units])
         return np.where(observed, outcome[:, units], 0.0)[np.newaxis], observed, treated[:, units]
 
-    (found,) = differences_by_chunks(read, 1, len(outcome), cluster, confidence, draws)
+    (found,) = differences_by_chunks(read, 1, len(outcome), cluster, confidence, draws, weight)
     if isinstance(found, NotEstimable):
         raise found
     return found
@@ -144,6 +139,7 @@ def differences_by_chunks(
     cluster: IntArray,
     confidence: float = 0.95,
     draws: BoolArray | None = None,
+    weight: FloatArray | None = None,
 ) -> list[ClusterDayDifference | NotEstimable]:
     """:func:`cluster_day_difference` of metrics that are known in the same cells, handed over a few units at a time.
 
@@ -168,43 +164,40 @@ def differences_by_chunks(
     day_mean = totals.day_mean
     moments: Moments | None = None
     for chunk in chunks:
-        found = moments_of(read, chunk, sharing, day_mean, usable)
+        found = moments_of(read, chunk, sharing, totals, usable, weight)
         moments = found if moments is None else moments + found
     assert moments is not None
     count = totals.clusters.astype(np.float64)
-    about = moments.sums / np.maximum(count, 1)[:, np.newaxis]
-    weight = np.where(usable, count.sum(axis=0), 0.0)
-    share = weight / weight.sum()
-    level = day_mean + np.where(usable, moments.forecast, 0.0) / np.maximum(weight, 1)
+    of_arms = count if weight is None else moments.weight
+    about = moments.sums / np.maximum(of_arms, 1e-300)[:, np.newaxis]
+    of_days = np.where(usable, of_arms.sum(axis=0), 0.0)
+    share = of_days / of_days.sum()
+    level = day_mean + np.where(usable, moments.forecast, 0.0) / np.where(of_days > 0, of_days, 1.0)
     mean = about + level
     _, group = np.unique(sharing.group[usable], return_inverse=True)
     spreads: list[_Spread] | None = None
-    if within and sharing.alone and not moments.overlapping:
+    if within and weight is None and sharing.alone and not moments.overlapping:
         spreads = _within_days(moments, count, about, share, usable)
     elif within:
-        parts = (part_of(read, chunk, sharing, day_mean) for chunk in chunks)
-        spreads = _within_groups(parts, count, about, share, usable, group)
+        parts = ((part_of(read, chunk, sharing, totals), chunk.clusters) for chunk in chunks)
+        arms = _Arms(of_arms, count if weight is None else moments.weight_squares, weight)
+        spreads = _within_groups(parts, arms, about, share, usable, group)
 
     def difference(metric: int) -> ClusterDayDifference:
         control_mean, treated_mean = mean[:, metric]
         tau, base = float(share @ (treated_mean - control_mean)), float(share @ control_mean)
-
-        def effect(value: float, ratio: float, scale: float) -> Effect:
-            """``value`` with the error of the mean of (treated - ratio * control), over scale: the delta method."""
-            if spreads is not None:
-                variance, freedom = spreads[metric].variance(ratio)
-            else:
-                variance, freedom = _between_groups((treated_mean - ratio * control_mean)[usable], share[usable], group)
-            if variance <= 0:
-                raise NotEstimable("outcomes do not vary within arms: there is no variation to judge an effect by")
-            se = variance**0.5 / scale
-            half = float(stdtrit(freedom, (1 + confidence) / 2)) * se
-            p = 2.0 * float(stdtr(freedom, -abs(value) / se))
-            return Effect(value, se, value - half, value + half, p)
-
+        if spreads is not None:
+            spread, freedom = spreads[metric].whole()
+        else:
+            spread, freedom = _between_groups(treated_mean[usable], control_mean[usable], share[usable], group)
+        variance = spread.variance(1.0)
+        if variance <= 0:
+            raise NotEstimable(UNVARIED)
+        relative, absent = relative_effect(tau, base, spread, freedom, confidence)
         return ClusterDayDifference(
-            absolute=effect(tau, 1.0, 1.0),
-            relative=effect(tau / base, 1.0 + tau / base, base) if base > 0 else None,
+            absolute=absolute_effect(tau, variance, freedom, confidence),
+            relative=relative,
+            relative_absent=absent,
             control_mean=base,
             clusters=moments.clusters,
             groups=int(group.max()) + 1,
@@ -224,6 +217,16 @@ def differences_by_chunks(
 
 
 @dataclass(frozen=True, slots=True)
+class _Arms:
+    """What the clusters of each arm and day weigh together: (2, T) sums and sums of squares."""
+
+    weight: FloatArray
+    squares: FloatArray
+    #: (G,); None where all weigh the same
+    of_cluster: FloatArray | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Spread:
     """Sums of squares about the arms' means, over groups of days and two parts of the clusters."""
 
@@ -231,16 +234,15 @@ class _Spread:
     treated: FloatArray
     both: FloatArray
     control: FloatArray
-    #: (2, B) clusters
-    count: FloatArray
+    #: (2, B) degrees of freedom of each
+    freedom: FloatArray
 
-    def variance(self, ratio: float) -> tuple[float, float]:
-        """Variance of the mean of (treated - ratio * control), and Satterthwaite's degrees of freedom."""
-        parts = self.treated - 2.0 * ratio * self.both + ratio**2 * self.control
-        variance = float(parts.sum())
-        if variance <= 0:
-            return 0.0, 1.0
-        return variance, variance**2 / float((parts**2 / np.maximum(self.count - 1, 1)).sum())
+    def whole(self) -> tuple[Spread, float]:
+        """Added up, with Satterthwaite's degrees of freedom of the difference."""
+        parts = self.treated - 2.0 * self.both + self.control
+        total = Spread(float(self.treated.sum()), float(self.both.sum()), float(self.control.sum()))
+        squares = float((parts**2 / np.maximum(self.freedom, 1.0)).sum())
+        return total, total.variance(1.0) ** 2 / squares if squares > 0 else 1.0
 
 
 def _within_days(
@@ -254,52 +256,70 @@ def _within_days(
     control, treated = np.where(about > ROUNDING * squares, about, 0.0) * (scale**2)[:, np.newaxis]
     none = np.zeros((control.shape[1],))
     return [
-        _Spread(np.stack([of_arm, none]), np.stack([none, none]), np.stack([none, of_control]), n[::-1])
+        _Spread(np.stack([of_arm, none]), np.stack([none, none]), np.stack([none, of_control]), n[::-1] - 1.0)
         for of_control, of_arm in zip(control, treated, strict=True)
     ]
 
 
 def _within_groups(
-    parts: Iterable[Part], count: FloatArray, mean: FloatArray, share: FloatArray, days: BoolArray, group: IntArray
+    parts: Iterable[tuple[Part, IntArray]],
+    arms: _Arms,
+    mean: FloatArray,
+    share: FloatArray,
+    days: BoolArray,
+    group: IntArray,
 ) -> list[_Spread]:
     """Squares over clusters within groups of days: clusters that were mostly treated, and the rest, apart."""
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(group[order]) > 0])
     single = len(starts) == len(group)
-    n = count[:, days]
-    scale = share[days] / n * (n / (n - 1)) ** 0.5
+    total = arms.weight[:, days, np.newaxis]
+    squares = arms.squares[:, days, np.newaxis] / total**2
 
     def by_group(cells: FloatArray) -> FloatArray:
         return cells[order] if single else np.asarray(np.add.reduceat(cells[order], starts, axis=0))
 
-    sums = np.zeros((mean.shape[1], 4, 2, len(starts)))
+    sums = np.zeros((mean.shape[1], 3, 2, len(starts)))
+    forms = FormSums((2, len(starts)))
     every = bool(days.all())
-    for part in parts:
+    for part, clusters in parts:
         present = part.present if every else tuple(which[days] for which in part.present)
         in_control, in_arm = (by_group(which.astype(np.float64)) for which in present)
         halves = in_arm > in_control, (in_control >= in_arm) & (in_control > 0)
+        weight = np.ones(len(clusters)) if arms.of_cluster is None else arms.of_cluster[clusters]
+        # (days, clusters): what a cluster's residual on a day counts for
+        scale = []
+        for which in (0, 1):
+            of = weight / total[which]
+            scale.append(present[which] * share[days, np.newaxis] * of * inflation(of, squares[which]) ** 0.5)
+        form = (by_group(scale[0]) + by_group(scale[1])) ** 2
+        for number, mostly in enumerate(halves):
+            forms.add((number,), np.where(mostly, weight, 0.0), np.where(mostly, form, 0.0))
         for metric, sum_of in enumerate(sums):
             about = []
             for which, residual in enumerate(part.residual):
                 cells = residual[metric]
                 centred = (cells if every else cells[days]) - mean[which, metric, days, np.newaxis]
-                centred *= present[which]
-                centred *= scale[which][:, np.newaxis]
+                centred *= scale[which]
                 about.append(centred)
             control, treated = by_group(about[0]), by_group(about[1])
             for number, mostly in enumerate(halves):
-                for row, values in enumerate((treated * treated, treated * control, control * control, None)):
-                    found = mostly if values is None else np.where(mostly, values, 0.0)
-                    sum_of[row, number] += found.sum(axis=1)
-    return [_Spread(*sum_of) for sum_of in sums]
+                for row, values in enumerate((treated * treated, treated * control, control * control)):
+                    sum_of[row, number] += np.where(mostly, values, 0.0).sum(axis=1)
+    freedom = forms.freedom()
+    return [_Spread(treated, both, control, freedom) for treated, both, control in sums]
 
 
-def _between_groups(difference: FloatArray, share: FloatArray, group: IntArray) -> tuple[float, float]:
-    """Variance of the differences between groups, and its degrees of freedom."""
+def _between_groups(
+    treated: FloatArray, control: FloatArray, share: FloatArray, group: IntArray
+) -> tuple[Spread, float]:
+    """The variance of the arms' means between groups of days, and its degrees of freedom."""
     groups = int(group.max()) + 1
     if groups < 2:
         raise NotEstimable(
             f"one draw of fewer than {CLUSTERS_FOR_DAILY_VARIANCE} clusters: nothing tells how much of it is chance"
         )
-    deviation = np.bincount(group, share * (difference - share @ difference))
-    return float(deviation @ deviation) * groups / (groups - 1), groups - 1.0
+    of_arm, of_control = (np.bincount(group, share * (mean - share @ mean)) for mean in (treated, control))
+    factor = groups / (groups - 1)
+    spread = Spread(float(of_arm @ of_arm), float(of_arm @ of_control), float(of_control @ of_control))
+    return Spread(spread.treated * factor, spread.both * factor, spread.control * factor), groups - 1.0

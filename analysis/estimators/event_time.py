@@ -19,9 +19,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
 
-from analysis.estimators.cluster_day import ClusterDayDifference, Effect
+from analysis.estimators.cluster_day import ClusterDayDifference
+from analysis.estimators.relative import Spread, absolute_effect, relative_effect
+from analysis.estimators.weights import FormSums, inflation
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
@@ -50,6 +51,7 @@ def event_time_difference(
     entries: Sequence[Clock],
     arm: int,
     confidence: float = 0.95,
+    weight: FloatArray | None = None,
 ) -> ClusterDayDifference:
     """The effect of one arm against control over entries that are over.
 
@@ -60,6 +62,7 @@ def event_time_difference(
         entries: those that are over at row T; rows of days, the pre-period included.
         arm: index of the arm that is compared with arm 0.
         confidence: of the two-sided intervals.
+        weight: (G,), what an entry of each cluster counts for; when absent, all count the same.
 
     Raises:
         NotEstimable: fewer than two entries of an arm with a clean day and a free day before it, or constant outcomes.
@@ -71,6 +74,8 @@ def event_time_difference(
     left_out = {"no_forecast": 0, "no_clean_day": 0}
     residual: dict[int, list[float]] = {0: [], arm: []}
     base: list[float] = []
+    of: dict[int, list[float]] = {0: [], arm: []}
+    every: list[float] = []
     cells, days, clusters, seen = 0, set[int](), set[int](), set[int]()
     for entry in entries:
         if entry.arm not in residual:
@@ -88,6 +93,8 @@ def event_time_difference(
         value = _mean(outcome[entry.clean : entry.end, units], clean)
         residual[entry.arm].append(float((value - predicted).mean()))
         base.append(float(predicted.mean()))
+        of[entry.arm].append(1.0 if weight is None else float(weight[entry.cluster]))
+        every.append(of[entry.arm][-1])
         cells += int(clean.sum())
         days |= set((entry.clean + np.flatnonzero(clean.any(axis=1))).tolist())
         clusters.add(entry.cluster)
@@ -99,24 +106,19 @@ def event_time_difference(
             f"{len(treated)} entries with the arm and {len(control)} with control are over and have days to compare:"
             f" {ENTRIES_AN_ARM} of each are needed"
         )
-    counterfactual = float(np.mean(base) + control.mean())
-    tau = float(treated.mean() - control.mean())
-
-    def effect(value: float, ratio: float, scale: float) -> Effect:
-        parts = np.array([treated.var(ddof=1) / len(treated), ratio**2 * control.var(ddof=1) / len(control)])
-        variance = float(parts.sum())
-        if variance <= 0:
-            raise NotEstimable("outcomes do not vary within arms: there is no variation to judge an effect by")
-        freedom = variance**2 / float((parts**2 / np.array([len(treated) - 1, len(control) - 1])).sum())
-        se = variance**0.5 / scale
-        half = float(stdtrit(freedom, (1 + confidence) / 2)) * se
-        p = 2.0 * float(stdtr(freedom, -abs(value) / se))
-        return Effect(value, se, value - half, value + half, p)
-
-    relative = tau / counterfactual if counterfactual > 0 else None
+    arms = [_weighted(values, np.array(of[which])) for values, which in ((treated, arm), (control, 0))]
+    tau = arms[0].mean - arms[1].mean
+    counterfactual = float(np.average(base, weights=every)) + arms[1].mean
+    spread = Spread(arms[0].variance, 0.0, arms[1].variance)
+    variance = spread.variance(1.0)
+    if variance <= 0:
+        raise NotEstimable("outcomes do not vary within arms: there is no variation to judge an effect by")
+    freedom = variance**2 / sum(one.variance**2 / one.freedom for one in arms)
+    relative, absent = relative_effect(tau, counterfactual, spread, freedom, confidence)
     return ClusterDayDifference(
-        absolute=effect(tau, 1.0, 1.0),
-        relative=None if relative is None else effect(relative, 1.0 + relative, counterfactual),
+        absolute=absolute_effect(tau, variance, freedom, confidence),
+        relative=relative,
+        relative_absent=absent,
         control_mean=counterfactual,
         clusters=len(clusters),
         groups=len(treated) + len(control),
@@ -125,6 +127,24 @@ def event_time_difference(
         cells=cells,
         left_out={reason: count for reason, count in left_out.items() if count},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Mean:
+    """A weighted mean of entries, its variance, and the degrees of freedom of that."""
+
+    mean: float
+    variance: float
+    freedom: float
+
+
+def _weighted(values: FloatArray, weight: FloatArray) -> _Mean:
+    share = weight / weight.sum()
+    mean = float(share @ values)
+    form = share**2 * inflation(share, np.square(share).sum())
+    forms = FormSums(())
+    forms.add((), weight, form)
+    return _Mean(mean, float(form @ (values - mean) ** 2), float(forms.freedom()))
 
 
 def additive_forecast(outcome: FloatArray, free: BoolArray) -> FloatArray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.estimators.cluster_day import cluster_day_difference
+from analysis.estimators.cluster_day import Effect, cluster_day_difference
 from analysis.panel import BoolArray, FloatArray
 from controller.assignment import counts, deal
 from controller.errors import NotEstimable
@@ -49,7 +49,7 @@ def test_over_every_path_the_mean_of_the_estimates_is_the_mean_effect_over_clust
 
 def test_over_every_path_both_parts_of_the_relative_effect_are_right_so_that_a_constant_effect_is_itself() -> None:
     rng = np.random.default_rng(1)
-    cluster, base = np.arange(4), rng.lognormal(0, 1, (3, 4))
+    cluster, base = np.arange(4), 20.0 + rng.lognormal(0, 1, (3, 4))
     effect = np.full(base.shape, -0.1)
     found = [cluster_day_difference(*sold(base, effect, path, cluster), cluster) for path in every_path(4, 3)]
     for one in found:
@@ -135,9 +135,12 @@ def market(rng: np.random.Generator, clusters: int, days: int, spread: float, me
     return np.exp(rng.normal(0, 0.8, clusters) + rng.normal(0, 0.3, (days, 1)) + spread * noise)
 
 
-def coverage(clusters: int, days: int, spread: float, memory: float, repetitions: int) -> tuple[float, float]:
-    """Shares of intervals that contain the absolute and the relative effect, in per cent."""
-    rng, hits = np.random.default_rng(20261121), np.zeros(2)
+def coverage(clusters: int, days: int, spread: float, memory: float, repetitions: int) -> tuple[float, float, float]:
+    """Shares of intervals that contain the absolute and the relative effect, and of runs with the latter; in per cent.
+
+    An interval that cannot be bounded contains everything.
+    """
+    rng, hits, present = np.random.default_rng(20261121), np.zeros(2), 0
     names = [str(number) for number in range(clusters)]
     for repetition in range(repetitions):
         base = market(rng, clusters, days, spread, memory)
@@ -145,12 +148,15 @@ def coverage(clusters: int, days: int, spread: float, memory: float, repetitions
             [list(map(deal(f"s{repetition}", "e", day, names, HALVES).get, names)) for day in range(days)], dtype=bool
         )
         found = cluster_day_difference(base * np.where(treated, 0.9, 1.0), treated, np.arange(clusters))
-        assert found.relative is not None
-        hits += (
-            found.absolute.ci_low <= -0.1 * base.mean() <= found.absolute.ci_high,
-            found.relative.ci_low <= -0.1 <= found.relative.ci_high,
-        )
-    return tuple(100 * hits / repetitions)  # type: ignore[return-value]
+        hits[0] += holds(found.absolute, -0.1 * base.mean())
+        if found.relative is not None:
+            present += 1
+            hits[1] += holds(found.relative, -0.1)
+    return 100 * hits[0] / repetitions, 100 * hits[1] / present, 100 * present / repetitions
+
+
+def holds(effect: Effect, value: float) -> bool:
+    return (effect.ci_low is None or effect.ci_low <= value) and (effect.ci_high is None or value <= effect.ci_high)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +175,10 @@ def test_intervals_cover_at_their_level_under_skewed_sales_with_memory(
     clusters: int, days: int, spread: float, memory: float, repetitions: int
 ) -> None:
     error = 100 * np.sqrt(0.05 * 0.95 / repetitions)
-    for covered in coverage(clusters, days, spread, memory, repetitions):
+    *both, present = coverage(clusters, days, spread, memory, repetitions)
+    # with a few wild clusters control's mean is at times not three errors above zero: then there is no relative effect
+    assert present >= (60 if clusters < 20 else 99.5)
+    for covered in both:
         # four to six clusters are covered too often: the variance is conservative there
         assert 95 - 1.0 - 3 * error <= covered <= (99 if clusters < 20 else 96.5 + 3 * error)
 
