@@ -5,31 +5,31 @@ the unit-days up to it; a revision of any of them makes the latest step anew. Bo
 of the order in which it was read.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import sha256
 
 import numpy as np
 
+from analysis.arm_cells import SoldOutPolicy, any_sold_out, arm_cells, cluster_shares, under_policy
 from analysis.block_sums import BlockPlan
-from analysis.by_design import NO_PRE_PERIOD, Method, is_undrawn, method_of
-from analysis.by_entry import difference_by_entry
+from analysis.by_design import is_undrawn, method_of
 from analysis.case import CONFIDENCE, METRICS, Case, Metric
-from analysis.estimators.cluster_cells import CHUNK_CELLS
-from analysis.estimators.cluster_day import ClusterDayDifference, Effect, ReadCells, Units, differences_by_chunks
+from analysis.effects import Answer, Answers, cluster_weights, effects, effects_by_target
+from analysis.estimators.cluster_day import ClusterDayDifference, Effect
 from analysis.health import CHECKS, health
 from analysis.ledger import Ledger
 from analysis.looks import plans_of
 from analysis.panel import BoolArray, IntArray
 from analysis.running import Sums, advance, anytime, sequence_of, settings_of
-from analysis.study import UNKNOWN, State, Study, UnitDays, numbers, outcome
+from analysis.study import UNKNOWN, State, Study, UnitDays, outcome
 from controller.codec import key_of
 from controller.control import ControlMessage
 from controller.errors import NotEstimable
-from controller.events import OBSERVATIONAL, EffectEstimate, Estimate, PeriodClosed
+from controller.events import OBSERVATIONAL, EffectEstimate, Estimate, PeriodClosed, SoldOutEffect, TargetEffect
+from controller.experiment import Target
 from controller.findings import Health, RunningSequence
-from controller.parameters import Triggered
 
 __all__ = ["CONFIDENCE", "METRICS", "Mark", "due", "estimates", "key", "mark_of"]
 
@@ -188,24 +188,25 @@ def _sequences(case: Case, sums: Sums, plans: list[BlockPlan] | str) -> dict[tup
 def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence]) -> Iterator[Estimate]:
     """Every metric and arm of an experiment on its unit-days up to a day; a second one where not only coins decided."""
     days, experiment = case.days, case.roster.experiment
-    blocked = _blocked(case)
-    method = method_of(experiment)
-    draws = _draws(method, case)
+    blocked, method = _blocked(case), method_of(experiment)
     planned_day = experiment.end - timedelta(days=1)
-    by_arm = {} if isinstance(experiment.design, Triggered) else _estimates(method, draws, days, len(experiment.arms))
+    targets = effects_by_target(case, days)
+    target: Target = experiment.target
+    other: Target = "average" if target == "total" else "total"
+    sold_out = _sold_out(case, target)
+    cells = arm_cells(days, experiment)
     for metric in METRICS:
+        shares = cluster_shares(days, metric)
         for arm in range(1, len(experiment.arms)):
-            found, reason = by_arm[metric, arm] if by_arm else _by_entry(case, metric, arm)
-            relative = _published(found.relative) if found else None
+            found, reason = targets[target][metric, arm]
             usable = np.zeros((0, 0), dtype=np.bool_) if found else _compared(days, metric, arm)
-            if found and relative is None:
-                reason = "control's mean is not positive: there is nothing to be relative to"
             at_any_time, none_at_any_time = anytime(sequences[metric, arm])
+            absolute, relative, reason = _both(found, reason)
             yield Estimate(
                 metric=metric,
                 arm=experiment.arms[arm].name,
                 estimator=method.estimator,
-                absolute=_published(found.absolute) if found else None,
+                absolute=absolute,
                 relative=relative,
                 reason_absent=reason,
                 confidence=CONFIDENCE,
@@ -222,6 +223,11 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
                 left_out={**sequences[metric, arm].left_out, **(found.left_out if found else {})},
                 blocked_cells=blocked,
                 settings=settings_of(experiment),
+                target=target,
+                other_target=_target_effect(other, targets[other][metric, arm]),
+                largest_cluster_share=float(shares.max()) if len(shares) else None,
+                cells_by_arm={name: cells[name] for name in (experiment.control.name, experiment.arms[arm].name)},
+                sold_out=None if sold_out is None else _sold_out_effect(sold_out, metric, arm),
                 **case.words,
             )
             if is_undrawn(experiment):
@@ -229,6 +235,34 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
                 from analysis.observational import observational
 
                 yield observational(case, metric, arm, sequences[metric, arm].left_out)
+
+
+def _both(
+    found: ClusterDayDifference | None, reason: str | None
+) -> tuple[EffectEstimate | None, EffectEstimate | None, str | None]:
+    """The absolute and the relative effect as published, and why one of them is absent."""
+    if found is None:
+        return None, None, reason
+    return _published(found.absolute), _published(found.relative), found.relative_absent
+
+
+def _target_effect(target: Target, answer: Answer) -> TargetEffect:
+    absolute, relative, reason = _both(*answer)
+    return TargetEffect(target=target, absolute=absolute, relative=relative, reason_absent=reason)
+
+
+def _sold_out(case: Case, target: Target) -> tuple[SoldOutPolicy, Answers] | None:
+    """The effects under the policy for sold-out unit-days that the definition did not choose; None without any."""
+    if not any_sold_out(case.days):
+        return None
+    policy: SoldOutPolicy = "missing" if case.roster.experiment.when_sold_out == "zero" else "zero"
+    days = under_policy(case.days, policy)
+    return policy, effects(case, days, cluster_weights(days) if target == "total" else None)
+
+
+def _sold_out_effect(found: tuple[SoldOutPolicy, Answers], metric: Metric, arm: int) -> SoldOutEffect:
+    absolute, relative, reason = _both(*found[1][metric, arm])
+    return SoldOutEffect(policy=found[0], absolute=absolute, relative=relative, reason_absent=reason)
 
 
 def _keys(study: Study) -> list[str]:
@@ -249,79 +283,6 @@ def _resume_after(study: Study, marks: list[Mark | None]) -> date | None:
     days = [mark.through if mark is not None and mark.experiment_version >= study.key[1] else None for mark in marks]
     known = [day for day in days if day is not None]
     return min(known) if known and len(known) == len(days) else None
-
-
-def _draws(method: Method, case: Case) -> BoolArray:
-    """(T, L): none in the pre-period, then those of the design."""
-    days = case.days
-    during = method.draws(case.roster.experiment, len(days.state) - days.before)
-    return np.vstack([np.zeros((days.before, during.shape[1]), dtype=np.bool_), during])
-
-
-#: an estimate, or why there is none
-Answer = tuple[ClusterDayDifference | None, str | None]
-
-
-def _estimates(method: Method, draws: BoolArray, days: UnitDays, arms: int) -> dict[tuple[Metric, int], Answer]:
-    """Every metric and arm."""
-    found: dict[tuple[Metric, int], Answer] = {}
-    for arm in range(1, arms):
-        for metrics in _read_together(days):
-            told = [one for one in metrics if not method.needs_pre_period or _has_history(draws, days, one, arm)]
-            answers = _estimate(draws, days, told, arm) if told else []
-            found |= {(metric, arm): (None, NO_PRE_PERIOD) for metric in metrics}
-            found |= {(metric, arm): answer for metric, answer in zip(told, answers, strict=True)}
-    return found
-
-
-def _read_together(days: UnitDays) -> list[tuple[Metric, ...]]:
-    """Metrics that are known in the same cells, where these are so few that they stay in the processor's cache."""
-    if len(METRICS) * days.state.size > CHUNK_CELLS:
-        return [(metric,) for metric in METRICS]
-    if (days.observed & (days.cost == UNKNOWN)).any():
-        return [("units", "revenue"), ("margin",)]
-    return [METRICS]
-
-
-def _estimate(draws: BoolArray, days: UnitDays, metrics: Sequence[Metric], arm: int) -> list[Answer]:
-    def read(units: Units) -> ReadCells:
-        """The cells that may be used for an arm against control, and those of the pre-period."""
-        state = days.state[:, units]
-        treated = state == arm
-        kept = state == 0
-        kept |= treated
-        kept |= state == State.PRE_PERIOD
-        cells = [numbers(days, metric, units) for metric in metrics]
-        kept &= cells[0][1]
-        values = cells[0][0][np.newaxis] if len(cells) == 1 else np.stack([number for number, _ in cells])
-        if not kept.all():
-            values *= kept
-        return values, kept, treated
-
-    try:
-        found = differences_by_chunks(read, len(metrics), len(days.state), days.cluster, CONFIDENCE, draws)
-    except NotEstimable as reason:
-        return [(None, str(reason))] * len(metrics)
-    return [(None, str(one)) if isinstance(one, NotEstimable) else (one, None) for one in found]
-
-
-def _by_entry(case: Case, metric: Metric, arm: int) -> tuple[ClusterDayDifference | None, str | None]:
-    """A triggered design, whose entries have clocks of their own."""
-    days = case.days
-    values = outcome(days, metric)
-    values[(days.state != 0) & (days.state != arm) & (days.state != State.PRE_PERIOD)] = np.nan
-    try:
-        return difference_by_entry(case.roster.experiment, case.entries, days, values, arm, CONFIDENCE), None
-    except NotEstimable as reason:
-        return None, str(reason)
-
-
-def _has_history(draws: BoolArray, days: UnitDays, metric: Metric, arm: int) -> bool:
-    """Whether anything usable was read of a day on which nothing was drawn."""
-    undrawn = np.flatnonzero(~draws.any(axis=1))
-    state = days.state[undrawn]
-    usable = np.isfinite(outcome(days, metric, rows=undrawn))
-    return bool((usable & ((state == 0) | (state == arm) | (state == State.PRE_PERIOD))).any())
 
 
 def _exclusions(days: UnitDays, arm: int) -> dict[Metric, dict[str, int]]:
@@ -358,4 +319,11 @@ def _blocked(case: Case) -> tuple[str, ...]:
 def _published(effect: Effect | None) -> EffectEstimate | None:
     if effect is None:
         return None
-    return EffectEstimate(value=effect.value, se=effect.se, ci_low=effect.ci_low, ci_high=effect.ci_high, p=effect.p)
+    return EffectEstimate(
+        value=effect.value,
+        se=effect.se,
+        ci_low=effect.ci_low,
+        ci_high=effect.ci_high,
+        p=effect.p,
+        unbounded=effect.unbounded,
+    )

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.blocks import BlockDifferences
+from analysis.estimators.weights import inflation
 from analysis.panel import BoolArray, FloatArray, IntArray
 
 #: days that a unit's level is shrunk by: with n days of history it is ``sum / (n + 1)``
@@ -54,10 +55,15 @@ class BlockSum(NamedTuple):
     arm_variance: tuple[float, float]
     #: clusters with a usable cell under control, and under treatment
     clusters: tuple[int, int]
-    #: mean of control's outcomes
+    #: what all clusters would have had under control: their forecasts, and how control's clusters differ from theirs
     control_mean: float
     cells: int
     reason: str | None = None
+    #: squares of treated, of both and of control: ``parts[0] - 2 r parts[1] + r^2 parts[2]`` is the variance of
+    #: (treated - r control)
+    parts: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    #: how many clusters of equal weight would know control's, and treatment's, mean as well
+    sizes: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -121,32 +127,43 @@ def _clusters_of(cluster: IntArray) -> Clusters:
 
 
 def block_sum(
-    plan: BlockPlan, value: FloatArray, in_arm: BoolArray, forecast: FloatArray, clusters: Clusters
+    plan: BlockPlan,
+    value: FloatArray,
+    in_arm: BoolArray,
+    forecast: FloatArray,
+    clusters: Clusters,
+    weight: FloatArray | None = None,
 ) -> BlockSum:
     """Compare the arms on the days of one draw.
 
     ``value`` (k, U), NaN where a cell is under neither arm, missing or left out; ``in_arm`` (k, U) True where it is
-    under the arm, False where under control; ``forecast`` (U,).
+    under the arm, False where under control; ``forecast`` (U,); ``weight`` (G,) what clusters count for, None where
+    all count the same.
     """
     usable = np.isfinite(value)
-    if len(value) == 1 and clusters.starts is None and clusters.order is None:
+    if len(value) == 1 and clusters.starts is None and clusters.order is None and weight is None:
         return _day_of_units(plan, value[0], usable[0], in_arm[0], forecast)
-    return _of_metrics(plan, value[np.newaxis], usable, in_arm, forecast[np.newaxis], clusters)[0]
+    return _of_metrics(plan, value[np.newaxis], usable, in_arm, forecast[np.newaxis], clusters, weight)[0]
 
 
 def block_sums(
-    plan: BlockPlan, values: list[FloatArray], in_arm: BoolArray, forecasts: list[FloatArray], clusters: Clusters
+    plan: BlockPlan,
+    values: list[FloatArray],
+    in_arm: BoolArray,
+    forecasts: list[FloatArray],
+    clusters: Clusters,
+    weight: FloatArray | None = None,
 ) -> list[BlockSum]:
     """:func:`block_sum` of each metric: at once where they are known in the same cells."""
     usable = np.isfinite(values[0])
-    if len(in_arm) == 1 and clusters.starts is None and clusters.order is None:
+    if len(in_arm) == 1 and clusters.starts is None and clusters.order is None and weight is None:
         alike = False
     else:
         alike = all(np.array_equal(usable, np.isfinite(value)) for value in values[1:])
     if alike:
-        return _of_metrics(plan, np.stack(values), usable, in_arm, np.stack(forecasts), clusters)
+        return _of_metrics(plan, np.stack(values), usable, in_arm, np.stack(forecasts), clusters, weight)
     each = zip(values, forecasts, strict=True)
-    return [block_sum(plan, value, in_arm, forecast, clusters) for value, forecast in each]
+    return [block_sum(plan, value, in_arm, forecast, clusters, weight) for value, forecast in each]
 
 
 def _of_metrics(
@@ -156,48 +173,64 @@ def _of_metrics(
     in_arm: BoolArray,
     forecast: FloatArray,
     clusters: Clusters,
+    weight: FloatArray | None,
 ) -> list[BlockSum]:
     """The same of M metrics: ``value`` (M, k, U); ``usable`` (k, U), where all are known; ``forecast`` (M, U)."""
     residual = np.where(usable, value - forecast[:, np.newaxis], 0.0)
     cells: list[BoolArray] = []
     means: list[FloatArray] = []
-    raw = np.zeros(value.shape[:2])
     for chosen in (usable & ~in_arm, usable & in_arm):
         units = clusters.sums(chosen)
         cells.append(units > 0)
         means.append(clusters.sums(np.where(chosen, residual, 0.0)) / np.maximum(units, 1))
-        if len(cells) == 1:
-            raw = (clusters.sums(np.where(chosen, value, 0.0)) / np.maximum(units, 1)).sum(axis=2)
     count = np.stack([present.sum(axis=1) for present in cells]).astype(np.float64)
-    days = (count >= 2).all(axis=0)
+    days: BoolArray = np.asarray((count >= 2).all(axis=0))
     first, last = int(plan.rows[0]), int(plan.rows[-1])
     if not days.any():
         return [BlockSum(plan.label, first, last, None, (0.0, 0.0), (0, 0), 0.0, 0, TOO_FEW)] * len(value)
-    weight = np.where(days, count.sum(axis=0), 0.0)
-    weight = weight / weight.sum()
-    mean = [part.sum(axis=2) / np.maximum(count[which], 1) for which, part in enumerate(means)]
+    of = np.ones(cells[0].shape[1]) if weight is None else weight
+    of_arms = np.stack([present @ of for present in cells])
+    squares_of = np.stack([present @ of**2 for present in cells])
+    of_days = np.where(days, of_arms.sum(axis=0), 0.0)
+    of_days = of_days / of_days.sum()
+    every = np.where(of_arms > 0, of_arms, 1.0)
+    mean = [(part * of).sum(axis=2) / every[which] for which, part in enumerate(means)]
     influence = []
     for which, (present, part) in enumerate(zip(cells, means, strict=True)):
-        n = np.maximum(count[which], 2)
-        scale = weight / n * (n / (n - 1)) ** 0.5
+        share = of / every[which][:, np.newaxis]
+        squares = (squares_of[which] / every[which] ** 2)[:, np.newaxis]
+        scale = np.where(days[:, np.newaxis], of_days[:, np.newaxis] * share * inflation(share, squares) ** 0.5, 0.0)
         about = np.where(present, part - mean[which][:, :, np.newaxis], 0.0)
-        influence.append((about * scale[:, np.newaxis]).sum(axis=1))
-    squares = (influence[1] - influence[0]) ** 2
+        influence.append((about * scale).sum(axis=1))
     in_control, in_treatment = (present[days].sum(axis=0) for present in cells)
     mostly = in_treatment > in_control
     rest = ~mostly & (in_control > 0)
-    control = raw / np.maximum(count[0], 1)
+    either = clusters.sums(usable)
+    foretold = clusters.sums(np.where(usable, forecast[:, np.newaxis], 0.0)) / np.maximum(either, 1)
+    both = (either > 0) @ of
+    base = mean[0] + (foretold * of * (either > 0)).sum(axis=2) / np.where(both > 0, both, 1.0)
     counted = int((in_control > 0).sum()), int((in_treatment > 0).sum())
+    sizes = every**2 / np.where(squares_of > 0, squares_of, 1.0)
+    control_size, treated_size = (float(size @ of_days) for size in sizes)
+    squares_by_part = (influence[1] ** 2, influence[1] * influence[0], influence[0] ** 2)
+    square = squares_by_part[0] - 2.0 * squares_by_part[1] + squares_by_part[2]
     return [
         BlockSum(
             plan.label,
             first,
             last,
-            float(weight @ (mean[1][metric] - mean[0][metric])),
-            (float(squares[metric, rest].sum()), float(squares[metric, mostly].sum())),
+            float(of_days @ (mean[1][metric] - mean[0][metric])),
+            (float(square[metric, rest].sum()), float(square[metric, mostly].sum())),
             counted,
-            float(weight @ control[metric]),
+            float(of_days @ base[metric]),
             int(usable[days].sum()),
+            None,
+            (
+                float(squares_by_part[0][metric].sum()),
+                float(squares_by_part[1][metric].sum()),
+                float(squares_by_part[2][metric].sum()),
+            ),
+            (control_size, treated_size),
         )
         for metric in range(len(value))
     ]
@@ -232,8 +265,10 @@ def _day_of_units(
         left / (n * (n - 1)) if left > ROUNDING * square else 0.0
         for left, square, n in zip(about, squares, counts, strict=True)
     )
-    foretold = float(np.einsum("u,u->", forecast, usable & ~treated)) / counts[0]
-    return BlockSum(plan.label, row, row, mean[1] - mean[0], (rest, mostly), counts, mean[0] + centre + foretold, cells)
+    foretold = float(np.einsum("u,u->", forecast, usable)) / cells
+    base, sizes = mean[0] + centre + foretold, (float(counts[0]), float(counts[1]))
+    variances, parts = (rest, mostly), (mostly, 0.0, rest)
+    return BlockSum(plan.label, row, row, mean[1] - mean[0], variances, counts, base, cells, None, parts, sizes)
 
 
 @dataclass(slots=True)

@@ -21,8 +21,10 @@ from analysis.block_sums import (
 )
 from analysis.blocks import BlockDifferences
 from analysis.case import CONFIDENCE, METRICS, Case, Metric
+from analysis.effects import cluster_weights
 from analysis.looks import compared, variance_factor
 from analysis.panel import FloatArray
+from analysis.relative_looks import relative_looks
 from analysis.sequential import Sequence, confidence_sequence, expected_variance
 from analysis.study import State, UnitDays, outcome
 from controller.errors import NotEstimable
@@ -48,6 +50,7 @@ def advance(sums: Sums, days: UnitDays, experiment: Experiment, plans: list[Bloc
     closed = len(days.state) - days.before
     changed_row = closed if changed is None else (changed - days.first_day).days - days.before
     clusters = clusters_of(days.cluster)
+    weight = cluster_weights(days) if experiment.target == "total" else None
     during = days.state[days.before :]
     for arm in range(1, len(experiment.arms)):
         every = [_kept(sums, days, metric, arm, changed_row) for metric in METRICS]
@@ -62,7 +65,7 @@ def advance(sums: Sums, days: UnitDays, experiment: Experiment, plans: list[Bloc
                 value[left_out] = np.nan
                 values.append(value)
             forecasts = [held.levels.forecast() for held in every]
-            found = block_sums(plan, values, during[plan.rows] == arm, forecasts, clusters)
+            found = block_sums(plan, values, during[plan.rows] == arm, forecasts, clusters, weight)
             for held, one in zip(every, found, strict=True):
                 held.done.append(one)
 
@@ -114,6 +117,7 @@ def sequence_of(
         metric=metric,
         arm=experiment.arms[arm].name,
         method=METHOD,
+        target=experiment.target,
         alpha=round(ALPHA, 12),
         looks=found.looks,
         reason_absent=found.reason,
@@ -152,7 +156,14 @@ def anytime(sequence: RunningSequence) -> tuple[AnytimeEffect | None, str | None
     if last.ci_low is None or last.ci_high is None:
         return None, "the interval is still open on one side"
     effect = AnytimeEffect(
-        value=last.effect, ci_low=last.ci_low, ci_high=last.ci_high, p=last.p, blocks=len(sequence.looks)
+        value=last.effect,
+        ci_low=last.ci_low,
+        ci_high=last.ci_high,
+        p=last.p,
+        blocks=len(sequence.looks),
+        relative=last.relative,
+        relative_low=last.relative_low,
+        relative_high=last.relative_high,
     )
     return effect, None
 
@@ -207,7 +218,7 @@ def _planned_variance(case: Case, metric: Metric, arm: int, plans: list[BlockPla
     """S*, from the pre-period alone: its first half foretells the second, which is cut into blocks."""
     days, half = case.days, case.days.before // 2
     if not half:
-        raise NotEstimable("no pre-period")
+        raise NotEstimable("no pre-period: the interval is planned from two days or more before the start")
     value = outcome(days, metric, rows=slice(0, days.before))
     value[days.state[: days.before] != State.PRE_PERIOD] = np.nan
     levels = Levels(np.zeros(value.shape[1]), np.zeros(value.shape[1], dtype=np.int64), 0)
@@ -218,8 +229,14 @@ def _planned_variance(case: Case, metric: Metric, arm: int, plans: list[BlockPla
     units = clusters.sums(seen)
     residual = clusters.sums(np.where(seen, later - levels.forecast(), 0.0))
     means = np.divide(residual, units, out=np.full(units.shape, np.nan), where=units > 0)
-    length = int(np.median([len(plan.rows) for plan in plans]))
+    # A draw that is longer than half of the history is planned for by the longest blocks that fit: shorter ones vary
+    # more, so the interval is a little wider than it need be. The plan tunes its width, never its validity.
+    length = min(int(np.median([len(plan.rows) for plan in plans])), len(later))
     expected = expected_variance(means.T, length, len(plans)) * variance_factor(case.roster.experiment, arm)
+    weight = cluster_weights(days) if case.roster.experiment.target == "total" else None
+    if weight is not None:
+        # The mean of clusters with shares h of the weight varies as one of 1 / sum h^2 clusters.
+        expected *= len(weight) * float(np.square(weight / weight.sum()).sum())
     if not expected > 0.0:
         raise NotEstimable("the pre-period does not vary")
     return expected
@@ -228,7 +245,13 @@ def _planned_variance(case: Case, metric: Metric, arm: int, plans: list[BlockPla
 def _looks(
     experiment: Experiment, used: list[BlockSum], blocks: BlockDifferences, sequence: Sequence
 ) -> tuple[Look, ...]:
-    fixed_low, fixed_high = (side.tolist() for side in _fixed(blocks))
+    freedom = _freedom(used, blocks)
+    quantile = np.full(len(used), np.nan)
+    quantile[freedom > 0.0] = -special.stdtrit(freedom[freedom > 0.0], ALPHA / 2.0)
+    fixed_low, fixed_high = (side.tolist() for side in _fixed(blocks, quantile))
+    assert sequence.mixing is not None
+    found = relative_looks(used, sequence.mixing, ALPHA, quantile**2)
+    relative = [_plain(side) for side in (found.effect, found.low, found.high, found.fixed_low, found.fixed_high)]
     control = (np.cumsum(blocks.arm_mean[0]) / np.arange(1, len(used) + 1)).tolist()
     difference, error = blocks.difference.tolist(), [one**0.5 for one in blocks.variance.tolist()]
     treated, under_control = blocks.clusters_treated.tolist(), blocks.clusters_control.tolist()
@@ -250,23 +273,36 @@ def _looks(
             fixed_low=_finite(fixed_low[k]),
             fixed_high=_finite(fixed_high[k]),
             control_mean=control[k],
+            relative=relative[0][k],
+            relative_low=relative[1][k],
+            relative_high=relative[2][k],
+            relative_fixed_low=relative[3][k],
+            relative_fixed_high=relative[4][k],
         )
         for k, one in enumerate(used)
     )
 
 
-def _fixed(blocks: BlockDifferences) -> tuple[FloatArray, FloatArray]:
+def _freedom(used: list[BlockSum], blocks: BlockDifferences) -> FloatArray:
+    """(K,) degrees of freedom of the fixed interval at each look, as `blocks.mean_of_blocks`; 0 at the first."""
+    sizes = np.maximum(np.array([one.sizes for one in used]).T - 1.0, 1.0)
+    total, parts = np.cumsum(blocks.variance), np.cumsum((blocks.arm_variance**2 / sizes).sum(axis=0))
+    clusters = np.maximum.accumulate(np.array([sum(one.sizes) for one in used]))
+    freedom = np.maximum(clusters - 2.0, np.divide(total**2, parts, out=np.zeros(len(used)), where=parts > 0.0))
+    freedom[(np.arange(len(used)) < 1) | (total <= 0.0)] = 0.0
+    return np.asarray(freedom)
+
+
+def _fixed(blocks: BlockDifferences, quantile: FloatArray) -> tuple[FloatArray, FloatArray]:
     """(K,) the fixed-horizon interval had one stopped at each look: `blocks.mean_of_blocks`, for all at once."""
     count = np.arange(1, len(blocks.difference) + 1)
     mean, total = np.cumsum(blocks.difference) / count, np.cumsum(blocks.variance)
-    sizes = np.maximum(np.stack([blocks.clusters_control, blocks.clusters_treated]) - 1.0, 1.0)
-    parts = np.cumsum((blocks.arm_variance**2 / sizes).sum(axis=0))
-    clusters = np.maximum.accumulate(blocks.clusters_treated + blocks.clusters_control)
-    freedom = np.maximum(clusters - 2.0, np.divide(total**2, parts, out=np.zeros(len(count)), where=parts > 0.0))
-    half = np.full(len(count), np.nan)
-    known = (count > 1) & (freedom > 0.0) & (total > 0.0)
-    half[known] = -special.stdtrit(freedom[known], ALPHA / 2.0) * np.sqrt(total[known]) / count[known]
+    half = quantile * np.sqrt(total) / count
     return mean - half, mean + half
+
+
+def _plain(values: FloatArray) -> list[float | None]:
+    return [_finite(value) for value in values.tolist()]
 
 
 def _side(look: Look) -> Literal["decrease", "increase"] | None:

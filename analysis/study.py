@@ -73,6 +73,8 @@ class State(IntEnum):
     PRE_PERIOD = -9
     #: before the start, while another experiment held the unit
     OTHER_EXPERIMENT = -10
+    #: out of stock at some time of the day, where the definition leaves such unit-days out
+    SOLD_OUT = -11
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +298,12 @@ class Study:
             state = state.copy()
             during = state[before:]
             np.copyto(during, np.int8(State.WASHOUT), where=washed & (during >= 0))
+        if self.roster.experiment.when_sold_out == "missing":
+            during = state[before:]
+            if not washed.any():
+                state = state.copy()
+                during = state[before:]
+            during[(during >= 0) & (upto["out_of_stock"][before:] == 1)] = State.SOLD_OUT
         return UnitDays(
             first_day=self.first_day - timedelta(days=before),
             before=before,

@@ -75,7 +75,8 @@ class _Counts:
 
     def __init__(self, rows: int, arms: int, units: int) -> None:
         self.number = arms
-        self.by_state = dict.fromkeys((state for state in State if state > State.PRE_PERIOD), 0)
+        before = (State.PRE_PERIOD, State.OTHER_EXPERIMENT)
+        self.by_state = dict.fromkeys((state for state in State if state not in before), 0)
         self.planned, self.reported, self.right, self.under, self.observed = (
             np.zeros((arms, rows), dtype=np.int64) for _ in range(5)
         )
