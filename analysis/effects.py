@@ -33,17 +33,20 @@ def effects_by_target(case: Case, days: UnitDays) -> dict[Target, Answers]:
     return {"average": average, "total": average if weight is None else effects(case, days, weight)}
 
 
-def effects(case: Case, days: UnitDays, weight: FloatArray | None) -> Answers:
-    """Every metric and arm against control; ``weight`` (G,): what clusters count for, None where all count the same."""
+def effects(
+    case: Case, days: UnitDays, weight: FloatArray | None, metrics_asked: Sequence[Metric] = METRICS
+) -> Answers:
+    """Each arm against control; ``weight`` (G,): what clusters count for, None where all count the same."""
     experiment = case.roster.experiment
     arms = range(1, len(experiment.arms))
     if isinstance(experiment.design, Triggered):
-        return {(metric, arm): _by_entry(case, days, metric, arm, weight) for metric in METRICS for arm in arms}
+        return {(metric, arm): _by_entry(case, days, metric, arm, weight) for metric in metrics_asked for arm in arms}
     method = method_of(experiment)
     draws = draws_of(method, case)
     found: Answers = {}
     for arm in arms:
-        for metrics in _read_together(days):
+        for together in _read_together(days):
+            metrics = [metric for metric in together if metric in metrics_asked]
             told = [one for one in metrics if not method.needs_pre_period or _has_history(draws, days, one, arm)]
             answers = _estimate(draws, days, told, arm, weight) if told else []
             found |= {(metric, arm): (None, NO_PRE_PERIOD) for metric in metrics}

@@ -7,44 +7,29 @@ The same shop as `benchmarks.rare_sales`, without Kafka and Redis: the productio
 silent feeds decides which days without a sale are zeros, and the analysis' front door makes the estimate.
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from pathlib import Path
 
-import joblib
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from analysis.analyse import estimates
 from analysis.case import METRICS, Case
 from analysis.looks import plans_of
 from analysis.running import Sums, advance, sequence_of
 from analysis.study import State, Study, UnitDays, Unseen
-from benchmarks.installation import machine
 from benchmarks.rare_sales import (
     BEFORE,
     COST,
     DAYS,
     DESIGNS,
-    EFFECT,
     PRICE,
     PRODUCTS,
     RATES,
-    SILENT_SHARE,
     START,
     STORES,
     ZONE,
-    Row,
     Run,
-    rows_of,
     shop_of,
-    table,
 )
 from controller.designs import design_of
 from controller.events import Estimate

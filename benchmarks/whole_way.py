@@ -42,6 +42,7 @@ from controller.schedule import MarketPlan
 from controller.topics import ASSIGNMENT_LOG, PANEL
 from controller.wire import Message, milliseconds
 from flipside_client.fold import Fold
+from streams.catalog import Span
 from streams.clock import TickClock
 from streams.closing import Closing, Watermark
 from streams.folding import Rules, fold
@@ -136,6 +137,11 @@ class CatalogInMemory:
 
     known: dict[str, CatalogEntry]
     time_zones: dict[str, str]
+    #: all units were always listed
+    spans: dict[str, Span]
+
+    async def catch_up(self) -> None:
+        """All of it is known."""
 
 
 def definition(setting: Setting, seed: str) -> Experiment:
@@ -181,10 +187,11 @@ async def _walk(setting: Setting, effect: float, seed: int) -> list[Finding]:
     )
     await parts.publish(ASSIGNMENT_LOG, [encode(registered, registered.id, clock.now())])
     laid_out = roster(resolved)
-    closing = Closing(parts, CatalogInMemory(catalog, zones), 0, EPOCH)  # type: ignore[arg-type]
+    listed = {unit: Span(clock.now()) for unit in catalog}
+    closing = Closing(parts, CatalogInMemory(catalog, zones, listed), 0, EPOCH)  # type: ignore[arg-type]
     await store.claim(0, EPOCH)
     pricing, plans, sold = Fold(), {market: MarketPlan() for market in laid_out.units}, demand(rng, setting)
-    rules, unread = Rules(catalog, 1), 0
+    rules, unread, counted = Rules(catalog, 1), 0, 0
     for number in range(len(sold) + 1):
         local = period(START + timedelta(days=number - setting.before), ZONE)
         clock.advance(local.start - resolved.lead)
@@ -203,16 +210,21 @@ async def _walk(setting: Setting, effect: float, seed: int) -> list[Finding]:
                 pricing.take(letter.key, letter.value)
         unread = len(log.topics[parts.topic(ASSIGNMENT_LOG)])
         if number < len(sold):
-            records = [_sale(rng, pricing, unit, local.start, local.end, mean, effect, number)
-                       for unit, mean in zip(catalog, sold[number], strict=True)]  # fmt: skip
-            letters = log.put("sales", records)
-            batch, _ = fold(letters, letters[0].offset, rules)
-            assert not batch.rejected
-            await store.fold_sales(0, batch.start, batch.end, batch.cells(), batch.ids())
+            sales = (
+                _sale(rng, pricing, unit, local.start, local.end, mean, effect, number)
+                for unit, mean in zip(catalog, sold[number], strict=True)
+            )
+            records = [sale for sale in sales if sale is not None]
+            if records:
+                letters = log.put("sales", records)
+                batch, _ = fold(letters, letters[0].offset, rules)
+                assert not batch.rejected
+                await store.fold_sales(0, batch.start, batch.end, batch.cells(), batch.ids())
+                counted = batch.end
         # 7. what is behind the watermark is closed
-        await _close(store, closing, clock, batch.end)
+        await _close(store, closing, clock, counted)
     clock.advance(local.end + timedelta(hours=1))
-    await _close(store, closing, clock, batch.end)
+    await _close(store, closing, clock, counted)
     return analysed(decode(letter.headers, letter.value or b"") for letter in _read(log, parts))
 
 
@@ -234,10 +246,13 @@ def _sale(
     mean: float,
     effect: float,
     n: int,
-) -> Record:
+) -> Record | None:
+    """What the till publishes of a unit's day: nothing where nothing is sold."""
     middle = start + (end - start) / 2
     shown = pricing.price(unit, milliseconds(middle))
     sold = int(rng.poisson(mean * (1.0 + effect * (shown.arm == "low"))))
+    if not sold:
+        return None
     price = shown.price_minor or 100
     sale = Sale(
         id=f"sale/{n}/{unit}", unit=unit, occurred_at=middle, quantity=sold, price_minor=price, cost_minor=60,

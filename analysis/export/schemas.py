@@ -16,8 +16,9 @@ TEXT, REAL, INTEGER, SMALL = pa.string(), pa.float64(), pa.int64(), pa.int32()
 DAY, INSTANT = pa.date32(), pa.timestamp("us", tz="UTC")
 COUNTS = pa.map_(pa.string(), pa.int64())
 Tables = dict[str, pa.Table]
-#: what a panel says of a unit-day that an estimate uses, and of one of which no sale was read
-COUNTED, UNOBSERVED = "counted", "unobserved"
+#: what a panel says of a unit-day that an estimate uses, and of one of which nothing is known
+COUNTED = "counted"
+UNSEEN = ("unobserved", "feed_silent", "closed", "unlisted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +108,20 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 "days": INTEGER,
                 "units": INTEGER,
                 "cells": INTEGER,
+                # what `relative` and `absolute` are about, and the other target's numbers
+                "target": NAME,
+                "other_target": NAME,
+                "other_relative": REAL,
+                "other_relative_se": REAL,
+                "other_relative_low": REAL,
+                "other_relative_high": REAL,
+                "other_absolute": REAL,
+                "other_absolute_se": REAL,
+                "other_absolute_low": REAL,
+                "other_absolute_high": REAL,
+                "largest_cluster_share": REAL,
+                # unit-days under control and the arm on which nothing was sold
+                "zeros": INTEGER,
                 # what else decided the number, as JSON
                 "settings": TEXT,
                 **_PROVENANCE,
@@ -133,6 +148,12 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 "fixed_low": REAL,
                 "fixed_high": REAL,
                 "control_mean": REAL,
+                # as shares of control's mean; null where that is too close to zero, or an interval cannot be bounded
+                "relative": REAL,
+                "relative_low": REAL,
+                "relative_high": REAL,
+                "relative_fixed_low": REAL,
+                "relative_fixed_high": REAL,
                 "alpha": REAL,
                 "planned_day": DAY,
                 "reason_absent": TEXT,
@@ -167,7 +188,7 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 "planned_arm": NAME,
                 # "counted", or why the estimate leaves it out
                 "status": NAME,
-                # null where no sale was read: missing is missing, never zero
+                # 0 where the unit was listed and sold nothing; null where nothing is known: `status` says why
                 "quantity": INTEGER,
                 "revenue_minor": INTEGER,
                 # null where the cost of a sale is not known

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.analyse import BEFORE
-from analysis.export.schemas import COUNTED, TABLES, UNOBSERVED, Tables
+from analysis.export.schemas import COUNTED, TABLES, Tables
 from analysis.ledger import Ledger
-from analysis.study import UNKNOWN, State, Study
+from analysis.study import UNKNOWN, State, Study, Unseen
 from controller.events import AnytimeEffect, Assignment, EffectEstimate, Estimate, Registered
 from controller.findings import Health, RunningSequence
 from controller.wire import Message, market_of
@@ -96,7 +96,7 @@ def panel_of(study: Study, first: date, last: date, held: Mapping[tuple[str, int
         "planned_arm": pa.array(
             [None if a is None else a.planned_arm for a in standing], pa.string()
         ).dictionary_encode(),
-        "status": _status(state[row, column], seen),
+        "status": _status(state[row, column], days.unseen[skipped:][row, column]),
         "quantity": pa.array(days.quantity[skipped:][row, column], mask=~seen),
         "revenue_minor": pa.array(days.revenue[skipped:][row, column], mask=~seen),
         "cost_minor": pa.array(cost, mask=~seen | (cost == UNKNOWN)),
@@ -105,11 +105,11 @@ def panel_of(study: Study, first: date, last: date, held: Mapping[tuple[str, int
     return pa.table([columns[field].cast(kind) for field, kind in zip(schema.names, schema.types, strict=True)], schema)
 
 
-def _status(state: Any, seen: Any) -> pa.DictionaryArray:
-    """ "counted", or why not: the state of a cell without an arm, or that no sale was read of it."""
-    reasons = [COUNTED, UNOBSERVED, *(s.name.lower() for s in State)]
-    code = np.where(seen, 0, 1)
-    for number, one in enumerate(State, start=2):
+def _status(state: Any, unseen: Any) -> pa.DictionaryArray:
+    """ "counted", or why not: the state of a cell without an arm, or why nothing is known of it."""
+    reasons = [COUNTED, *(why.name.lower() for why in Unseen if why), *(s.name.lower() for s in State)]
+    code = unseen.astype(np.int64)
+    for number, one in enumerate(State, start=len(Unseen)):
         code = np.where(state == int(one), number, code)
     return _labels(code, reasons)
 
@@ -173,6 +173,12 @@ def _estimate(m: Estimate) -> Row:
         "days": m.days,
         "units": m.units,
         "cells": m.cells,
+        "target": m.target,
+        "other_target": None if m.other_target is None else m.other_target.target,
+        **({} if m.other_target is None else _effect("other_relative", m.other_target.relative)),
+        **({} if m.other_target is None else _effect("other_absolute", m.other_target.absolute)),
+        "largest_cluster_share": m.largest_cluster_share,
+        "zeros": sum(arm.zeros for arm in m.cells_by_arm.values()),
         "settings": json.dumps(m.settings, sort_keys=True),
     }
 
@@ -228,6 +234,11 @@ def _looks(messages: Iterable[RunningSequence]) -> Iterator[Row]:
                 "fixed_low": look.fixed_low,
                 "fixed_high": look.fixed_high,
                 "control_mean": look.control_mean,
+                "relative": look.relative,
+                "relative_low": look.relative_low,
+                "relative_high": look.relative_high,
+                "relative_fixed_low": look.relative_fixed_low,
+                "relative_fixed_high": look.relative_fixed_high,
             }
 
 

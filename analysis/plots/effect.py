@@ -42,6 +42,10 @@ class Look:
     anytime: tuple[float, float] | None
     fixed: tuple[float, float] | None
     control_mean: float | None
+    #: the same as a share of control's mean
+    relative: float | None = None
+    relative_anytime: tuple[float, float] | None = None
+    relative_fixed: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +80,9 @@ def series_of(
             _both(r["anytime_low"], r["anytime_high"]),
             _both(r["fixed_low"], r["fixed_high"]),
             r["control_mean"],
+            r.get("relative"),
+            _both(r.get("relative_low"), r.get("relative_high")),
+            _both(r.get("relative_fixed_low"), r.get("relative_fixed_high")),
         )
         for r in rows
         if r["effect"] is not None
@@ -85,7 +92,17 @@ def series_of(
     reasons = [r["reason_absent"] for r in rows if r["reason_absent"]]
     if not looks:
         looks = tuple(
-            Look(r["day"], r["absolute"], None, _both(r["absolute_low"], r["absolute_high"]), _mean(r)) for r in daily
+            Look(
+                r["day"],
+                r["absolute"],
+                None,
+                _both(r["absolute_low"], r["absolute_high"]),
+                _mean(r),
+                r["relative"],
+                None,
+                _both(r["relative_low"], r["relative_high"]),
+            )
+            for r in daily
         )
         reasons = reasons or [r["reason_absent"] for r in drawn[-1:] if r["reason_absent"]]
     return Series(
@@ -163,7 +180,7 @@ def effect_chart(series: Series, width: Width = 1100, height: int = 330, *, titl
 def title(series: Series) -> str:
     """The finding in a sentence, which never calls a fixed-horizon number decided before its day."""
     last = series.looks[-1]
-    share = f" ({percent(last.effect / last.control_mean)})" if last.control_mean else ""
+    share = "" if last.relative is None else f" ({percent(last.relative)})"
     said = f"{NAMES[series.metric]}, arm {series.arm}: {number(last.effect)} {series.unit} per unit-day{share}"
     planned = series.planned_day is not None and last.day >= series.planned_day
     if last.anytime is not None and not last.anytime[0] <= 0 <= last.anytime[1]:
@@ -181,7 +198,7 @@ def subtitle(series: Series) -> list[str]:
     level = f"{100 * series.confidence:.0f} %"
     said = []
     if last.anytime is not None:
-        said.append(f"{level} at any time of looking: {_interval(last.anytime, last.control_mean)}")
+        said.append(f"{level} at any time of looking: {_interval(last.anytime, last.relative_anytime)}")
     elif series.reason_absent:
         said.append(f"No interval for any time of looking: {series.reason_absent}")
     if last.fixed is not None:
@@ -189,7 +206,7 @@ def subtitle(series: Series) -> list[str]:
         what = (
             "good for one look" if series.planned_day and last.day >= series.planned_day else "a preview: for one look"
         )
-        said.append(f"{level} fixed, {what} {day}: {_interval(last.fixed, last.control_mean)}")
+        said.append(f"{level} fixed, {what} {day}: {_interval(last.fixed, last.relative_fixed)}")
     return [*said, f"{counted(len(series.looks), 'look')}; the last one on {last.day}."]
 
 
@@ -235,9 +252,9 @@ def _points(series: Series) -> Rows:
             "day": str(look.day),
             "value": look.effect,
             "block to": str(look.day),
-            "effect": _both_units(look.effect, look.control_mean),
-            "anytime": "none" if look.anytime is None else _interval(look.anytime, look.control_mean),
-            "fixed": "none" if look.fixed is None else _interval(look.fixed, look.control_mean),
+            "effect": _both_units(look.effect, look.relative),
+            "anytime": "none" if look.anytime is None else _interval(look.anytime, look.relative_anytime),
+            "fixed": "none" if look.fixed is None else _interval(look.fixed, look.relative_fixed),
         }
         for look in series.looks
     ]
@@ -296,12 +313,11 @@ def _mean(row: dict[str, Any]) -> float | None:
     return row["absolute"] / row["relative"] if row["relative"] else None
 
 
-def _both_units(value: float, mean: float | None) -> str:
-    share = f" ({percent(value / mean)})" if mean is not None and mean > 0 else ""
-    return f"{number(value)}{share}"
+def _both_units(value: float, relative: float | None) -> str:
+    return number(value) if relative is None else f"{number(value)} ({percent(relative)})"
 
 
-def _interval(pair: tuple[float, float], mean: float | None) -> str:
-    if mean is not None and mean > 0:
-        return f"{percent(pair[0] / mean)} to {percent(pair[1] / mean)}"
+def _interval(pair: tuple[float, float], relative: tuple[float, float] | None) -> str:
+    if relative is not None:
+        return f"{percent(relative[0])} to {percent(relative[1])}"
     return f"{number(pair[0])} to {number(pair[1])}"

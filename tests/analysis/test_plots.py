@@ -27,7 +27,8 @@ PLANNED = START + timedelta(9)
 def series(
     *, anytime: tuple[float, float] | None, fixed: tuple[float, float], day: int, effect: float = -3.0
 ) -> Series:
-    look = Look(START + timedelta(day), effect, anytime, fixed, 30.0)
+    shares = [None if pair is None else (pair[0] / 30.0, pair[1] / 30.0) for pair in (anytime, fixed)]
+    look = Look(START + timedelta(day), effect, anytime, fixed, 30.0, effect / 30.0, *shares)
     return Series("units", "low", (look,), PLANNED, 0.95, None, "EUR", None)
 
 

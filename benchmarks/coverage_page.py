@@ -1,0 +1,68 @@
+"""docs/coverage.md, written from the figures of `benchmarks.coverage`."""
+
+from typing import Any
+
+INTRODUCTION = """\
+# Coverage, in simulation
+
+How often the published 95 % intervals held the truth of a simulated shop: {runs:,} runs of each row, Monte-Carlo error
+{error:.1f} points; `make calibration` on {date}, seed {seed}. This page is written from
+`benchmarks/results/coverage.json` by `python -m benchmarks.coverage --page`.
+
+A shop has 28 days of history and 28 of experiment; clusters with levels, trends and noise of their own that remembers,
+weekdays, and days that are good for all; the effect is -10 %. *Heavy*: levels and noise spread widely, noise with the
+tails of Student's t of 3. *Giant*: one cluster has 40 % of all units. *Heterogeneous*: clusters have effects of their
+own, with a standard deviation of 15 points. *All three*: at once. *Average* and *total* are the two targets
+([methods.md](methods.md#two-targets)). *Ever missed*: some look of the always-valid sequence missed, looked at after
+every draw. *Warned*: the check `concentration` said that one cluster carries the number.
+"""
+NO_EFFECT = """\
+## No effect
+
+In base shops without an effect: how often p was below .05 (there is one p for both effects), and in how many
+runs the two intervals disagreed about zero.
+
+| design | clusters | p below .05 | disagreed |
+| --- | ---: | ---: | ---: |"""
+HEADER = (
+    "| shop | clusters | absolute, average | relative, average | absolute, total | relative, total"
+    " | ever missed, absolute | ever missed, relative | no relative effect | warned |"
+)
+COLUMNS = (
+    "absolute average",
+    "relative average",
+    "absolute total",
+    "relative total",
+    "ever missed, absolute",
+    "ever missed, relative",
+)
+
+
+def page(shown: dict[str, Any]) -> str:
+    """The whole page."""
+    rows = shown["rows"]
+    error = 100 * (0.95 * 0.05 / shown["runs"]) ** 0.5
+    lines = [
+        INTRODUCTION.format(runs=shown["runs"], error=error, date=shown["machine"]["date"][:10], seed=shown["seed"])
+    ]
+    for design in dict.fromkeys(row["design"] for row in rows):
+        lines += [f"## {design.capitalize()}", "", HEADER, "| --- |" + " ---: |" * 9]
+        lines += [_row(row) for row in rows if row["design"] == design and row["effect"]]
+        lines.append("")
+    lines.append(NO_EFFECT)
+    lines += [
+        f"| {row['design']} | {row['clusters']} | {_percent(row['p below .05'])} | {row['disagree']} |"
+        for row in rows
+        if not row["effect"]
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _row(row: dict[str, Any]) -> str:
+    figures = [_percent(row[column]) for column in COLUMNS]
+    absent = f"{100 * row['no relative effect'] / row['runs']:.1f}"
+    return f"| {row['shop']} | {row['clusters']} | {' | '.join(figures)} | {absent} | {_percent(row['warned'])} |"
+
+
+def _percent(found: dict[str, Any]) -> str:
+    return "-" if not found["of"] else f"{100 * found['rate']:.1f}"
