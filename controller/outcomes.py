@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from controller.periods import day_start, local_day
+from controller.periods import local_day
 
 
 @dataclass(slots=True)
@@ -27,17 +27,6 @@ class UnitDayTotal:
         self.events += 1
 
 
-def first_whole_day(instant: datetime, time_zone: str) -> date:
-    """The first local day of a market that begins at or after an instant."""
-    day = local_day(instant, time_zone)
-    return day if day_start(day, time_zone) >= instant else day + timedelta(days=1)
-
-
-def last_whole_day(instant: datetime, time_zone: str) -> date:
-    """The last local day of a market that ended at or before an instant."""
-    return local_day(instant, time_zone) - timedelta(days=1)
-
-
 def last_closed_day(watermark: datetime, time_zone: str) -> date:
     """The last local day of a market that ended at or before the watermark."""
-    return last_whole_day(watermark, time_zone)
+    return local_day(watermark, time_zone) - timedelta(days=1)

@@ -2,8 +2,6 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from typing import NamedTuple, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
@@ -11,25 +9,11 @@ from controller.codec import read
 from controller.errors import UnreadableMessage
 from controller.inputs import CatalogEntry
 from controller.topics import CATALOG
-from controller.wire import from_milliseconds, market_of
+from controller.wire import market_of
 from streams.dead_letters import Incoming, Rejected
 from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.reading import begin, read_up_to, reader
-
-
-class Stored(Incoming, Protocol):
-    """A record of a topic, with the brokers' stamp in milliseconds."""
-
-    @property
-    def timestamp(self) -> int: ...
-
-
-class Span(NamedTuple):
-    """From one instant to another, half-open; None: without an end so far."""
-
-    since: datetime
-    until: datetime | None = None
 
 
 class Catalog:
@@ -44,12 +28,6 @@ class Catalog:
         self._known: dict[str, CatalogEntry] = {}
         self._last: dict[str, CatalogEntry] = {}
         self._zones: dict[str, str] = {}
-        self._spans: dict[str, Span] = {}
-
-    @property
-    def spans(self) -> Mapping[str, Span]:
-        """Since when, and until when, each unit is listed, as far as the topic still has its records."""
-        return self._spans
 
     @property
     def entries(self) -> Mapping[str, CatalogEntry]:
@@ -103,26 +81,11 @@ class Catalog:
         await self.catch_up()
         return True
 
-    def _instant(self, record: Stored) -> datetime:
-        """When a record was published: by the brokers, or, where a history is replayed, when it is read."""
-        settings = self._parts.settings
-        return from_milliseconds(record.timestamp) if settings.clock == "wall" else self._parts.clock.now()
-
-    def _listed(self, unit: str, at: datetime, *, delisted: bool) -> None:
-        held = self._spans.get(unit)
-        if delisted:
-            if held is not None and held.until is None:
-                self._spans[unit] = Span(held.since, at)
-        elif held is None or held.until is not None:
-            self._spans[unit] = Span(at)
-
-    async def _apply(self, record: Stored) -> None:
+    async def _apply(self, record: Incoming) -> None:
         if record.value is None:
-            unit = (record.key or b"").decode(errors="replace")
-            gone = self._entries.pop(unit, None)
+            gone = self._entries.pop((record.key or b"").decode(errors="replace"), None)
             if gone is not None:
                 self._last[gone.unit] = gone.model_copy(update={"delisted": True})
-            self._listed(unit, self._instant(record), delisted=True)
             return
         try:
             entry = read(CatalogEntry, record.value)
@@ -135,4 +98,3 @@ class Catalog:
             await self._parts.reject([Rejected(record, "time-zone", reason)], self._parts.clock.now())
             return
         self._entries[entry.unit] = self._known[entry.unit] = self._last[entry.unit] = entry
-        self._listed(entry.unit, self._instant(record), delisted=entry.delisted)

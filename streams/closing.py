@@ -2,9 +2,8 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from controller.codec import Record, encode
 from controller.errors import CannotReach
@@ -16,7 +15,6 @@ from streams.catalog import Catalog
 from streams.parts import Parts
 from streams.store import DirtyCell
 from streams.store.restoring import Damaged
-from streams.unsold_days import DayOfMarket, UnsoldDays, records_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,6 @@ class Closing:
         self._epoch = epoch
         #: market -> (last closed day, closings published)
         self._closed: dict[str, tuple[int, int]] = {}
-        self._unsold = UnsoldDays(parts, catalog, shard, epoch)
         self._seen: datetime | None = None
 
     async def run(self) -> None:
@@ -47,7 +44,6 @@ class Closing:
         settings = self._parts.settings
         wait = 2 * settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
         self._closed = await self._parts.store.closed_through(self._shard)
-        await self._unsold.load()
         while True:
             watermark = await self._watermark()
             if watermark is not None and watermark.at != self._seen:
@@ -86,29 +82,18 @@ class Closing:
         # Before the rows: what is folded in between is then counted again, which their own offsets put right.
         recount = {str(p): offset for p, offset in enumerate(await parts.store.recount_from())}
         await self._shut(last)
-        await self._list(last)
-        cells = [_published(cell, self._closed.get(cell.market)) for cell in await parts.store.dirty(last)]
-        unsold, closings, closed = await self._closings(last, cells, watermark, recount)
+        cells = await parts.store.dirty(last)
+        closings, closed = await self._closings(last, cells, watermark, recount)
         await self._still_there(watermark)
-        # 1. the rows, 2. the units without a sale, 3. the closings that vouch for both, 4. the marks, 5. what later
-        # days are judged by, 6. what is closed: a crash in between repeats records of the same revision, and never
-        # takes what is published already for a late sale.
+        # 1. the rows, 2. the closings that vouch for them, 3. the marks, 4. what is closed: a crash in between repeats
+        # rows and closings of the same revision, and never takes what is published already for a late sale.
         await parts.publish(PANEL, [self._row(cell, watermark) for cell in cells])
-        await parts.publish(PANEL, unsold)
         await parts.publish(PANEL, closings)
         await parts.store.cleaned(cells)
-        self._unsold.seal({m: day - parts.settings.revision_days for m, (day, _) in closed.items()})
-        await self._unsold.keep()
         await parts.store.set_closed(self._shard, self._epoch, closed)
         self._closed |= closed
         for cell in cells:
             parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
-
-    async def _list(self, last: Mapping[str, int]) -> None:
-        """Before a day closes, every catalog entry that was published by now is known."""
-        if any(day > self._closed.get(market, (-1, 0))[0] for market, day in last.items()):
-            await self._catalog.catch_up()
-            self._unsold.follow({market: self._catalog.time_zones[market] for market in last})
 
     async def _shut(self, last: Mapping[str, int]) -> None:
         """Before a closing is published, the day that it seals takes no more sales.
@@ -148,18 +133,16 @@ class Closing:
             events=cell.events,
             revision=cell.revision,
             offset=cell.offset,
-            late=cell.late,
         )
         return encode(row, f"{cell.unit}/{day}/{cell.revision}", watermark.at)
 
     async def _closings(
         self, last: Mapping[str, int], cells: Sequence[DirtyCell], watermark: Watermark, recount: dict[str, int]
-    ) -> tuple[list[Record], list[Record], dict[str, tuple[int, int]]]:
-        """The unsold units and a closing of each newly closed day, and of each that sales have come late to."""
+    ) -> tuple[list[Record], dict[str, tuple[int, int]]]:
+        """A closing for each newly closed day, and for each closed day that sales have come late to."""
         touched: dict[str, dict[int, list[DirtyCell]]] = {}
         for cell in cells:
             touched.setdefault(cell.market, {}).setdefault(cell.day, []).append(cell)
-        unsold: list[Record] = []
         records: list[Record] = []
         closed: dict[str, tuple[int, int]] = {}
         for market, last_day in sorted(last.items()):
@@ -177,7 +160,6 @@ class Closing:
                 stored = await self._parts.store.unit_days(market, day)
                 vouched = {stands.unit: stands.published for stands in stored if stands.published >= 0}
                 vouched |= {cell.unit: cell.events for cell in changed}
-                found = self._unsold.closed(market, day, vouched, late=late)
                 closing = PeriodClosed(
                     market=market,
                     day=date.fromordinal(day),
@@ -188,48 +170,8 @@ class Closing:
                     revised=sum(1 for cell in changed if cell.revision),
                     revision=times if late else 0,
                     recount=recount,
-                    **({} if found is None else _of_unsold(found)),
                 )
-                if found is not None and found.changed:
-                    unsold += [
-                        encode(part, f"{market}/{closing.day}/unsold/{part.part}/{part.revision}", watermark.at)
-                        for part in records_of(market, day, found.unsold, closing.revision)
-                    ]
-                if found is not None:
-                    self._report(closing)
                 records.append(encode(closing, f"{market}/{closing.day}/{closing.revision}", watermark.at))
             if last_day > through or days:
                 closed[market] = (max(through, last_day), times)
-        return unsold, records, closed
-
-    def _report(self, closing: PeriodClosed) -> None:
-        """Count what a first closing names as unsold, and warn of sales on days that the catalog calls closed."""
-        if closing.sold_while_closed:
-            self._parts.metrics.sold_while_closed.inc(closing.sold_while_closed)
-            self._parts.log.warning(
-                "sold while closed", market=closing.market, day=str(closing.day), units=closing.sold_while_closed
-            )
-        if closing.revision:
-            return
-        self._parts.metrics.unit_days.labels("zero").inc(closing.zeros or 0)
-        for why, number in closing.missing.items():
-            self._parts.metrics.unit_days.labels(why).inc(number)
-
-
-def _published(cell: DirtyCell, closed: tuple[int, int] | None) -> DirtyCell:
-    """A unit-day as its next row has it: what came after its day had been closed is late, and makes a revision."""
-    if cell.published >= 0:
-        return replace(cell, late=cell.late + cell.events - cell.published)
-    if closed is not None and cell.day <= closed[0]:
-        return replace(cell, late=cell.events, revision=max(cell.revision, 1))
-    return cell
-
-
-def _of_unsold(found: DayOfMarket) -> dict[str, Any]:
-    """What a closing says of units without a sale."""
-    return {
-        "zeros": len(found.unsold.zeros),
-        "missing": {why: len(units) for why, units in found.unsold.missing.items()},
-        "partition_events": {str(partition): events for partition, events in found.unsold.counts.items()},
-        "sold_while_closed": found.sold_while_closed,
-    }
+        return records, closed

@@ -106,11 +106,6 @@ class Metrics:
             ["topic"],
             registry=registry,
         )
-        self.sold_while_closed = Counter(
-            "flipside_sold_while_closed_unit_days",
-            "Unit-days with a sale although the catalog says that the unit could not be bought",
-            registry=registry,
-        )
         self.unit_days = Counter(
             "flipside_unit_days_published", "Panel rows published, by kind", ["kind"], registry=registry
         )

@@ -5,14 +5,14 @@ both, and read on where it ended before.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import READ_AT_ONCE, ce_type, read, read_all
-from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay, UnsoldUnits
+from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay
 from controller.outcomes import last_closed_day
 from controller.periods import day_start
 from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION
@@ -21,7 +21,6 @@ from streams.catalog import Catalog
 from streams.folding import Arrived
 from streams.parts import Parts, partition_of
 from streams.reading import read_up_to
-from streams.unsold_published import PublishedUnsold
 
 #: so many days more than those that may still change are read: mostly none will do, or else workers were away
 SPARE_DAYS = (0, 7)
@@ -30,7 +29,7 @@ MARGIN = timedelta(hours=6)
 #: for how long what was read is kept after it was used last
 KEEP_SECONDS = 30.0
 RECORDS_PER_POLL = 5000
-UNIT_DAY, CLOSING, UNSOLD = CE_TYPES[UnitDay], CE_TYPES[PeriodClosed], CE_TYPES[UnsoldUnits]
+UNIT_DAY, CLOSING = CE_TYPES[UnitDay], CE_TYPES[PeriodClosed]
 
 
 @dataclass(slots=True)
@@ -48,7 +47,6 @@ class Published:
     vouched: dict[tuple[str, int], int] = field(default_factory=dict)
     #: partition and offset of sales that were rejected, or kept as corrections
     set_aside: set[tuple[int, int]] = field(default_factory=set)
-    unsold: PublishedUnsold = field(default_factory=PublishedUnsold)
     records: int = 0
 
     def take_panel(self, record: Arrived) -> None:
@@ -59,7 +57,6 @@ class Published:
             self.raw.setdefault(place, {}).setdefault(unit, []).append(record.value or b"")
         elif kind == CLOSING:
             closing = read(PeriodClosed, record.value or b"")
-            self.unsold.close(closing)
             market, day = closing.market, closing.day.toordinal()
             self.closed[market] = max(day, self.closed.get(market, day))
             self.revisions[market] = max(closing.revision, self.revisions.get(market, 0))
@@ -69,15 +66,6 @@ class Published:
             for partition, offset in closing.recount.items():
                 # Days only ever stop changing: the latest word is the highest.
                 self.starts[int(partition)] = max(offset, self.starts.get(int(partition), 0))
-
-        elif kind == UNSOLD:
-            self.unsold.take(read(UnsoldUnits, record.value or b""))
-
-    def units_with_rows(self) -> Iterator[tuple[str, int]]:
-        """Unit and day (ordinal) of each unit-day that has a row."""
-        for (_, day), units in self.raw.items():
-            ordinal = date.fromisoformat(day.decode()).toordinal()
-            yield from ((unit.decode(), ordinal) for unit in units)
 
     def take_dead_letter(self, record: Arrived, topic: str) -> None:
         told = dict(record.headers)

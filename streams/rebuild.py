@@ -27,7 +27,6 @@ from streams.remembered import Remembered
 from streams.said_again import Told, say_again
 from streams.store import DirtyCell, TopicPlace
 from streams.store.restoring import LogPositions, ShardRest
-from streams.unsold_published import restore_unsold
 
 #: topic -> what its partitions are called in a shard's note
 LOG = "log"
@@ -147,8 +146,6 @@ class Rebuild:
         published = await self._publications.read(await self._connected())
         for market, day in published.closed.items():
             found.close(market, day, published.revisions[market])
-        found.unsold.merge(published.unsold)
-        found.unsold.rows.update(published.units_with_rows())
         found.published = published.records
         self._whole = found, ends, asyncio.get_running_loop().time()
         return found
@@ -201,7 +198,6 @@ class Rebuild:
         # look as if sales had come late.
         rows = (row for row in found.rows.values() if market_of(row.unit) in mine)
         await store.cleaned([_cell(row, parts.settings.partitions) for row in rows])
-        await restore_unsold(store.closing, shard, epoch, found.unsold, mine)
         closed = {market: closed for market, closed in found.closed.items() if market in mine}
         sequence, begun = found.sequence(shard, units), found.shards.get(shard)
         tick = await self._first_undecided(shard, epoch, found, mine) if lost or written else 0
@@ -299,7 +295,6 @@ def _cell(row: UnitDay, partitions: int) -> DirtyCell:
         events=row.events,
         revision=row.revision,
         offset=row.offset or 0,
-        late=row.late,
     )
 
 

@@ -73,7 +73,6 @@ class Recounted:
             more.events + row.events,
             published=row.events,
             revision=row.revision + 1,
-            late=row.late,
         )
 
 

@@ -16,23 +16,13 @@ from controller.checkpoints import Checkpoint
 from controller.codec import ANNOUNCE_BY, Stamped, read, void
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
-from controller.events import (
-    CE_TYPES,
-    Assignment,
-    BlackoutSet,
-    PeriodClosed,
-    Registered,
-    UnitDay,
-    UnsoldUnits,
-    Withheld,
-)
+from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, UnitDay, Withheld
 from controller.experiment import COMMITMENT, with_seed
 from controller.schedule import MarketPlan
 from controller.wire import event_id, market_of, milliseconds
 from streams.dead_letters import Incoming
 from streams.store import Registration, plan_key
 from streams.store.restoring import HeldUnit, newest
-from streams.unsold_published import PublishedUnsold
 
 ASSIGNMENT_TYPE = CE_TYPES[Assignment].encode()
 #: in the JSON of an assignment, which is ours; inside a text its quotes would be escaped
@@ -100,8 +90,6 @@ class Remembered:
     closed: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: (unit, day) -> its last row
     rows: dict[tuple[str, date], UnitDay] = field(default_factory=dict)
-    #: what the panel says of unit-days without a sale
-    unsold: PublishedUnsold = field(default_factory=PublishedUnsold)
     #: what checkpoints held: units by name, (experiment, version, market) -> (day, released), shards
     summed: dict[str, HeldUnit] = field(default_factory=dict)
     reached: dict[tuple[str, int, str], tuple[int, bool]] = field(default_factory=dict)
@@ -166,12 +154,8 @@ class Remembered:
             held_row = self.rows.get((message.unit, message.day))
             if held_row is None or held_row.revision <= message.revision:
                 self.rows[message.unit, message.day] = message
-            self.unsold.rows.add((message.unit, message.day.toordinal()))
         elif isinstance(message, PeriodClosed):
             self.close(message.market, message.day.toordinal(), message.revision)
-            self.unsold.close(message)
-        elif isinstance(message, UnsoldUnits):
-            self.unsold.take(message)
         else:
             self.blackouts = True
 
@@ -342,16 +326,5 @@ MODELS = {
     name.encode(): model
     for model, name in (CE_TYPES | CONTROL_TYPES).items()
     if model
-    in (
-        Registered,
-        LifecycleChanged,
-        Kill,
-        Withheld,
-        UnitDay,
-        UnsoldUnits,
-        PeriodClosed,
-        BlackoutSet,
-        Entered,
-        TriggerIgnored,
-    )
+    in (Registered, LifecycleChanged, Kill, Withheld, UnitDay, PeriodClosed, BlackoutSet, Entered, TriggerIgnored)
 }

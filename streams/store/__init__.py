@@ -21,7 +21,6 @@ from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
 
 if TYPE_CHECKING:
-    from streams.store.closing_state import ClosingStore
     from streams.store.restoring import CountedDay, RestorableStore
     from streams.store.triggers import TriggerStore
 
@@ -175,10 +174,6 @@ class DirtyCell:
     revision: int
     #: the sales of the partition before this offset are in the total, and none from it on
     offset: int
-    #: its events when it was last published; -1 where it never was
-    published: int = -1
-    #: events that arrived after the day had been closed, as of the last publication
-    late: int = 0
 
 
 class CaughtUp(NamedTuple):
@@ -208,9 +203,6 @@ class Store(Protocol):
 
     @property
     def triggers(self) -> "TriggerStore": ...
-
-    @property
-    def closing(self) -> "ClosingStore": ...
 
     # --- shards -----------------------------------------------------------------------------------------------------
 

@@ -170,10 +170,8 @@ def ids_by_day(ids: Sequence[tuple[int, bytes]]) -> tuple[list[int], list[tuple[
 
 
 def dirty_cell(partition: int, market: str, day: int, unit: str, text: str, offset: int) -> DirtyCell:
-    quantity, revenue, cost, costed, events, published, revision, late = _numbers(text)
-    return DirtyCell(
-        partition, market, day, unit, quantity, revenue, cost, costed, events, revision, offset, published, late
-    )
+    quantity, revenue, cost, costed, events, _, revision = (int(part) for part in text.split())
+    return DirtyCell(partition, market, day, unit, quantity, revenue, cost, costed, events, revision, offset)
 
 
 def held_text(held: HeldUnit) -> str:
@@ -197,17 +195,9 @@ def day_text(day: CountedDay) -> str:
     """A unit-day as the fold script writes it."""
     return (
         f"{day.quantity} {day.revenue_minor} {day.cost_minor} {day.costed} {day.events} {day.published} {day.revision}"
-        f" {day.late}"
     )
 
 
 def counted_day(market: str, day: int, unit: str, text: str) -> CountedDay:
-    return CountedDay(market, day, unit, *_numbers(text))
-
-
-def _numbers(text: str) -> tuple[int, int, int, int, int, int, int, int]:
-    """The numbers of a unit-day; a store that was written before late events were counted has seven."""
-    quantity, revenue, cost, costed, events, published, revision, *late = (int(part) for part in text.split())
-    if len(late) > 1:
-        raise ValueError(f"a unit-day has eight numbers at most, not {len(late) + 7}")
-    return quantity, revenue, cost, costed, events, published, revision, late[0] if late else 0
+    quantity, revenue, cost, costed, events, published, revision = (int(part) for part in text.split())
+    return CountedDay(market, day, unit, quantity, revenue, cost, costed, events, published, revision)

@@ -26,7 +26,6 @@ from streams.store import (
     TopicPlace,
     encoding,
 )
-from streams.store.memory_closing import MemoryClosing
 from streams.store.memory_restore import MemoryRestore
 from streams.store.memory_state import Held, MemoryShard, MemoryState
 from streams.store.memory_triggers import MemoryTriggers
@@ -41,7 +40,6 @@ class MemoryStore(MemoryState):
         self._places: dict[str, TopicPlace] = {}
         self._blackouts: dict[str, Blackout] = {}
         self.triggers = MemoryTriggers(self.shards, self.positions, self.histories)
-        self.closing = MemoryClosing(self.shards)
 
     @property
     def restoring(self) -> MemoryRestore:

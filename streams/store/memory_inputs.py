@@ -20,13 +20,11 @@ class Total:
     events: int = 0
     published: int = -1
     revision: int = 0
-    late: int = 0
 
     def counted(self, market: str, day: int, unit: str) -> CountedDay:
         return CountedDay(
             market, day, unit,
             self.quantity, self.revenue_minor, self.cost_minor, self.costed, self.events, self.published, self.revision,
-            self.late,
         )  # fmt: skip
 
 
@@ -138,7 +136,7 @@ class MemoryInputs:
                     DirtyCell(
                         partition, market, day, unit,
                         t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events, t.revision,
-                        self.positions.get(("sale", partition), 0), t.published, t.late,
+                        self.positions.get(("sale", partition), 0),
                     )
                 )  # fmt: skip
         return found
@@ -150,7 +148,8 @@ class MemoryInputs:
             if total is None:
                 continue
             if total.published < cell.events:
-                total.published, total.revision, total.late = cell.events, cell.revision + 1, cell.late
+                total.published = cell.events
+                total.revision += 1
             if total.events == cell.events:
                 self.owed.discard(key)
 

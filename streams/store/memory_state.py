@@ -6,9 +6,7 @@ from datetime import date, datetime
 from controller.control import Kill
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
-from controller.silence import Listing, Unsold
 from streams.store import Fenced, OutboxEntry, Registration
-from streams.store.closing_state import Place
 from streams.store.memory_inputs import MemoryInputs
 
 
@@ -49,9 +47,6 @@ class MemoryShard:
     plans: dict[str, MarketPlan] = field(default_factory=dict)
     outbox: list[OutboxEntry] = field(default_factory=list)
     closed: dict[str, tuple[int, int]] = field(default_factory=dict)
-    listings: dict[str, Listing] = field(default_factory=dict)
-    counts: dict[str, dict[int, dict[int, int]]] = field(default_factory=dict)
-    unsold: dict[Place, Unsold] = field(default_factory=dict)
     #: unit -> (epoch, sequence) of what it was granted last
     orders: dict[str, tuple[int, int]] = field(default_factory=dict)
     log: dict[str, int] = field(default_factory=dict)

@@ -26,7 +26,6 @@ from streams.store import (
 )
 from streams.store.known import Known
 from streams.store.link import ANSWER_SECONDS, Link
-from streams.store.redis_closing import RedisClosing
 from streams.store.redis_restore import RedisRestore
 from streams.store.redis_triggers import RedisTriggers
 from streams.store.restoring import CountedDay
@@ -45,7 +44,6 @@ class RedisStore(Link):
     def __init__(self, url: str, namespace: str, shards: int, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         super().__init__(url, namespace, shards, answer_seconds=answer_seconds)
         self.triggers = RedisTriggers(self._redis, self._ask, self._run, self._shard, self._input)
-        self.closing = RedisClosing(self)
         self._known = Known()
         self._restoring = RedisRestore(self, self, self._known)
         #: shard -> the epoch that it was claimed with
@@ -274,9 +272,7 @@ class RedisStore(Link):
     async def cleaned(self, cells: Sequence[DirtyCell]) -> None:
         by_partition: dict[int, list[list[str | int]]] = {}
         for cell in cells:
-            by_partition.setdefault(cell.partition, []).append(
-                [cell.market, cell.day, cell.unit, cell.events, cell.revision + 1, cell.late]
-            )
+            by_partition.setdefault(cell.partition, []).append([cell.market, cell.day, cell.unit, cell.events])
         for partition, rows in by_partition.items():
             keys = [self._input("sale", partition, name) for name in ("cells:", "dirty:")]
             for start in range(0, len(rows), 500):

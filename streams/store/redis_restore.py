@@ -21,8 +21,7 @@ TYPES = {
     "blackouts": "zset", "blackout-bodies": "hash", "prices": "hash", "log": "hash", "position": "string",
     "caught-up": "string", "firsts": "hash", "sealed": "hash", "cells": "hash", "dirty": "zset", "seen": "set",
     "latest": "hash", "rebuilding": "string", "count": "string", "enrolments": "hash", "trigger": "string",
-    "watch": "hash", "kill-places": "hash", "blackout-places": "hash", "listings": "hash", "counts": "hash",
-    "unsold": "hash",
+    "watch": "hash", "kill-places": "hash", "blackout-places": "hash",
 }  # fmt: skip
 NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "position", "caught-up", "trigger"})
 
@@ -94,8 +93,7 @@ class RedisRestore:
             await self._look_at(self._shard(shard, ""))
             store = self._store
             reads = [store.plans, store.registrations, store.kills, store.blackouts, store.closed_through]
-            closing = store.closing
-            more = [self.log_positions, self._enrolments, closing.listings, closing.counts, closing.unsold]
+            more = [self.log_positions, self._enrolments]
             for read in [*reads, *more, *([self.held] if ("t", shard) in self._suspect else [])]:
                 async with self._sound(self._shard(shard, read.__name__.lstrip("_"))):
                     await read(shard)

@@ -104,10 +104,8 @@ class CountedDay:
     events: int
     #: events of the row that was published last; -1 for none
     published: int
-    #: the revision that its next row has
+    #: how many rows were published
     revision: int
-    #: events of the last row that arrived after the day had been closed
-    late: int = 0
 
 
 class RestorableStore(Protocol):

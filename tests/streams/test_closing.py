@@ -40,9 +40,6 @@ class Known(Catalog):
     def time_zones(self) -> dict[str, str]:
         return {MARKET: "UTC"}
 
-    async def catch_up(self) -> None:
-        """All of it is known."""
-
 
 class Panel:
     """A producer; ``beside`` happens while a closing is on its way."""
