@@ -244,6 +244,8 @@ def _of_day(row: UnitDay, there: CountedDay | None) -> Iterator[StateDifference]
         for field in ("quantity", "revenue_minor"):
             if getattr(row, field) != getattr(there, field):
                 yield StateDifference("redis", name, field, str(getattr(row, field)), str(getattr(there, field)))
+        if there.published == row.events and there.late != row.late:
+            yield StateDifference("redis", name, "late", str(row.late), str(there.late))
 
 
 def _window(body: bytes) -> Blackout | None:

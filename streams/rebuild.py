@@ -295,6 +295,7 @@ def _cell(row: UnitDay, partitions: int) -> DirtyCell:
         events=row.events,
         revision=row.revision,
         offset=row.offset or 0,
+        late=row.late,
     )
 
 
