@@ -1,8 +1,8 @@
 """Silence: whether units that sold nothing on a day sold nothing, or whether their feed was cut off.
 
 A group of units shares a way to us: all units of a market, or those of one partition of the sale topic. A group without
-a single sale is silent on a day on which it sells for certain, by its own history; its units are then unknown, not zero.
-Arms are no argument of anything here: what is left out cannot depend on them.
+a single sale is silent on a day on which it sells for certain, by its own history: its units are unknown then, and not
+zero. Arms are no argument of anything here: what is left out cannot depend on them.
 """
 
 from collections.abc import Collection, Mapping

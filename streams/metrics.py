@@ -110,7 +110,7 @@ class Metrics:
             "flipside_unit_days_published", "Panel rows published, by kind", ["kind"], registry=registry
         )
         self.unsold = Counter(
-            "flipside_unsold_unit_days", "Listed unit-days without a sale, as first closed: zeros, or why they are missing",
+            "flipside_unsold_unit_days", "Listed unit-days without a sale, as first closed: zeros, or why not",
             ["what"], registry=registry,
         )  # fmt: skip
         for what in ("zero", "feed_silent", "closed"):
