@@ -59,8 +59,7 @@ class Closing:
         """Close until cancelled."""
         settings = self._parts.settings
         wait = 2 * settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
-        self._closed = await self._parts.store.closed_through(self._shard)
-        self._unsold.forget()
+        await self.begin()
         while True:
             watermark = await self._watermark()
             if watermark is not None and watermark.at != self._seen:
@@ -77,6 +76,11 @@ class Closing:
                     self._parts.log.warning("damaged", shard=self._shard, error=str(damage))
                     await self._parts.store.restoring.forget_input(*damage.input)
             await asyncio.sleep(wait)
+
+    async def begin(self) -> None:
+        """Read what is closed by now, by whoever closed it."""
+        self._closed = await self._parts.store.closed_through(self._shard)
+        self._unsold.forget()
 
     async def _watermark(self) -> Watermark | None:
         inputs = await self._parts.store.caught_up()
