@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.analyse import BEFORE
-from analysis.export.schemas import COUNTED, TABLES, UNOBSERVED, Tables
+from analysis.export.schemas import COUNTED, TABLES, UNSEEN, Tables
 from analysis.ledger import Ledger
 from analysis.study import UNKNOWN, State, Study
 from controller.events import AnytimeEffect, Assignment, EffectEstimate, Estimate, Registered
@@ -96,7 +96,7 @@ def panel_of(study: Study, first: date, last: date, held: Mapping[tuple[str, int
         "planned_arm": pa.array(
             [None if a is None else a.planned_arm for a in standing], pa.string()
         ).dictionary_encode(),
-        "status": _status(state[row, column], seen),
+        "status": _status(state[row, column], days.unseen[skipped:][row, column]),
         "quantity": pa.array(days.quantity[skipped:][row, column], mask=~seen),
         "revenue_minor": pa.array(days.revenue[skipped:][row, column], mask=~seen),
         "cost_minor": pa.array(cost, mask=~seen | (cost == UNKNOWN)),
@@ -105,11 +105,11 @@ def panel_of(study: Study, first: date, last: date, held: Mapping[tuple[str, int
     return pa.table([columns[field].cast(kind) for field, kind in zip(schema.names, schema.types, strict=True)], schema)
 
 
-def _status(state: Any, seen: Any) -> pa.DictionaryArray:
-    """ "counted", or why not: the state of a cell without an arm, or that no sale was read of it."""
-    reasons = [COUNTED, UNOBSERVED, *(s.name.lower() for s in State)]
-    code = np.where(seen, 0, 1)
-    for number, one in enumerate(State, start=2):
+def _status(state: Any, unseen: Any) -> pa.DictionaryArray:
+    """ "counted", or why not: the state of a cell without an arm, or why nothing is known of what it sold."""
+    reasons = [COUNTED, *UNSEEN, *(s.name.lower() for s in State)]
+    code = np.asarray(unseen, dtype=np.int64)
+    for number, one in enumerate(State, start=1 + len(UNSEEN)):
         code = np.where(state == int(one), number, code)
     return _labels(code, reasons)
 

@@ -9,7 +9,7 @@ import altair as alt
 import numpy as np
 import pyarrow as pa
 
-from analysis.export.schemas import COUNTED, UNOBSERVED
+from analysis.export.schemas import COUNTED, UNSEEN
 from analysis.plots.style import ARMS, INK, PAPER, Rows, Width, counted, data, styled
 
 #: more rows than a page can show are thinned out evenly; so are more cells than a browser draws at once
@@ -64,7 +64,7 @@ def cluster_days(panel: pa.Table, arms: tuple[str, ...]) -> ClusterDays:
     by_arm = np.stack([count(held == held_names.index(a)) if a in held_names else np.zeros(shape, int) for a in arms])
     units = count(np.ones(len(cluster), dtype=bool))
     status_names, status = _codes(panel["status"])
-    fine = [k for k, name in enumerate(status_names) if name in (COUNTED, UNOBSERVED)]
+    fine = [k for k, name in enumerate(status_names) if name in (COUNTED, *UNSEEN)]
     counting = count(np.isin(status, [k for k in fine if status_names[k] == COUNTED]))
     out = np.stack(
         [
