@@ -35,6 +35,7 @@ from controller.events import Estimate, Registered
 from controller.experiment import Experiment, design_hash
 from controller.findings import RunningSequence
 from controller.inputs import CatalogEntry, Sale
+from controller.listing import ALWAYS, Listed
 from controller.periods import period
 from controller.registration import register
 from controller.roster import roster
@@ -136,6 +137,10 @@ class CatalogInMemory:
 
     known: dict[str, CatalogEntry]
     time_zones: dict[str, str]
+
+    @property
+    def listings(self) -> dict[str, Listed]:
+        return dict.fromkeys(self.known, Listed(ALWAYS))
 
 
 def definition(setting: Setting, seed: str) -> Experiment:

@@ -13,7 +13,7 @@ from controller.listing import Listed, listed
 from controller.periods import zone
 from controller.topics import CATALOG
 from controller.wire import from_milliseconds, market_of
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import Rejected
 from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.reading import begin, read_up_to, reader
@@ -104,21 +104,23 @@ class Catalog:
         try:
             entry = read(CatalogEntry, record.value)
         except UnreadableMessage as error:
-            await self._reject(record, "unreadable", str(error))
+            await self._reject(Rejected(record, "unreadable", str(error)))
             return
         if entry.unit != key:
             # Compaction keeps the last record of a key: under another one, an entry would outlive what replaces it.
-            await self._reject(record, "key", f"this entry is of {entry.unit}, and its key is {key!r}")
+            said = f"this entry is of {entry.unit}, and its key is {key!r}"
+            await self._reject(Rejected(record, "key", said))
             return
         try:
             zone(entry.time_zone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
-            await self._reject(record, "time-zone", f"{entry.unit}: there is no time zone {entry.time_zone!r}")
+            said = f"{entry.unit}: there is no time zone {entry.time_zone!r}"
+            await self._reject(Rejected(record, "time-zone", said))
             return
         market = market_of(entry.unit)
         if self._zones.setdefault(market, entry.time_zone) != entry.time_zone:
             reason = f"{market} has time zone {self._zones[market]}, this entry says {entry.time_zone}"
-            await self._reject(record, "time-zone", reason)
+            await self._reject(Rejected(record, "time-zone", reason))
             return
         self._entries[entry.unit] = self._known[entry.unit] = self._last[entry.unit] = entry
         self._listed(entry.unit, record, delisted=entry.delisted)
@@ -128,5 +130,5 @@ class Catalog:
         at = from_milliseconds(record.timestamp) if wall else self._parts.clock.now()
         self._listings[unit] = listed(self._listings.get(unit), at, delisted=delisted)
 
-    async def _reject(self, record: Incoming, code: str, reason: str) -> None:
-        await self._parts.reject([Rejected(record, code, reason)], self._parts.clock.now())
+    async def _reject(self, rejected: Rejected) -> None:
+        await self._parts.reject([rejected], self._parts.clock.now())

@@ -8,6 +8,7 @@ import pytest
 import structlog
 
 from controller.codec import ce_type, read
+from controller.errors import CannotReach
 from controller.events import CE_TYPES, PeriodClosed, UnitDay, UnsoldUnits
 from controller.inputs import CatalogEntry
 from controller.listing import ALWAYS, Listed
@@ -103,6 +104,10 @@ class Market:
         self._positions = dict.fromkeys(range(SHARDS), 0)
         self._sales = 0
         self.owner = self.new_owner()
+
+    def take_over(self, other: "Market") -> None:
+        """Go on where another one has got."""
+        self._positions, self._sales = other._positions, other._sales
 
     def new_owner(self) -> Closing:
         self.owner = Closing(self.parts, self.shop, self.parts.shard_of(MARKET), 1)
@@ -340,6 +345,55 @@ async def test_a_crash_after_any_record_changes_nothing_of_what_is_published_in_
     assert kept == {
         0: (2, 21, 3, {}), 1: (2, 21, 3, {}), 2: (2, 21, 3, {}), 3: (3, 23, 2, {}), 4: (1, 1, 1, {"feed_silent": 3}),
     }  # fmt: skip
+
+
+class Failing:
+    """A store that cannot be reached any more from one call on."""
+
+    def __init__(self, store: Store, at: str, after: bool) -> None:
+        self._store, self._at, self._after = store, at, after
+        self.failed = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._at or self.failed:
+            return getattr(self._store, name)
+
+        async def failing(*given: Any) -> None:
+            self.failed = True
+            if self._after:
+                await getattr(self._store, name)(*given)
+            raise CannotReach("the store is gone")
+
+        return failing
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("call", ["note", "cleaned", "set_closed"])
+async def test_a_crash_at_any_step_changes_no_count(store: Store, call: str, after: bool) -> None:
+    market = Market(cast(Store, Failing(store, "none", after)))
+    await market.begin()
+    for day in range(4):
+        await market.sell(day, BUSY, *[SECOND[0]] * 20)
+        await market.close(day)
+    await market.sell(4, BUSY)
+    failing = Failing(store, call, after)
+    crashing = Market(cast(Store, failing))
+    crashing.take_over(market)
+    await crashing.owner.begin()
+    with pytest.raises(CannotReach):
+        await crashing.close(4)
+    assert failing.failed
+    await crashing.new_owner().begin()
+    await crashing.sell(4, SECOND[1])
+    await crashing.close(5)
+    closing = crashing.panel.closing(4)
+    said = crashing.panel.unsold(4)
+    alive = products([QUIET, SECOND[0], SECOND[1], SECOND[2]])
+    named = {*said.zeros, *said.missing.get("feed_silent", ())} | {SECOND[1].partition("/")[2]}
+    assert named == set(alive), "each unsold unit is named once; the one that sold in between may not be"
+    assert (closing.unit_days, closing.events) == (2, 2)
+    assert (closing.zeros or 0) + sum(closing.missing.values()) == 3
+    assert closing.zeros == 3, "the late sale shows that the partition lives"
 
 
 async def test_what_is_kept_of_days_that_take_no_more_sales_is_dropped(market: Market) -> None:
