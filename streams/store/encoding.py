@@ -197,8 +197,8 @@ def held_unit(unit: str, text: str) -> HeldUnit:
 def day_text(day: CountedDay) -> str:
     """A unit-day as the fold script writes it."""
     return (
-        f"{day.quantity} {day.revenue_minor} {day.cost_minor} {day.costed} {day.events} {day.published} {day.revision} "
-        f"{day.late}"
+        f"{day.quantity} {day.revenue_minor} {day.cost_minor} {day.costed} {day.events} {day.published} {day.revision}"
+        + (f" {day.late}" if day.late else "")
     )
 
 

@@ -17,8 +17,10 @@ from streams.clock import TickClock
 from streams.closing import Closing, Watermark
 from streams.metrics import Metrics
 from streams.parts import Parts, partition_of
+from streams.recount import Recounted
 from streams.settings import Settings
 from streams.store import DIGEST_BYTES, Fenced, Store
+from streams.store.restoring import CountedDay
 from tests.streams.builders import Batch, at, cell, ordinal
 from tests.streams.conftest import SHARDS
 
@@ -426,3 +428,29 @@ async def test_notes_are_written_by_the_owner_of_a_shard_only(store: Store, kind
     with pytest.raises(Fenced):
         await store.note(0, 0, MARKET, {kind: {"a": "1"}})
     assert await store.notes(0, kind, "fr") == {}
+
+
+async def test_a_rebuild_brings_back_how_many_events_of_a_unit_day_were_late(store: Store) -> None:
+    await store.restoring.begin_input("sale", 0, "first")
+    back = [
+        CountedDay(MARKET, ordinal(0), "de/a", 9, 900, 0, 0, 9, published=7, revision=2, late=3),
+        CountedDay(MARKET, ordinal(0), "de/b", 1, 100, 0, 0, 1, published=1, revision=1),
+    ]
+    await store.restoring.put_days(0, "first", back)
+    await store.restoring.finish_input("sale", 0, "first", 10)
+    assert await store.restoring.days(0) == back
+    assert await store.fold_sales(0, 10, 11, [cell("de/a")])
+    (dirty,) = await store.dirty({MARKET: ordinal(0)})
+    published = dirty.after_closing()
+    assert (published.events, published.revision, published.late) == (10, 2, 6), "3, and the 3 that are in no row yet"
+    await store.cleaned([published])
+    assert [(d.late, d.published, d.revision) for d in await store.restoring.days(0)] == [(6, 10, 3), (0, 1, 1)]
+
+
+def test_a_count_that_begins_with_a_row_of_the_panel_knows_what_of_it_was_late() -> None:
+    row = UnitDay(
+        unit="de/a", day=at(0).date(), starts_at=at(0), ends_at=at(1), quantity=3, revenue_minor=300, cost_minor=None,
+        currency="EUR", events=3, revision=2, offset=5, late=2,
+    )  # fmt: skip
+    (found,) = Recounted({("de/a", ordinal(0)): row}).days()
+    assert (found.late, found.published, found.revision) == (2, 3, 3)

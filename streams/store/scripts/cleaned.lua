@@ -10,7 +10,7 @@ for _, c in ipairs(cjson.decode(ARGV[1])) do
     local q, r, k, n, e, p, v = old:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)')
     if tonumber(p) < published then
       redis.call('HSET', key, unit, table.concat({q, r, k, n, e, string.format('%.0f', published),
-        string.format('%.0f', math.max(tonumber(v), revision) + 1), string.format('%.0f', late)}, ' '))
+        string.format('%.0f', math.max(tonumber(v), revision) + 1), late > 0 and string.format('%.0f', late) or nil}, ' '))
     end
     if tonumber(e) == published then
       redis.call('ZREM', KEYS[2] .. market, day .. '|' .. unit)
