@@ -35,6 +35,7 @@ from controller.events import Estimate, Registered
 from controller.experiment import Experiment, design_hash
 from controller.findings import RunningSequence
 from controller.inputs import CatalogEntry, Sale
+from controller.listing import ALWAYS, Listed
 from controller.periods import period
 from controller.registration import register
 from controller.roster import roster
@@ -42,7 +43,6 @@ from controller.schedule import MarketPlan
 from controller.topics import ASSIGNMENT_LOG, PANEL
 from controller.wire import Message, milliseconds
 from flipside_client.fold import Fold
-from streams.catalog import Span
 from streams.clock import TickClock
 from streams.closing import Closing, Watermark
 from streams.folding import Rules, fold
@@ -137,11 +137,14 @@ class CatalogInMemory:
 
     known: dict[str, CatalogEntry]
     time_zones: dict[str, str]
-    #: all units were always listed
-    spans: dict[str, Span]
 
     async def catch_up(self) -> None:
         """All of it is known."""
+
+    @property
+    def listings(self) -> dict[str, Listed]:
+        """All units were always listed."""
+        return dict.fromkeys(self.known, Listed(ALWAYS))
 
 
 def definition(setting: Setting, seed: str) -> Experiment:
@@ -187,8 +190,7 @@ async def _walk(setting: Setting, effect: float, seed: int) -> list[Finding]:
     )
     await parts.publish(ASSIGNMENT_LOG, [encode(registered, registered.id, clock.now())])
     laid_out = roster(resolved)
-    listed = {unit: Span(clock.now()) for unit in catalog}
-    closing = Closing(parts, CatalogInMemory(catalog, zones, listed), 0, EPOCH)  # type: ignore[arg-type]
+    closing = Closing(parts, CatalogInMemory(catalog, zones), 0, EPOCH)  # type: ignore[arg-type]
     await store.claim(0, EPOCH)
     pricing, plans, sold = Fold(), {market: MarketPlan() for market in laid_out.units}, demand(rng, setting)
     rules, unread, counted = Rules(catalog, 1), 0, 0

@@ -44,6 +44,10 @@ class Checkpoint(ControlMessage):
     kills: tuple[Kill, ...] = ()
     #: what is known of the entries of each cluster, as the store spells it
     clusters: dict[str, str] = Field(default_factory=dict)
+    #: market -> product -> whole days of its listing; market -> day (ordinal) -> events by partition of the days that
+    #: silence is judged by; both as the store spells them
+    listing: dict[Name, dict[Name, str]] = Field(default_factory=dict)
+    history: dict[Name, dict[str, str]] = Field(default_factory=dict)
     #: experiment -> its version and the number of changes of its life: what the records of experiments must have
     experiments: dict[str, tuple[Ordinal, Ordinal]] = Field(default_factory=dict)
 

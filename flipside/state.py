@@ -1,7 +1,7 @@
 """Whether log, compacted topic, panel and Redis tell the same: folded apart from the workers, and compared."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
@@ -10,7 +10,9 @@ from controller.codec import read, void
 from controller.errors import UnreadableMessage
 from controller.events import Assignment, UnitDay
 from controller.inputs import Blackout
+from controller.silence import HISTORY_DAYS
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, BLACKOUT, PANEL, SALE
+from controller.unsold import Part, unpacked
 from flipside.reader import Reader
 from streams.kafka import reach_kafka
 from streams.parts import partition_of
@@ -20,6 +22,7 @@ from streams.settings import Settings
 from streams.store import OutboxEntry
 from streams.store.redis import RedisStore
 from streams.store.restoring import CountedDay, Damaged, HeldUnit
+from streams.unsold import read_events
 
 Where = Literal["redis", "assignment topic", "panel"]
 #: what is under way while it is looked at looks different the next time; what is wrong does not
@@ -96,12 +99,20 @@ class Comparison:
                 (await store.registrations(shard))[1],
                 await store.kills(shard),
                 await store.blackouts(shard),
-                await store.closed_through(shard),
+                await self._closed(shard),
             )
         except Damaged as damage:
             return damage
         except ValueError as error:
             return error
+
+    async def _closed(self, shard: int) -> dict[str, tuple[int, dict[str, str], dict[str, str]]]:
+        """Market -> its last closed day, what silence is judged by, and unsold units."""
+        store = self._store
+        return {
+            market: (day, await store.notes(shard, "history", market), await store.notes(shard, "unsold", market))
+            for market, (day, _) in (await store.closed_through(shard)).items()
+        }
 
     async def _input(self, partition: int) -> Any:
         store = self._store
@@ -176,11 +187,30 @@ class Comparison:
                 where = f"{name} in shard {shard}"
                 yield StateDifference("redis", where, "blackout", str(live.get(name)), str(windows.get(name)))
         for market, (day, _) in log.closed.items():
-            if market in mine and closed.get(market, (0, 0))[0] < day:
-                found = closed.get(market)
-                yield StateDifference(
-                    "redis", market, "last closed day", _day(day), _day(found[0]) if found else "none"
-                )
+            found = closed.get(market)
+            if market in mine and (found is None or found[0] < day):
+                there = _day(found[0]) if found else "none"
+                yield StateDifference("redis", market, "last closed day", _day(day), there)
+            elif market in mine and found is not None:
+                yield from self._of_closed(market, day, found[1], found[2])
+
+    def _of_closed(
+        self, market: str, last: int, history: Mapping[str, str], unsold: Mapping[str, str]
+    ) -> Iterator[StateDifference]:
+        """A late sale is known to the store before its closing is out, and so only moves what it holds upwards."""
+        days = self._told.log.closed_days
+        for day, events in days.history(market).items():
+            name = f"{market} {_day(int(day))}"
+            if int(day) > last - HISTORY_DAYS and total_of(history.get(day, "")) < total_of(events):
+                yield StateDifference("redis", name, "events by partition", events, history.get(day, "missing"))
+        for number in range(last - self._settings.revision_days + 1, last + 1):
+            said = days.parts(market, number)
+            if said is not None:
+                text = unsold.get(str(number))
+                held = () if text is None else unpacked(text)
+                if [part.revision for part in held] < [part.revision for part in said]:
+                    name = f"{market} {_day(number)}"
+                    yield StateDifference("redis", name, "unsold units", _parts(said), _parts(held))
 
     @staticmethod
     def _of_units(
@@ -244,6 +274,17 @@ def _of_day(row: UnitDay, there: CountedDay | None) -> Iterator[StateDifference]
         for field in ("quantity", "revenue_minor"):
             if getattr(row, field) != getattr(there, field):
                 yield StateDifference("redis", name, field, str(getattr(row, field)), str(getattr(there, field)))
+        if there.published == row.events and there.late != row.late:
+            yield StateDifference("redis", name, "late", str(row.late), str(there.late))
+
+
+def _parts(parts: Sequence[Part]) -> str:
+    return ", ".join(f"part {number} of revision {part.revision}" for number, part in enumerate(parts)) or "missing"
+
+
+def total_of(events: str) -> int:
+    """Sale events of a day, of what the store holds by partition; -1 for nothing."""
+    return sum(read_events(events).values()) if events else -1
 
 
 def _window(body: bytes) -> Blackout | None:

@@ -2,15 +2,18 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from zoneinfo import ZoneInfoNotFoundError
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from controller.codec import read
 from controller.errors import UnreadableMessage
 from controller.inputs import CatalogEntry
+from controller.listing import Listed, listed
+from controller.periods import zone
 from controller.topics import CATALOG
-from controller.wire import market_of
-from streams.dead_letters import Incoming, Rejected
+from controller.wire import from_milliseconds, market_of
+from streams.dead_letters import Rejected
 from streams.kafka import stop_client
 from streams.parts import Parts
 from streams.reading import begin, read_up_to, reader
@@ -28,6 +31,7 @@ class Catalog:
         self._known: dict[str, CatalogEntry] = {}
         self._last: dict[str, CatalogEntry] = {}
         self._zones: dict[str, str] = {}
+        self._listings: dict[str, Listed] = {}
 
     @property
     def entries(self) -> Mapping[str, CatalogEntry]:
@@ -43,6 +47,14 @@ class Catalog:
     def known(self) -> Mapping[str, CatalogEntry]:
         """The last entry of every unit that ever was: a delisted unit's last sales still have to be counted."""
         return self._known
+
+    @property
+    def listings(self) -> Mapping[str, Listed]:
+        """Unit -> since when it is listed, as far as the topic shows: compaction forgets first records.
+
+        By the brokers' clocks; under a clock of ticks by ours, and what was read before it began was always known.
+        """
+        return self._listings
 
     @property
     def time_zones(self) -> Mapping[str, str]:
@@ -81,20 +93,42 @@ class Catalog:
         await self.catch_up()
         return True
 
-    async def _apply(self, record: Incoming) -> None:
+    async def _apply(self, record: ConsumerRecord) -> None:
+        key = (record.key or b"").decode(errors="replace")
         if record.value is None:
-            gone = self._entries.pop((record.key or b"").decode(errors="replace"), None)
+            gone = self._entries.pop(key, None)
             if gone is not None:
+                self._listed(gone.unit, record, delisted=True)
                 self._last[gone.unit] = gone.model_copy(update={"delisted": True})
             return
         try:
             entry = read(CatalogEntry, record.value)
         except UnreadableMessage as error:
-            await self._parts.reject([Rejected(record, "unreadable", str(error))], self._parts.clock.now())
+            await self._reject(Rejected(record, "unreadable", str(error)))
+            return
+        if entry.unit != key:
+            # Compaction keeps the last record of a key: under another one, an entry would outlive what replaces it.
+            said = f"this entry is of {entry.unit}, and its key is {key!r}"
+            await self._reject(Rejected(record, "key", said))
+            return
+        try:
+            zone(entry.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            said = f"{entry.unit}: there is no time zone {entry.time_zone!r}"
+            await self._reject(Rejected(record, "time-zone", said))
             return
         market = market_of(entry.unit)
         if self._zones.setdefault(market, entry.time_zone) != entry.time_zone:
             reason = f"{market} has time zone {self._zones[market]}, this entry says {entry.time_zone}"
-            await self._parts.reject([Rejected(record, "time-zone", reason)], self._parts.clock.now())
+            await self._reject(Rejected(record, "time-zone", reason))
             return
         self._entries[entry.unit] = self._known[entry.unit] = self._last[entry.unit] = entry
+        self._listed(entry.unit, record, delisted=entry.delisted)
+
+    def _listed(self, unit: str, record: ConsumerRecord, *, delisted: bool) -> None:
+        wall = self._parts.settings.clock == "wall"
+        at = from_milliseconds(record.timestamp) if wall else self._parts.clock.now()
+        self._listings[unit] = listed(self._listings.get(unit), at, delisted=delisted)
+
+    async def _reject(self, rejected: Rejected) -> None:
+        await self._parts.reject([rejected], self._parts.clock.now())

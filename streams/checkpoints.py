@@ -138,6 +138,7 @@ class Summing:
         _, clusters = await store.triggers.enrolments(self._shard)
         # One shard speaks for all of them: whoever writes them down tells each shard, then the log.
         experiments = (await store.registrations(self._shard))[1] if self._shard == 0 else {}
+        closed = await store.closed_through(self._shard)
         found = Checkpoint(
             shard=self._shard,
             epoch=self._epoch,
@@ -150,9 +151,11 @@ class Summing:
                 key: (-1 if plan.decided_through is None else plan.decided_through.toordinal(), plan.released)
                 for key, plan in plans.items()
             },
-            closed=await store.closed_through(self._shard),
+            closed=closed,
             kills=tuple((await store.kills(self._shard)).values()),
             clusters=clusters,
+            listing={market: await store.notes(self._shard, "listing", market) for market in closed},
+            history={market: await store.notes(self._shard, "history", market) for market in closed},
             experiments={name: (r.experiment.version, len(r.history)) for name, r in experiments.items()},
         )
         return found, experiments

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from controller.codec import Record, encode
@@ -15,6 +15,7 @@ from streams.catalog import Catalog
 from streams.parts import Parts
 from streams.store import DirtyCell
 from streams.store.restoring import Damaged
+from streams.unsold import DayUnsold, Unsold
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,20 @@ class Watermark:
     offsets: Mapping[int, int]
     #: by sale partition: which count of it this was read from
     counts: Mapping[int, str]
+
+
+@dataclass(slots=True)
+class Closings:
+    """What is published of days beside their rows."""
+
+    #: the last day (ordinal) of each market that is closed with them
+    last_days: Mapping[str, int]
+    records: list[Record] = field(default_factory=list)
+    unsold: list[Record] = field(default_factory=list)
+    #: market -> (last closed day, closings published)
+    closed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: days that are closed for the first time
+    first: list[tuple[str, date, DayUnsold]] = field(default_factory=list)
 
 
 class Closing:
@@ -38,16 +53,20 @@ class Closing:
         #: market -> (last closed day, closings published)
         self._closed: dict[str, tuple[int, int]] = {}
         self._seen: datetime | None = None
+        self._unsold = Unsold(parts, catalog, shard, epoch)
 
     async def run(self) -> None:
         """Close until cancelled."""
         settings = self._parts.settings
         wait = 2 * settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
-        self._closed = await self._parts.store.closed_through(self._shard)
+        await self.begin()
         while True:
             watermark = await self._watermark()
             if watermark is not None and watermark.at != self._seen:
                 try:
+                    if self._new(self._last(watermark)):
+                        # What is listed, and what is closed, is asked of the catalog as it is by now.
+                        await self._catalog.catch_up()
                     await self.close(watermark)
                     self._seen = watermark.at
                 except Damaged as damage:
@@ -57,6 +76,11 @@ class Closing:
                     self._parts.log.warning("damaged", shard=self._shard, error=str(damage))
                     await self._parts.store.restoring.forget_input(*damage.input)
             await asyncio.sleep(wait)
+
+    async def begin(self) -> None:
+        """Read what is closed by now, by whoever closed it."""
+        self._closed = await self._parts.store.closed_through(self._shard)
+        self._unsold.forget()
 
     async def _watermark(self) -> Watermark | None:
         inputs = await self._parts.store.caught_up()
@@ -74,26 +98,59 @@ class Closing:
         """Publish what the watermark has passed: rows, the closings that vouch for them, revisions of late sales."""
         parts = self._parts
         parts.metrics.watermark.set(watermark.at.timestamp())
-        last = {
-            market: last_closed_day(watermark.at, time_zone).toordinal()
-            for market, time_zone in self._catalog.time_zones.items()
-            if parts.shard_of(market) == self._shard
-        }
+        last = self._last(watermark)
         # Before the rows: what is folded in between is then counted again, which their own offsets put right.
         recount = {str(p): offset for p, offset in enumerate(await parts.store.recount_from())}
         await self._shut(last)
-        cells = await parts.store.dirty(last)
-        closings, closed = await self._closings(last, cells, watermark, recount)
+        cells = [self._as_published(cell) for cell in await parts.store.dirty(last)]
+        closings = await self._closings(last, cells, watermark, recount)
         await self._still_there(watermark)
-        # 1. the rows, 2. the closings that vouch for them, 3. the marks, 4. what is closed: a crash in between repeats
-        # rows and closings of the same revision, and never takes what is published already for a late sale.
+        # 1. what is found of unsold units is kept, 2. they are published, 3. the rows, 4. the closings that vouch for
+        # both, 5. the marks, 6. what is closed: a crash in between repeats records of the same revision, and never
+        # takes what is published already for a late sale. Unsold units come before the rows: where a row is out that
+        # made zeros of a silent feed, these are out as well.
+        await self._unsold.keep()
+        await parts.publish(PANEL, closings.unsold)
         await parts.publish(PANEL, [self._row(cell, watermark) for cell in cells])
-        await parts.publish(PANEL, closings)
+        await parts.publish(PANEL, closings.records)
         await parts.store.cleaned(cells)
-        await parts.store.set_closed(self._shard, self._epoch, closed)
-        self._closed |= closed
+        await parts.store.set_closed(self._shard, self._epoch, closings.closed)
+        new = self._new(closings.last_days)
+        self._closed |= closings.closed
+        if new:
+            await self._unsold.let_go({m: day - parts.settings.revision_days for m, day in new.items()})
+        self._count(cells, closings)
+
+    def _last(self, watermark: Watermark) -> dict[str, int]:
+        """The last day (ordinal) of each market of the shard that a watermark has passed."""
+        return {
+            market: last_closed_day(watermark.at, time_zone).toordinal()
+            for market, time_zone in self._catalog.time_zones.items()
+            if self._parts.shard_of(market) == self._shard
+        }
+
+    def _new(self, last: Mapping[str, int]) -> dict[str, int]:
+        """Those markets whose last day is not closed yet."""
+        return {market: day for market, day in last.items() if day > self._closed.get(market, (-1, 0))[0]}
+
+    def _as_published(self, cell: DirtyCell) -> DirtyCell:
+        closed = cell.market in self._closed and cell.day <= self._closed[cell.market][0]
+        return cell.after_closing() if closed else cell
+
+    def _count(self, cells: Sequence[DirtyCell], closings: Closings) -> None:
+        metrics = self._parts.metrics
         for cell in cells:
-            parts.metrics.unit_days.labels("revision" if cell.revision else "first").inc()
+            metrics.unit_days.labels("revision" if cell.revision else "first").inc()
+        for market, day, found in closings.first:
+            metrics.unsold.labels("zero").inc(found.zeros or 0)
+            for why, count in found.missing.items():
+                metrics.unsold.labels(why).inc(count)
+            if found.sold_while_closed:
+                metrics.sold_while_closed.inc(len(found.sold_while_closed))
+                self._parts.log.warning(
+                    "sold while closed", market=market, day=str(day), units=len(found.sold_while_closed),
+                    first=found.sold_while_closed[0], way_out="correct closed_weekdays or closed_on in the catalog",
+                )  # fmt: skip
 
     async def _shut(self, last: Mapping[str, int]) -> None:
         """Before a closing is published, the day that it seals takes no more sales.
@@ -101,7 +158,7 @@ class Closing:
         Whoever reads the closing, a count that begins anew above all, may then rely on it: what such a day has sold is
         in the rows that come before the closing, or was set aside.
         """
-        new = {market: day for market, day in last.items() if day > self._closed.get(market, (-1, 0))[0]}
+        new = self._new(last)
         if new:
             await self._parts.store.shut({m: day - self._parts.settings.revision_days for m, day in new.items()})
 
@@ -133,18 +190,18 @@ class Closing:
             events=cell.events,
             revision=cell.revision,
             offset=cell.offset,
+            late=cell.late,
         )
         return encode(row, f"{cell.unit}/{day}/{cell.revision}", watermark.at)
 
     async def _closings(
         self, last: Mapping[str, int], cells: Sequence[DirtyCell], watermark: Watermark, recount: dict[str, int]
-    ) -> tuple[list[Record], dict[str, tuple[int, int]]]:
+    ) -> Closings:
         """A closing for each newly closed day, and for each closed day that sales have come late to."""
         touched: dict[str, dict[int, list[DirtyCell]]] = {}
         for cell in cells:
             touched.setdefault(cell.market, {}).setdefault(cell.day, []).append(cell)
-        records: list[Record] = []
-        closed: dict[str, tuple[int, int]] = {}
+        found = Closings(last_days=last)
         for market, last_day in sorted(last.items()):
             days = touched.get(market, {})
             # A market's first closing is that of its first sale, or of this day if it has sold nothing yet.
@@ -160,18 +217,29 @@ class Closing:
                 stored = await self._parts.store.unit_days(market, day)
                 vouched = {stands.unit: stands.published for stands in stored if stands.published >= 0}
                 vouched |= {cell.unit: cell.events for cell in changed}
+                local, revision = date.fromordinal(day), times if late else 0
+                if late:
+                    unsold = await self._unsold.revised(market, day, vouched, revision)
+                else:
+                    unsold = await self._unsold.closed(market, day, vouched)
+                    found.first.append((market, local, unsold))
+                found.unsold += unsold.records(market, local, vouched, watermark.at)
                 closing = PeriodClosed(
                     market=market,
-                    day=date.fromordinal(day),
+                    day=local,
                     watermark=watermark.at,
                     offsets={str(p): offset for p, offset in watermark.offsets.items()},
                     unit_days=len(vouched),
                     events=sum(vouched.values()),
                     revised=sum(1 for cell in changed if cell.revision),
-                    revision=times if late else 0,
+                    revision=revision,
                     recount=recount,
+                    zeros=unsold.zeros,
+                    missing=dict(unsold.missing),
+                    partition_events={str(partition): events for partition, events in unsold.events.items()},
+                    sold_while_closed=len(unsold.sold_while_closed),
                 )
-                records.append(encode(closing, f"{market}/{closing.day}/{closing.revision}", watermark.at))
+                found.records.append(encode(closing, f"{market}/{closing.day}/{closing.revision}", watermark.at))
             if last_day > through or days:
-                closed[market] = (max(through, last_day), times)
-        return records, closed
+                found.closed[market] = (max(through, last_day), times)
+        return found

@@ -109,6 +109,17 @@ class Metrics:
         self.unit_days = Counter(
             "flipside_unit_days_published", "Panel rows published, by kind", ["kind"], registry=registry
         )
+        self.unsold = Counter(
+            "flipside_unsold_unit_days", "Listed unit-days without a sale, as first closed: zeros, or why not",
+            ["what"], registry=registry,
+        )  # fmt: skip
+        for what in ("zero", "feed_silent", "closed"):
+            self.unsold.labels(what)
+        self.sold_while_closed = Counter(
+            "flipside_sold_while_closed_unit_days",
+            "Unit-days with a sale on a day on which the catalog says that the unit is closed, as first closed",
+            registry=registry,
+        )
         self.decision_seconds = Histogram(
             "flipside_decision_seconds", "From a tick to its decisions stored", registry=registry
         )

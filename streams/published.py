@@ -12,7 +12,7 @@ from datetime import date, datetime, timedelta
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from controller.codec import READ_AT_ONCE, ce_type, read, read_all
-from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay
+from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay, UnsoldUnits
 from controller.outcomes import last_closed_day
 from controller.periods import day_start
 from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION
@@ -21,6 +21,7 @@ from streams.catalog import Catalog
 from streams.folding import Arrived
 from streams.parts import Parts, partition_of
 from streams.reading import read_up_to
+from streams.unsold_again import PanelDays
 
 #: so many days more than those that may still change are read: mostly none will do, or else workers were away
 SPARE_DAYS = (0, 7)
@@ -29,7 +30,7 @@ MARGIN = timedelta(hours=6)
 #: for how long what was read is kept after it was used last
 KEEP_SECONDS = 30.0
 RECORDS_PER_POLL = 5000
-UNIT_DAY, CLOSING = CE_TYPES[UnitDay], CE_TYPES[PeriodClosed]
+UNIT_DAY, UNSOLD, CLOSING = CE_TYPES[UnitDay], CE_TYPES[UnsoldUnits], CE_TYPES[PeriodClosed]
 
 
 @dataclass(slots=True)
@@ -38,6 +39,8 @@ class Published:
 
     #: (market, day) -> unit -> its rows as they were read: most of them are of days that nobody asks for any more
     raw: dict[tuple[bytes, bytes], dict[bytes, list[bytes]]] = field(default_factory=dict)
+    #: closed days, beside their rows
+    days: PanelDays = field(default_factory=PanelDays)
     #: market -> its last closed day (ordinal), and the greatest revision of a closing
     closed: dict[str, int] = field(default_factory=dict)
     revisions: dict[str, int] = field(default_factory=dict)
@@ -55,9 +58,12 @@ class Published:
             unit, _, date_text = (record.key or b"").rpartition(b"/")
             place = (unit.partition(b"/")[0], date_text)
             self.raw.setdefault(place, {}).setdefault(unit, []).append(record.value or b"")
+        elif kind == UNSOLD:
+            self.days.take_unsold(record.key or b"", record.value or b"")
         elif kind == CLOSING:
             closing = read(PeriodClosed, record.value or b"")
             market, day = closing.market, closing.day.toordinal()
+            self.days.take_closing(closing)
             self.closed[market] = max(day, self.closed.get(market, day))
             self.revisions[market] = max(closing.revision, self.revisions.get(market, 0))
             for partition, offset in closing.offsets.items():
@@ -79,6 +85,10 @@ class Published:
     def row(self, unit: str, day: int) -> UnitDay | None:
         """The row of a unit-day (ordinal) that holds: the one with the highest revision."""
         return _last(self.raw.get((market_of(unit).encode(), _text(day)), {}).get(unit.encode(), ()))
+
+    def sold(self, market: str, day: int) -> list[str]:
+        """The units of a market's day (ordinal) that have a row."""
+        return [unit.decode() for unit in self.raw.get((market.encode(), _text(day)), ())]
 
     def rows(self, partition: int, partitions: int, sealed: Mapping[str, int]) -> dict[tuple[str, int], UnitDay]:
         """The rows of days that are not sealed, of the units of one sale partition, by unit and day (ordinal)."""
@@ -143,13 +153,18 @@ class Publications:
         self._lock = asyncio.Lock()
         #: what was read, and up to where in each topic
         self._held: tuple[Published, dict[TopicPartition, int]] | None = None
+        self._whole = False
         self._forget: asyncio.TimerHandle | None = None
 
-    async def read(self, consumer: AIOKafkaConsumer) -> Published:
-        """All that is published by now. ``consumer`` is assigned other partitions by it."""
+    async def read(self, consumer: AIOKafkaConsumer, *, whole: bool = False) -> Published:
+        """All that is published by now of days that may still change, or of all days where ``whole``.
+
+        ``consumer`` is assigned other partitions by it.
+        """
         async with self._lock:
             found, reached = self._held or (None, {})
-            if found is None:
+            if found is None or (whole and not self._whole):
+                self._whole = whole
                 found = await self._anew(consumer, reached)
             else:
                 await self._read(consumer, found, reached, None)
@@ -167,7 +182,7 @@ class Publications:
         settings, zones = self._parts.settings, self._catalog.time_zones
         watermark = self._parts.clock.now() - timedelta(seconds=settings.lateness_seconds)
         closed = {market: last_closed_day(watermark, zone) for market, zone in zones.items()}
-        for spare in SPARE_DAYS if settings.clock == "wall" and closed else ():
+        for spare in SPARE_DAYS if settings.clock == "wall" and closed and not self._whole else ():
             found, days = Published(), {market: day - timedelta(days=spare) for market, day in closed.items()}
             since = begins(days, zones, settings.revision_days) - MARGIN
             reached.clear()

@@ -27,6 +27,7 @@ from streams.remembered import Remembered
 from streams.said_again import Told, say_again
 from streams.store import DirtyCell, TopicPlace
 from streams.store.restoring import LogPositions, ShardRest
+from streams.unsold_again import restore_notes
 
 #: topic -> what its partitions are called in a shard's note
 LOG = "log"
@@ -143,10 +144,13 @@ class Rebuild:
         # for whoever counts sales again as well.
         found, reached, _ = self._whole or (*await self._begin(ends), now)
         await self._fold(found, reached, {name: end for name, end in ends.items() if name.startswith(LOG)})
-        published = await self._publications.read(await self._connected())
+        # Without checkpoints, only the closings tell of the weeks by which silence is judged.
+        published = await self._publications.read(await self._connected(), whole=not found.shards)
         for market, day in published.closed.items():
             found.close(market, day, published.revisions[market])
         found.published = published.records
+        found.closed_days = published.days
+        found.sold |= {(unit, day) for market, day in published.closed.items() for unit in published.sold(market, day)}
         self._whole = found, ends, asyncio.get_running_loop().time()
         return found
 
@@ -205,6 +209,9 @@ class Rebuild:
             tick = max(tick, begun.tick)
             await self._parts.store.triggers.begun(shard, epoch, begun.clusters)
         await restoring.restore_rest(shard, epoch, ShardRest(found.plans(mine, units), closed, sequence, tick))
+        last = {market: day for market, (day, _) in closed.items()}
+        sold = found.sold | {(unit, day.toordinal()) for unit, day in found.rows}
+        await restore_notes(parts, shard, epoch, found.closed_days, last, sold, begun)
         answers = [answer for answer in found.answers.values() if answer.market in mine]
         await restore_enrolments(self._parts, shard, epoch, answers, found.registrations)
         if written:
@@ -295,6 +302,7 @@ def _cell(row: UnitDay, partitions: int) -> DirtyCell:
         events=row.events,
         revision=row.revision,
         offset=row.offset or 0,
+        late=row.late,
     )
 
 

@@ -73,6 +73,7 @@ class Recounted:
             more.events + row.events,
             published=row.events,
             revision=row.revision + 1,
+            late=row.late,
         )
 
 

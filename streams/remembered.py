@@ -16,15 +16,26 @@ from controller.checkpoints import Checkpoint
 from controller.codec import ANNOUNCE_BY, Stamped, read, void
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
-from controller.events import CE_TYPES, Assignment, BlackoutSet, PeriodClosed, Registered, UnitDay, Withheld
+from controller.events import (
+    CE_TYPES,
+    Assignment,
+    BlackoutSet,
+    PeriodClosed,
+    Registered,
+    UnitDay,
+    UnsoldUnits,
+    Withheld,
+)
 from controller.experiment import COMMITMENT, with_seed
 from controller.schedule import MarketPlan
 from controller.wire import event_id, market_of, milliseconds
 from streams.dead_letters import Incoming
 from streams.store import Registration, plan_key
 from streams.store.restoring import HeldUnit, newest
+from streams.unsold_again import PanelDays
 
 ASSIGNMENT_TYPE = CE_TYPES[Assignment].encode()
+UNSOLD_TYPE = CE_TYPES[UnsoldUnits].encode()
 #: in the JSON of an assignment, which is ours; inside a text its quotes would be escaped
 ORDER = re.compile(rb'"epoch":(\d+),"sequence":(\d+)[,}]')
 
@@ -90,6 +101,10 @@ class Remembered:
     closed: dict[str, tuple[int, int]] = field(default_factory=dict)
     #: (unit, day) -> its last row
     rows: dict[tuple[str, date], UnitDay] = field(default_factory=dict)
+    #: units with a row on their market's last closed day (ordinal), as far as that was read elsewhere
+    sold: set[tuple[str, int]] = field(default_factory=set)
+    #: closed days, beside their rows
+    closed_days: PanelDays = field(default_factory=PanelDays)
     #: what checkpoints held: units by name, (experiment, version, market) -> (day, released), shards
     summed: dict[str, HeldUnit] = field(default_factory=dict)
     reached: dict[tuple[str, int, str], tuple[int, bool]] = field(default_factory=dict)
@@ -132,6 +147,9 @@ class Remembered:
                 return
             self._assigned(record.key or b"", record.value or b"", told, record.timestamp)
             return
+        if kind == UNSOLD_TYPE:
+            self.closed_days.take_unsold(record.key or b"", record.value or b"")
+            return
         model = MODELS.get(kind)
         if model is None:
             return
@@ -156,6 +174,7 @@ class Remembered:
                 self.rows[message.unit, message.day] = message
         elif isinstance(message, PeriodClosed):
             self.close(message.market, message.day.toordinal(), message.revision)
+            self.closed_days.take_closing(message)
         else:
             self.blackouts = True
 

@@ -11,14 +11,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from analysis.rows import Unseen
+
 NAME = pa.dictionary(pa.int32(), pa.string())
 TEXT, REAL, INTEGER, SMALL = pa.string(), pa.float64(), pa.int64(), pa.int32()
 DAY, INSTANT = pa.date32(), pa.timestamp("us", tz="UTC")
 COUNTS = pa.map_(pa.string(), pa.int64())
 Tables = dict[str, pa.Table]
-#: what a panel says of a unit-day that an estimate uses, and of one of which nothing is known
+#: what a panel says of a unit-day that an estimate uses
 COUNTED = "counted"
-UNSEEN = ("unobserved", "feed_silent", "closed", "unlisted")
+#: nothing is known of the unit-day, in the order of `analysis.rows.Unseen`
+UNSEEN = tuple(one.name.lower() for one in Unseen if one is not Unseen.OBSERVED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +189,10 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 # what was assigned, and what the draw had asked for; null where nothing was
                 "arm": NAME,
                 "planned_arm": NAME,
-                # "counted", or why the estimate leaves it out
+                # "counted", or why the estimate leaves it out; where it is because nothing is known of what was sold:
+                # "feed_silent", "closed", "unlisted", or "unobserved" of days that were closed before zeros were told
                 "status": NAME,
-                # 0 where the unit was listed and sold nothing; null where nothing is known: `status` says why
+                # 0 where a listed unit sold nothing; null where nothing is known: missing is missing, never zero
                 "quantity": INTEGER,
                 "revenue_minor": INTEGER,
                 # null where the cost of a sale is not known

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 
 from analysis.analyse import BEFORE
-from analysis.export.schemas import COUNTED, TABLES, Tables
+from analysis.export.schemas import COUNTED, TABLES, UNSEEN, Tables
 from analysis.ledger import Ledger
-from analysis.study import UNKNOWN, State, Study, Unseen
+from analysis.study import UNKNOWN, State, Study
 from controller.events import AnytimeEffect, Assignment, EffectEstimate, Estimate, Registered
 from controller.findings import Health, RunningSequence
 from controller.wire import Message, market_of
@@ -106,10 +106,10 @@ def panel_of(study: Study, first: date, last: date, held: Mapping[tuple[str, int
 
 
 def _status(state: Any, unseen: Any) -> pa.DictionaryArray:
-    """ "counted", or why not: the state of a cell without an arm, or why nothing is known of it."""
-    reasons = [COUNTED, *(why.name.lower() for why in Unseen if why), *(s.name.lower() for s in State)]
-    code = unseen.astype(np.int64)
-    for number, one in enumerate(State, start=len(Unseen)):
+    """ "counted", or why not: the state of a cell without an arm, or why nothing is known of what it sold."""
+    reasons = [COUNTED, *UNSEEN, *(s.name.lower() for s in State)]
+    code = np.asarray(unseen, dtype=np.int64)
+    for number, one in enumerate(State, start=1 + len(UNSEEN)):
         code = np.where(state == int(one), number, code)
     return _labels(code, reasons)
 

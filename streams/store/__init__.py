@@ -7,9 +7,9 @@ Two kinds of keys never meet in one call, so that each call stays on one node of
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from controller.control import Kill, LifecycleChanged, State
 from controller.decide import Flip
@@ -25,6 +25,12 @@ if TYPE_CHECKING:
     from streams.store.triggers import TriggerStore
 
 NOTHING = timedelta(0)
+#: what a shard's owner keeps of each market: product -> whole days of its listing; day (ordinal) -> events by partition
+#: of the days that silence is judged by; day -> unsold units of the days that may still be revised
+NoteKind = Literal["listing", "history", "unsold"]
+NOTE_KINDS: tuple[NoteKind, ...] = ("listing", "history", "unsold")
+#: field -> text, or None to drop it
+NoteChanges = Mapping[NoteKind, Mapping[str, str | None]]
 #: of an event's id, as it is remembered: of a thousand million ids, two share one with a chance of one in 10^10
 DIGEST_BYTES = 12
 
@@ -174,6 +180,16 @@ class DirtyCell:
     revision: int
     #: the sales of the partition before this offset are in the total, and none from it on
     offset: int
+    #: events of the row that was published last; -1 for none
+    published: int = -1
+    #: of the published events those that came after the day had been closed for the first time
+    late: int = 0
+
+    def after_closing(self) -> "DirtyCell":
+        """As it is published once its day has been closed: what is new is late, and its first row is a revision."""
+        return replace(
+            self, revision=max(self.revision, 1), late=self.late + self.events - max(self.published, 0)
+        )  # fmt: skip
 
 
 class CaughtUp(NamedTuple):
@@ -351,7 +367,7 @@ class Store(Protocol):
         ...
 
     async def cleaned(self, cells: Sequence[DirtyCell]) -> None:
-        """These totals are published; a cell that changed in the meantime stays dirty, with one revision more."""
+        """These totals are published, with these revisions; a cell that changed meanwhile stays dirty."""
         ...
 
     async def unit_days(self, market: str, day: int) -> "list[CountedDay]":
@@ -374,6 +390,14 @@ class Store(Protocol):
 
     async def set_closed(self, shard: int, epoch: int, markets: Mapping[str, tuple[int, int]]) -> None:
         """Raises Fenced."""
+        ...
+
+    async def notes(self, shard: int, kind: NoteKind, market: str) -> dict[str, str]:
+        """What the owners of a shard keep of a market."""
+        ...
+
+    async def note(self, shard: int, epoch: int, market: str, changes: NoteChanges) -> None:
+        """Write and drop some of it, all or nothing. Raises Fenced."""
         ...
 
     async def close(self) -> None: ...

@@ -170,8 +170,11 @@ def ids_by_day(ids: Sequence[tuple[int, bytes]]) -> tuple[list[int], list[tuple[
 
 
 def dirty_cell(partition: int, market: str, day: int, unit: str, text: str, offset: int) -> DirtyCell:
-    quantity, revenue, cost, costed, events, _, revision = (int(part) for part in text.split())
-    return DirtyCell(partition, market, day, unit, quantity, revenue, cost, costed, events, revision, offset)
+    quantity, revenue, cost, costed, events, published, revision, *late = (int(part) for part in text.split())
+    return DirtyCell(
+        partition, market, day, unit, quantity, revenue, cost, costed, events, revision, offset,
+        published, sum(late),
+    )  # fmt: skip
 
 
 def held_text(held: HeldUnit) -> str:
@@ -195,9 +198,10 @@ def day_text(day: CountedDay) -> str:
     """A unit-day as the fold script writes it."""
     return (
         f"{day.quantity} {day.revenue_minor} {day.cost_minor} {day.costed} {day.events} {day.published} {day.revision}"
+        + (f" {day.late}" if day.late else "")
     )
 
 
 def counted_day(market: str, day: int, unit: str, text: str) -> CountedDay:
-    quantity, revenue, cost, costed, events, published, revision = (int(part) for part in text.split())
-    return CountedDay(market, day, unit, quantity, revenue, cost, costed, events, published, revision)
+    quantity, revenue, cost, costed, events, published, revision, *late = (int(part) for part in text.split())
+    return CountedDay(market, day, unit, quantity, revenue, cost, costed, events, published, revision, sum(late))

@@ -33,7 +33,7 @@ from streams.store.restoring import Damaged
 SCRIPTS = Path(__file__).parent / "scripts"
 #: scripts that only the owner of a shard may run
 FENCED = frozenset(
-    {"flip", "settle", "tell", "put_back", "owned_hset", "restore_units", "restore_rest", "stand", "still"}
+    {"flip", "settle", "tell", "put_back", "owned_hset", "restore_units", "restore_rest", "stand", "still", "note"}
 )
 #: what stands at the head of which scripts
 HEADS = {"fence": FENCED, "later": frozenset({"blackout", "kill"})}

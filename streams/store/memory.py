@@ -19,6 +19,8 @@ from streams.store import (
     NOTHING,
     Fenced,
     Granted,
+    NoteChanges,
+    NoteKind,
     OutboxEntry,
     Outcome,
     PastPrices,
@@ -218,6 +220,18 @@ class MemoryStore(MemoryState):
         held = self.shards[shard]
         held.own(epoch)
         held.closed.update(markets)
+
+    async def notes(self, shard: int, kind: NoteKind, market: str) -> dict[str, str]:
+        return dict(self.shards[shard].notes.get((kind, market), {}))
+
+    async def note(self, shard: int, epoch: int, market: str, changes: NoteChanges) -> None:
+        held = self.shards[shard]
+        held.own(epoch)
+        for kind, fields in changes.items():
+            there = held.notes.setdefault((kind, market), {})
+            there.update({field: text for field, text in fields.items() if text is not None})
+            for field in [field for field, text in fields.items() if text is None]:
+                there.pop(field, None)
 
     async def close(self) -> None:
         """Nothing to let go."""

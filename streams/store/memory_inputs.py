@@ -20,11 +20,13 @@ class Total:
     events: int = 0
     published: int = -1
     revision: int = 0
+    late: int = 0
 
     def counted(self, market: str, day: int, unit: str) -> CountedDay:
         return CountedDay(
             market, day, unit,
             self.quantity, self.revenue_minor, self.cost_minor, self.costed, self.events, self.published, self.revision,
+            self.late,
         )  # fmt: skip
 
 
@@ -136,7 +138,7 @@ class MemoryInputs:
                     DirtyCell(
                         partition, market, day, unit,
                         t.quantity, t.revenue_minor, t.cost_minor, t.costed, t.events, t.revision,
-                        self.positions.get(("sale", partition), 0),
+                        self.positions.get(("sale", partition), 0), t.published, t.late,
                     )
                 )  # fmt: skip
         return found
@@ -149,7 +151,8 @@ class MemoryInputs:
                 continue
             if total.published < cell.events:
                 total.published = cell.events
-                total.revision += 1
+                total.revision = max(total.revision, cell.revision) + 1
+                total.late = cell.late
             if total.events == cell.events:
                 self.owed.discard(key)
 

@@ -134,7 +134,7 @@ class MemoryRestore:
         for d in days:
             key = (d.market, d.day, d.unit, partition)
             self._store.totals[key] = Total(
-                d.quantity, d.revenue_minor, d.cost_minor, d.costed, d.events, d.published, d.revision
+                d.quantity, d.revenue_minor, d.cost_minor, d.costed, d.events, d.published, d.revision, d.late
             )
             if d.events != d.published:
                 self._store.owed.add(key)

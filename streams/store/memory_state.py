@@ -6,7 +6,7 @@ from datetime import date, datetime
 from controller.control import Kill
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
-from streams.store import Fenced, OutboxEntry, Registration
+from streams.store import Fenced, NoteKind, OutboxEntry, Registration
 from streams.store.memory_inputs import MemoryInputs
 
 
@@ -50,6 +50,8 @@ class MemoryShard:
     #: unit -> (epoch, sequence) of what it was granted last
     orders: dict[str, tuple[int, int]] = field(default_factory=dict)
     log: dict[str, int] = field(default_factory=dict)
+    #: by kind and market
+    notes: dict[tuple[NoteKind, str], dict[str, str]] = field(default_factory=dict)
 
     def own(self, epoch: int) -> None:
         if self.epoch != epoch:

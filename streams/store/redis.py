@@ -12,11 +12,14 @@ from controller.schedule import MarketPlan
 from controller.wire import from_milliseconds, milliseconds
 from streams.store import (
     DIGEST_BYTES,
+    NOTE_KINDS,
     NOTHING,
     CaughtUp,
     Cell,
     CountedBefore,
     DirtyCell,
+    NoteChanges,
+    NoteKind,
     OutboxEntry,
     Outcome,
     PastPrices,
@@ -272,7 +275,9 @@ class RedisStore(Link):
     async def cleaned(self, cells: Sequence[DirtyCell]) -> None:
         by_partition: dict[int, list[list[str | int]]] = {}
         for cell in cells:
-            by_partition.setdefault(cell.partition, []).append([cell.market, cell.day, cell.unit, cell.events])
+            by_partition.setdefault(cell.partition, []).append(
+                [cell.market, cell.day, cell.unit, cell.events, cell.revision, cell.late]
+            )
         for partition, rows in by_partition.items():
             keys = [self._input("sale", partition, name) for name in ("cells:", "dirty:")]
             for start in range(0, len(rows), 500):
@@ -306,6 +311,18 @@ class RedisStore(Link):
         pairs = [part for market, (day, times) in markets.items() for part in (market, f"{day} {times}")]
         keys = [self._shard(shard, "epoch"), self._shard(shard, "closed")]
         await self._run("owned_hset", keys, [epoch, *pairs])
+
+    async def notes(self, shard: int, kind: NoteKind, market: str) -> dict[str, str]:
+        return await self._hash(shard, f"{kind}:{market}", str)
+
+    async def note(self, shard: int, epoch: int, market: str, changes: NoteChanges) -> None:
+        keys = [self._shard(shard, "epoch"), *(self._shard(shard, f"{kind}:{market}") for kind in NOTE_KINDS)]
+        rows = [
+            [1 + NOTE_KINDS.index(kind), field, False if text is None else text]
+            for kind, fields in changes.items()
+            for field, text in fields.items()
+        ]
+        await self._run("note", keys, [epoch, json.dumps(rows)])
 
 
 def _plan_text(plan: MarketPlan) -> str:

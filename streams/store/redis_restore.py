@@ -21,7 +21,8 @@ TYPES = {
     "blackouts": "zset", "blackout-bodies": "hash", "prices": "hash", "log": "hash", "position": "string",
     "caught-up": "string", "firsts": "hash", "sealed": "hash", "cells": "hash", "dirty": "zset", "seen": "set",
     "latest": "hash", "rebuilding": "string", "count": "string", "enrolments": "hash", "trigger": "string",
-    "watch": "hash", "kill-places": "hash", "blackout-places": "hash",
+    "watch": "hash", "kill-places": "hash", "blackout-places": "hash", "listing": "hash", "history": "hash",
+    "unsold": "hash",
 }  # fmt: skip
 NUMBERS = frozenset({"epoch", "tick", "sequence", "registrations-version", "position", "caught-up", "trigger"})
 

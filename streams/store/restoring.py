@@ -104,8 +104,10 @@ class CountedDay:
     events: int
     #: events of the row that was published last; -1 for none
     published: int
-    #: how many rows were published
+    #: that of the next row
     revision: int
+    #: of the published events those that came after the day had been closed for the first time
+    late: int = 0
 
 
 class RestorableStore(Protocol):

@@ -259,7 +259,7 @@ class Drive:
                 elif dict(record.headers)["ce_type"] == b"flipside.unit-day.v1":
                     row = read(UnitDay, record.value)
                     self.seen.rows[row.unit, row.day] = row
-                else:
+                elif dict(record.headers)["ce_type"] == b"flipside.period-closed.v1":
                     closing = read(PeriodClosed, record.value)
                     self.seen.closings[closing.market, closing.day] = closing
 

@@ -1,7 +1,8 @@
 -- Add sales to unit-days, remember their ids and move the position, or do nothing of it.
 -- KEYS: position, prefix of cells, prefix of dirty, prefix of seen, firsts, sealed, token of a rebuild
 -- ARGV: start, end, cells (JSON), ids by day (JSON: [[day, how many], ...]), the ids one after the other, bytes of an id
--- A cell is 'quantity revenue cost costed events published revision'; `published` is its `events` when last published.
+-- A cell is 'quantity revenue cost costed events published revision[ late]'; `published` is its `events` when last
+-- published, `late` those of them that came after its day had been closed, absent where there are none.
 -- Returns the position; -1 where a day of the cells takes no more sales, or while the input is rebuilt; a list of those ids (from 0) that were counted
 -- before.
 local stored = tonumber(redis.call('GET', KEYS[1]) or '0')
@@ -59,12 +60,12 @@ for _, c in ipairs(cells) do
   local market, day, unit = c[1], c[2], c[3]
   local key = KEYS[2] .. market .. ':' .. day
   local old = redis.call('HGET', key, unit)
-  local q, r, k, n, e, p, v = '0', '0', '0', '0', '0', '-1', '0'
+  local q, r, k, n, e, rest = '0', '0', '0', '0', '0', '-1 0'
   if old then
-    q, r, k, n, e, p, v = old:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+    q, r, k, n, e, rest = old:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (.+)$')
   end
   redis.call('HSET', key, unit, table.concat(
-    {add(q, c[4]), add(r, c[5]), add(k, c[6]), add(n, c[7]), add(e, c[8]), p, v}, ' '))
+    {add(q, c[4]), add(r, c[5]), add(k, c[6]), add(n, c[7]), add(e, c[8]), rest}, ' '))
   redis.call('ZADD', KEYS[3] .. market, day, day .. '|' .. unit)
 end
 redis.call('SET', KEYS[1], ARGV[2])
