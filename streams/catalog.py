@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from controller.codec import read
-from controller.errors import UnreadableMessage
 from controller.inputs import CatalogEntry
 from controller.topics import CATALOG
-from controller.wire import market_of
-from streams.dead_letters import Incoming, Rejected
+from controller.wire import LATEST
+from streams.dead_letters import Rejected
 from streams.kafka import stop_client
+from streams.listing import Entries, Listing
 from streams.parts import Parts
 from streams.reading import begin, read_up_to, reader
 
@@ -24,30 +23,27 @@ class Catalog:
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
         self._lock = asyncio.Lock()
-        self._entries: dict[str, CatalogEntry] = {}
-        self._known: dict[str, CatalogEntry] = {}
-        self._last: dict[str, CatalogEntry] = {}
-        self._zones: dict[str, str] = {}
+        self._listed = Entries()
 
     @property
     def entries(self) -> Mapping[str, CatalogEntry]:
         """Units on sale."""
-        return self._entries
+        return self._listed.on_sale
 
     @property
     def last(self) -> Mapping[str, CatalogEntry]:
         """The last entry of every unit that ever was, delisted where it was removed."""
-        return self._last
+        return self._listed.last
 
     @property
     def known(self) -> Mapping[str, CatalogEntry]:
         """The last entry of every unit that ever was: a delisted unit's last sales still have to be counted."""
-        return self._known
+        return self._listed.known
 
     @property
     def time_zones(self) -> Mapping[str, str]:
         """Market -> time zone."""
-        return self._zones
+        return self._listed.zones
 
     async def start(self) -> None:
         """Connect and read what is there."""
@@ -69,9 +65,7 @@ class Catalog:
             raise AssertionError("the catalog is read before it was started")
         async with self._lock:
             async for batches in read_up_to(consumer, await consumer.end_offsets(self._partitions)):
-                for records in batches.values():
-                    for record in records:
-                        await self._apply(record)
+                await self._take(record for records in batches.values() for record in records)
 
     async def meet(self, rejected: Iterable[Rejected]) -> bool:
         """Catch up if a record was set aside because its unit is not known: perhaps its entry is on its way. Returns
@@ -81,20 +75,17 @@ class Catalog:
         await self.catch_up()
         return True
 
-    async def _apply(self, record: Incoming) -> None:
-        if record.value is None:
-            gone = self._entries.pop((record.key or b"").decode(errors="replace"), None)
-            if gone is not None:
-                self._last[gone.unit] = gone.model_copy(update={"delisted": True})
-            return
-        try:
-            entry = read(CatalogEntry, record.value)
-        except UnreadableMessage as error:
-            await self._parts.reject([Rejected(record, "unreadable", str(error))], self._parts.clock.now())
-            return
-        market = market_of(entry.unit)
-        if self._zones.setdefault(market, entry.time_zone) != entry.time_zone:
-            reason = f"{market} has time zone {self._zones[market]}, this entry says {entry.time_zone}"
-            await self._parts.reject([Rejected(record, "time-zone", reason)], self._parts.clock.now())
-            return
-        self._entries[entry.unit] = self._known[entry.unit] = self._last[entry.unit] = entry
+    async def _take(self, records: Iterable[Listing]) -> None:
+        parts, now = self._parts, self._parts.clock.now()
+        # Under a clock of ticks, records are stamped ahead of it.
+        latest = now if parts.settings.clock == "wall" else LATEST
+        rejected = [found for record in records if (found := self._listed.take(record, latest)) is not None]
+        for change in self._listed.settle():
+            parts.log.warning(
+                "time zone changed",
+                market=change.market,
+                before=change.before,
+                after=change.after,
+                why="its latest catalog entry says so; experiments keep the zone of their registration",
+            )
+        await parts.reject(rejected, now)

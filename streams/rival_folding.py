@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from controller.codec import READ_AT_ONCE, read, read_all
+from controller.codec import READ_AT_ONCE, message_of, read_all
 from controller.control import TriggerFired
 from controller.errors import UnreadableMessage
 from controller.experiment import Experiment
 from controller.inputs import CatalogEntry, CompetitorPrice, CompetitorPriceRow
 from controller.parameters import Triggered, TriggerRule
 from controller.triggers import Observation, RivalHistory, fired, follow
-from controller.wire import instant_of
-from streams.dead_letters import Incoming, Rejected
+from controller.wire import EARLIEST, LATEST, instant_of
+from streams.dead_letters import Incoming, Rejected, unreadable
 from streams.store import Registration
 
 HISTORY = TypeAdapter(RivalHistory)
@@ -105,16 +105,15 @@ def _usual(row: CompetitorPriceRow, catalog: Mapping[str, CatalogEntry], latest_
         at = instant_of(row["observed_at"])
     except (ValueError, OverflowError):
         return None
-    if latest_at is not None and at > latest_at:
+    if not EARLIEST <= at < LATEST or (latest_at is not None and at > latest_at):
         return None
     return _priced(unit, row["competitor"], Observation(at, row["id"], row["price_minor"]))
 
 
 def _judge(record: Incoming, catalog: Mapping[str, CatalogEntry], latest_at: datetime | None) -> Priced | Rejected:
-    try:
-        event = read(CompetitorPrice, record.value or b"")
-    except UnreadableMessage as error:
-        return Rejected(record, "unreadable", str(error))
+    event = message_of(record, CompetitorPrice)
+    if isinstance(event, UnreadableMessage):
+        return unreadable(record, event)
     entry = catalog.get(event.unit)
     if entry is None:
         return Rejected(record, "unknown-unit", f"{event.unit} is not in the catalog")

@@ -17,6 +17,8 @@ Reasons = Annotated[
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Only what came from this topic; may be repeated.")]
 Since = Annotated[str, typer.Option(help="Only from this instant on, with its zone: 2026-12-24T00:00:00Z.")]
 Until = Annotated[str, typer.Option(help="Only before this instant.")]
+#: characters of one line of a value that is shown whole
+WHOLE = 16 * 1024 * 1024
 #: how much of a value is shown in a list
 PREVIEW = 60
 
@@ -116,6 +118,7 @@ def show(
     import json
 
     from controller.errors import FlipsideError
+    from controller.explain import printable
     from flipside.letters import read_letters
 
     every = asyncio.run(read_letters(settings_from(kafka=kafka, namespace=namespace)))
@@ -123,16 +126,25 @@ def show(
     if kept is None:
         raise FlipsideError(f"no dead letter has the id {id}; `flipside dead-letters list` has all")
     letter = kept.letter
-    headers = {name: value.decode(errors="replace") for name, value in letter.headers}
+    headers = [
+        (name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
+         None if value is None else value.decode(errors="backslashreplace"))
+        for name, value in letter.headers
+    ]  # fmt: skip
     if as_json:
         value = None if letter.value is None else base64.b64encode(letter.value).decode()
-        print(json.dumps({**_as_object(kept), "headers": headers, "value_base64": value}))
+        print(json.dumps({**_as_object(kept), "headers": dict(headers), "value_base64": value}))
         return
     for name, said in _as_object(kept).items():
-        print(f"{name:12} {said}")
-    for name, said in headers.items():
-        print(f"header       {name}: {said}")
-    print("value        (null)" if letter.value is None else f"value\n{letter.value.decode(errors='backslashreplace')}")
+        print(f"{name:12} {printable(str(said), WHOLE)}")
+    for name, said in headers:
+        print(f"header       {printable(name)}: {'(null)' if said is None else printable(said, WHOLE)}")
+    if letter.value is None:
+        print("value        (null)")
+    else:
+        print("value")
+        for line in letter.value.decode(errors="backslashreplace").split("\n"):
+            print(printable(line, WHOLE))
 
 
 def redrive(
