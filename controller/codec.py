@@ -1,10 +1,10 @@
 """Messages to records and back: CloudEvents 1.0 in Kafka's binary mode, keys and values as the contract says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, Literal, Protocol, TypeVar, cast, overload
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args, get_origin, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.config import ExtraValues
@@ -211,16 +211,22 @@ def read_all(model: type[R], values: Sequence[bytes | None]) -> list[R] | None:
     """The messages of many records in one go; None where one of them is unreadable, and `read` says which.
 
     A call for each costs as much again. A value that is no object of its own (half of one, or two) cannot hide among
-    its neighbours: raw line breaks stand in no JSON string, and our messages have no lists of objects.
+    its neighbours: every value begins with a brace, and there are just as many of them as the messages have objects.
+    Two halves would need one more, for what is between them stands in a list that a repeated field makes void. Kinds
+    that have now more objects, now fewer, are read one by one.
 
     Of mappings, unknown fields are found by counting: where nothing is escaped, each name and each text has two
     quotation marks, and nothing else has any. To have pydantic look for them costs a fifth more.
     """
-    some = cast("Sequence[bytes]", values)
+    some, objects = cast("Sequence[bytes]", values), objects_of(model)
     try:
+        if objects is None:
+            return None
         if {value[0] for value in some} != BEGIN or {value[-1] for value in some} != END:
             return None
         joined = b"[" + b",\n".join(some) + b"]"
+        if joined.count(b"{") != objects * len(some):
+            return None
         texts = None if b"\\" in joined else texts_of(cast("Any", model))
         extra: ExtraValues | None = None if texts is None else "ignore"
         found: list[R] = _many(cast("Any", model)).validate_json(joined, extra=extra)
@@ -231,6 +237,37 @@ def read_all(model: type[R], values: Sequence[bytes | None]) -> list[R] | None:
         if joined.count(b'"') != 2 * (names + texts * len(found)):
             return None
     return found if len(found) == len(values) else None
+
+
+@cache
+def objects_of(model: Any) -> int | None:
+    """How many objects the JSON of each message of a kind has, itself included; None where that differs."""
+    if is_typeddict(model):
+        return 1 if texts_of(model) is not None else None
+    count = 1
+    for field in model.model_fields.values():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Message) and field.is_required():
+            inner = objects_of(kind)
+            if inner is None:
+                return None
+            count += inner
+        elif any(
+            found in SEVERAL or (isinstance(found, type) and issubclass(found, Message)) for found in _parts(kind)
+        ):
+            return None
+    return count
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """A type, and the types that it is made of."""
+    yield get_origin(kind) or kind
+    for part in get_args(kind):
+        yield from _parts(part)
+
+
+#: in JSON: an object of any names, or a list of whatever
+SEVERAL = (dict, Mapping, list, tuple, Any)
 
 
 @cache

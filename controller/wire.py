@@ -60,7 +60,7 @@ Hash = Annotated[str, StringConstraints(max_length=128)]
 #: version of a definition: 32 bits, as in every table that is exported
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 #: epochs, sequence numbers, offsets: whole numbers that a double holds too
-Ordinal = Annotated[int, Field(ge=0, le=2**53 - 1)]
+Ordinal = Annotated[int, Field(ge=0, le=2**53)]
 
 
 _MINUTE = r"([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -70,8 +70,8 @@ SpelledInstant = Annotated[str, StringConstraints(pattern=INSTANT_PATTERN)]
 
 
 def instant_of(spelled: str) -> datetime:
-    """A `SpelledInstant` as an `Instant`; raises ValueError or OverflowError for one that never was."""
-    instant = datetime.fromisoformat(spelled)
+    """A `SpelledInstant` as an `Instant`; raises ValueError or OverflowError for one that never was, or is too far."""
+    instant = within_bounds(datetime.fromisoformat(spelled))
     return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
 
 

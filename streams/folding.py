@@ -213,9 +213,6 @@ def _judge_rows(rows: Sequence[SaleRow], records: Sequence[Arrived], rules: Rule
                 try:
                     # Instants of one zone object compare ten times as fast as those of two.
                     at = instant_of(spelled)
-                    if not EARLIEST <= at < LATEST:
-                        add(judge(record, rules))
-                        continue
                     if not home.start <= at < home.end:
                         home.turn_to(at)
                 except (ValueError, OverflowError):  # no instant, or the calendar ends there

@@ -14,7 +14,7 @@ from controller.experiment import Experiment
 from controller.inputs import CatalogEntry, CompetitorPrice, CompetitorPriceRow
 from controller.parameters import Triggered, TriggerRule
 from controller.triggers import Observation, RivalHistory, fired, follow
-from controller.wire import EARLIEST, LATEST, instant_of
+from controller.wire import instant_of
 from streams.dead_letters import Incoming, Rejected, unreadable
 from streams.store import Registration
 
@@ -105,7 +105,7 @@ def _usual(row: CompetitorPriceRow, catalog: Mapping[str, CatalogEntry], latest_
         at = instant_of(row["observed_at"])
     except (ValueError, OverflowError):
         return None
-    if not EARLIEST <= at < LATEST or (latest_at is not None and at > latest_at):
+    if latest_at is not None and at > latest_at:
         return None
     return _priced(unit, row["competitor"], Observation(at, row["id"], row["price_minor"]))
 

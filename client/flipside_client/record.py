@@ -145,7 +145,7 @@ _SHAPES = frozenset(
 
 #: what an assignment may say: a record beyond it is unreadable, and evicts nothing. A price in minor units; epochs and
 #: sequence numbers as a double holds them; instants from 1970-01-02 on and before 2200; bytes of a record
-MOST_MINOR, MOST_ORDINAL, LONGEST_RECORD = 10**12, 2**53 - 1, 64 * 1024
+MOST_MINOR, MOST_ORDINAL, LONGEST_RECORD = 10**12, 2**53, 64 * 1024
 EARLIEST_MS, LATEST_MS = 86_400_000, 7_258_118_400_000
 #: characters of a name, and bytes of an instant, however it is spelled
 LONGEST_NAME, LONGEST_INSTANT = 200, 40

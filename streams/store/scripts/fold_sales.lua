@@ -37,10 +37,11 @@ if #known > 0 then
 end
 local olds, full, most = {}, {}, tonumber(ARGV[7])
 for i, c in ipairs(cells) do
-  local old = redis.call('HGET', KEYS[2] .. c[1] .. ':' .. c[2], c[3])
+  local place = c[3] .. ':' .. c[2]
+  local old = olds[place] or redis.call('HGET', KEYS[2] .. c[1] .. ':' .. c[2], c[3])
   local q, r, k = '0', '0', '0'
   if old then q, r, k = old:match('^(%S+) (%S+) (%S+)') end
-  olds[i] = old
+  olds[place] = old
   if q + c[4] > most or r + c[5] > most or k + c[6] > most then full[#full + 1] = {i - 1, q, r, k} end
 end
 if #full > 0 then return {'full', cjson.encode(full)} end
@@ -65,16 +66,17 @@ local function add(a, b)
   return table.concat(found):reverse()
 end
 
-for i, c in ipairs(cells) do
+for _, c in ipairs(cells) do
   local market, day, unit = c[1], c[2], c[3]
   local key = KEYS[2] .. market .. ':' .. day
-  local old = olds[i]
+  local old = olds[unit .. ':' .. day]
   local q, r, k, n, e, p, v = '0', '0', '0', '0', '0', '-1', '0'
   if old then
     q, r, k, n, e, p, v = old:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
   end
-  redis.call('HSET', key, unit, table.concat(
-    {add(q, c[4]), add(r, c[5]), add(k, c[6]), add(n, c[7]), add(e, c[8]), p, v}, ' '))
+  local new = table.concat({add(q, c[4]), add(r, c[5]), add(k, c[6]), add(n, c[7]), add(e, c[8]), p, v}, ' ')
+  olds[unit .. ':' .. day] = new
+  redis.call('HSET', key, unit, new)
   redis.call('ZADD', KEYS[3] .. market, day, day .. '|' .. unit)
 end
 redis.call('SET', KEYS[1], ARGV[2])
