@@ -6,7 +6,7 @@ something that touches it was read: a closed day costs its own cells.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
 from analysis.book import Book
@@ -28,6 +28,8 @@ HOUR_US = 3_600_000_000
 #: reports of unknown units that are kept until their units are known: some megabytes, whoever writes them
 MOST_WAITING = 20_000
 NO_BOOK = Book()
+#: in the place of an arm
+RIVAL = -1
 #: reason of a record -> that of a cell
 UNSEEN: dict[MissingReason, Unseen] = {"feed_silent": Unseen.FEED_SILENT, "closed": Unseen.CLOSED}
 
@@ -108,7 +110,10 @@ class Ledger:
         self._reported(message.unit, microseconds(message.applied_at), number_of(message.arm))
 
     def _reported(self, unit: str, at: int, arm: int) -> None:
-        """What is said of a unit that nothing else was read of waits: partitions are read at different paces."""
+        """A report, or (`RIVAL`) the hour of a rival's price.
+
+        What is said of a unit that nothing else was read of waits: partitions are read at different paces.
+        """
         book = self.books.get(market_of(unit))
         slot = None if book is None else book.rows.slots.get(unit)
         if book is None or slot is None:
@@ -118,8 +123,21 @@ class Ledger:
             else:
                 self.dropped += 1
             return
-        book.reports.put(slot, at, FOREVER, 0, 0, 0, arm, 0)
+        if arm == RIVAL:
+            book.rivals.put(slot, at, at, 0, 0, 0, 0, 0)
+        else:
+            book.reports.put(slot, at, FOREVER, 0, 0, 0, arm, 0)
         book.changed_from = min(book.changed_from, at)
+
+    def waiting_for_units(self) -> dict[str, list[tuple[int, int]]]:
+        """What waits for its units, as a snapshot keeps it."""
+        return dict(self._unplaced)
+
+    def wait_for_units(self, reports: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        """The same from a snapshot."""
+        for unit, found in reports.items():
+            for at, arm in found:
+                self._reported(unit, at, arm)
 
     def _place(self) -> None:
         """Count reports of units that are known by now."""
@@ -141,13 +159,7 @@ class Ledger:
 
     def _seen(self, message: CompetitorPrice) -> None:
         """One price an hour and unit is enough to tell how old the newest one is."""
-        found = self.books.get(market_of(message.unit))
-        if found is None or message.unit not in found.rows.slots:
-            return  # of a unit that is in no catalog, or not yet: the next price of it tells as much
-        book, at = found, microseconds(message.observed_at)
-        hour = at // HOUR_US * HOUR_US
-        book.rivals.put(book.rows.slot(message.unit), hour, hour, 0, 0, 0, 0, 0)
-        book.changed_from = min(book.changed_from, hour)
+        self._reported(message.unit, microseconds(message.observed_at) // HOUR_US * HOUR_US, RIVAL)
 
     def _triggered(self, message: Entered | TriggerIgnored) -> None:
         if isinstance(message, Entered):
