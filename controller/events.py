@@ -18,6 +18,7 @@ from controller.wire import (
     Name,
     Ordinal,
     PartitionName,
+    PlainText,
     Text,
     UnitId,
     Version,
@@ -136,7 +137,7 @@ class StopExperiment(Message):
 
     version: Literal[1] = 1
     experiment: Name
-    reason: Text
+    reason: PlainText
     requested_at: Instant
 
 

@@ -17,8 +17,6 @@ Reasons = Annotated[
 Topics = Annotated[list[str] | None, typer.Option("--topic", help="Only what came from this topic; may be repeated.")]
 Since = Annotated[str, typer.Option(help="Only from this instant on, with its zone: 2026-12-24T00:00:00Z.")]
 Until = Annotated[str, typer.Option(help="Only before this instant.")]
-#: characters of one line of a value that is shown whole
-WHOLE = 16 * 1024 * 1024
 #: how much of a value is shown in a list
 PREVIEW = 60
 
@@ -86,6 +84,7 @@ def show_list(
     from rich.table import Table
 
     from flipside.letters import read_letters
+    from flipside.showing import cell, say
 
     wanted = _wanted((), reason, topic, since, until)
     every = asyncio.run(read_letters(settings_from(kafka=kafka, namespace=namespace)))
@@ -98,12 +97,12 @@ def show_list(
         letter = kept.letter
         value = "(null)" if letter.value is None else letter.value[:PREVIEW].decode(errors="replace")
         key = "" if letter.key is None else letter.key.decode(errors="replace")
-        table.add_row(letter.id, f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.code, key, value, kept.standing)
-    console = Console()
-    console.print(table)
+        row = (letter.id, f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.code, key[:PREVIEW], value, kept.standing)
+        table.add_row(*map(cell, row))
+    Console().print(table)
     counts = Counter(kept.letter.code for kept in found)
     by_reason = ", ".join(f"{code} {number}" for code, number in sorted(counts.items()))
-    console.print(f"{len(found)} of {len(every)} dead letters{f': {by_reason}' if by_reason else ''}")
+    say(f"{len(found)} of {len(every)} dead letters{f': {by_reason}' if by_reason else ''}")
 
 
 def show(
@@ -118,8 +117,8 @@ def show(
     import json
 
     from controller.errors import FlipsideError
-    from controller.explain import printable
     from flipside.letters import read_letters
+    from flipside.showing import say
 
     every = asyncio.run(read_letters(settings_from(kafka=kafka, namespace=namespace)))
     kept = next((kept for kept in every if kept.letter.id == id), None)
@@ -136,15 +135,13 @@ def show(
         print(json.dumps({**_as_object(kept), "headers": dict(headers), "value_base64": value}))
         return
     for name, said in _as_object(kept).items():
-        print(f"{name:12} {printable(str(said), WHOLE)}")
+        say(f"{name:12} {said}")
     for name, said in headers:
-        print(f"header       {printable(name)}: {'(null)' if said is None else printable(said, WHOLE)}")
+        say(f"header       {name}: {'(null)' if said is None else said}")
     if letter.value is None:
         print("value        (null)")
     else:
-        print("value")
-        for line in letter.value.decode(errors="backslashreplace").split("\n"):
-            print(printable(line, WHOLE))
+        say(f"value\n{letter.value.decode(errors='backslashreplace')}")
 
 
 def redrive(
