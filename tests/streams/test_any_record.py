@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from controller.codec import MODELS, decode_many, message_of, read_many, told, void
 from controller.errors import UnreadableMessage
 from controller.inputs import Applied
+from controller.parameters import PriceDrop
 from controller.topics import MAX_RECORD_BYTES
+from controller.triggers import MOST_OBSERVED, Observation, RivalHistory, follow
 from controller.wire import MOST_A_DAY, Message
 from flipside.letters import writable
 from streams.dead_letters import Rejected, dead_letter, letter
 from streams.folding import DAY_MS, Counted, Judged, Rules, fitted, fold, judge, judge_all
 from streams.listing import Entries
-from streams.rival_folding import readable
+from streams.rival_folding import MOST_RIVALS, Names, Priced, readable, too_many
 from tests.streams.arrivals import CATALOG, MONDAY, NOON, PARTITIONS, Arrived, sale
 
 LIMITS = {"future_ms": 300_000, "past_ms": 1100 * DAY_MS}
@@ -240,6 +242,35 @@ def test_a_rivals_price_of_no_instant_that_can_be_meant_is_a_letter(at: str) -> 
     body = {"id": "r", "unit": "de/a", "competitor": "x", "observed_at": at, "price_minor": 1, "currency": "EUR"}
     found, rejected = readable([Arrived(json.dumps(body).encode(), 0, 0)], CATALOG, None)
     assert (found, [one.code for one in rejected]) == ([], ["unreadable"])
+
+
+def test_a_rival_of_eight_thousand_prices_a_day_is_remembered_in_bounds_and_still_fires() -> None:
+    rule, history = PriceDrop(kind="price_drop", share="1/2", within_hours=24), RivalHistory()
+    for number in range(8000):
+        seen = Observation(NOON + timedelta(seconds=number), str(number), 1000 + number % 2)
+        history, fires = follow(rule, history, seen, 1000)
+        assert not fires
+    assert len(history.observations) == MOST_OBSERVED
+    _, fires = follow(rule, history, Observation(NOON + timedelta(hours=3), "drop", 500), 1000)
+    assert fires
+
+
+def test_a_unit_has_so_many_rivals_and_no_more_whoever_names_them() -> None:
+    names = Names()
+    priced = [Priced("de/a", str(n), Observation(NOON, "e", 1), f"de/a|{n}") for n in range(MOST_RIVALS + 5)]
+    assert sum(names.admit(price) for price in priced) == MOST_RIVALS
+    assert names.admit(priced[0])
+    assert names.admit(priced[0]._replace(unit="de/b", history="de/b|0"))
+    body = {
+        "id": "r",
+        "unit": "de/a",
+        "competitor": "new",
+        "observed_at": NOON.isoformat(),
+        "price_minor": 1,
+        "currency": "EUR",
+    }
+    record = Arrived(json.dumps(body).encode(), 0, 0)
+    assert [found.code for found in too_many([record, Arrived(b"{", 1, 0)], {"de/a|new"}, CATALOG)] == ["competitors"]
 
 
 # --- 1: the catalog ---------------------------------------------------------------------------------------------------
