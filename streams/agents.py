@@ -265,7 +265,7 @@ async def _until_whole(parts: Parts) -> None:
         pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
 
-async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...], code: str = "refused") -> None:
+async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...], *, failed: bool = False) -> None:
     """Say no twice: to whoever waits for the log's answer, and to whoever reads dead letters."""
     subject = printable((heard.key or b"?").decode(errors="replace")) or "?"
     refused = Refused(
@@ -275,7 +275,9 @@ async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...], code: s
         refused_at=parts.clock.now(),
     )
     await _tell(parts, refused, refused.id)
-    await parts.reject([Rejected(heard, code, "\n".join(problems))], parts.clock.now())
+    said = "\n".join(problems)
+    rejected = Rejected(heard, "failed", said) if failed else Rejected(heard, "refused", said)
+    await parts.reject([rejected], parts.clock.now())
 
 
 async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler) -> None:
@@ -292,7 +294,8 @@ async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler)
                 if faults < FAULTS_AT_MOST:
                     await handler(parts, catalog, heard)
                 else:
-                    await _refuse(parts, heard, (f"it cannot be carried out: {last}; please report this",), "failed")
+                    said = f"it cannot be carried out: {last}; please report this"
+                    await _refuse(parts, heard, (said,), failed=True)
             except CannotReach:
                 raise
             except InvalidExperiment as error:

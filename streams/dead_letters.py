@@ -55,7 +55,9 @@ class Rejected:
 
 def unreadable(record: Incoming, error: UnreadableMessage) -> Rejected:
     """A record that is no message of the contract."""
-    return Rejected(record, "version" if isinstance(error, UnknownVersion) else "unreadable", str(error))
+    if isinstance(error, UnknownVersion):
+        return Rejected(record, "version", str(error))
+    return Rejected(record, "unreadable", str(error))
 
 
 def dead_letter(rejected: Rejected, at: datetime) -> Record:

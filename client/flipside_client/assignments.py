@@ -296,7 +296,8 @@ class Assignments:
             if outcome == "unreadable":
                 log.warning("%s[%d]@%d: %s", self.topic, record.partition, record.offset, fold.last_unreadable)
             elif changes is not None and outcome in ("applied", "tombstone"):
-                self._tell(changes.taken(record.key.decode(), assignment, self._clock()))
+                unit = record.key.decode() if assignment is None else assignment.unit
+                self._tell(changes.taken(unit, assignment, self._clock()))
         if fold.counts["late"] > late_before:
             log.warning("%s: %d records came too late and are void", self.topic, fold.counts["late"] - late_before)
 
