@@ -36,6 +36,8 @@ class Batches:
     def __init__(self, data: bytes) -> None:
         self._data = data
         self._at = 0
+        #: the batch that was asked for last
+        self.last = b""
 
     def size_in_bytes(self) -> int:
         return len(self._data)
@@ -55,30 +57,31 @@ class Batches:
         end = self._end()
         if end is None:
             return None
-        whole, self._at = self._data[self._at : end], end
-        magic = whole[MAGIC_AT]
+        self.last, self._at = self._data[self._at : end], end
+        magic = self.last[MAGIC_AT]
         # Before format 2 a record has no headers.
-        return LegacyRecordBatch(whole, magic) if magic < 2 else Batch(whole)
+        return LegacyRecordBatch(self.last, magic) if magic < 2 else DefaultRecordBatch(self.last)
 
 
-class Batch:
-    """One batch; everything but its records is aiokafka's answer."""
+class AnyHeaders(fetcher.PartitionRecords):  # type: ignore[misc]
+    """The records of one partition; the rest of a batch that aiokafka cannot read is read here."""
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._batch: Any = DefaultRecordBatch(data)
+    next_fetch_offset: int
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._batch, name)
-
-    def __next__(self) -> Any:
-        return next(self._batch)
-
-    def __iter__(self) -> Iterator[Any]:
-        try:
-            return iter(list(self._batch))
-        except UnicodeDecodeError:
-            return iter(rows(self._data))
+    def _unpack_records(self) -> Iterator[Any]:
+        while True:
+            try:
+                yield from super()._unpack_records()
+            except UnicodeDecodeError:
+                last, reached = self._records.last, int(self.next_fetch_offset)
+                for row in rows(last):
+                    if row.offset >= reached:
+                        self.next_fetch_offset = row.offset + 1
+                        yield self._consumer_record(self._tp, row)
+                # A batch that was compacted may end after its last record.
+                self.next_fetch_offset = max(reached, DefaultRecordBatch(last).next_offset)
+            else:
+                return
 
 
 def rows(data: bytes) -> list[Row]:
@@ -113,3 +116,4 @@ def _text(buffer: bytearray, at: int) -> tuple[bytes | None, int]:
 def read_any_header_name() -> None:
     """Make the consumers of this process read such records; may be called again. Others are read as before."""
     fetcher.MemoryRecords = Batches
+    fetcher.PartitionRecords = AnyHeaders

@@ -2,8 +2,9 @@
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
 
-from flipside_client.batches import Batches
+from flipside_client.batches import AnyHeaders, Batches
 
 NAMES = (b"plain", b"\xff\xfe!!!")
 
@@ -23,11 +24,10 @@ def batch(first_offset: int, compression: int = 0) -> bytes:
     return bytes(data)
 
 
-def read(data: bytes) -> list[tuple[int, bytes | None, list[tuple[str, bytes | None]]]]:
-    batches, found = Batches(data), []
-    while batches.has_next():
-        found += [(row.offset, row.value, list(row.headers)) for row in batches.next_batch()]
-    return found
+def read(data: bytes, first: int = 0) -> list[tuple[int, bytes | None, list[tuple[str, bytes | None]]]]:
+    place = TopicPartition("sales", 0)
+    records = AnyHeaders(place, Batches(data), [], first, None, None, False, 0)
+    return [(row.offset, row.value, list(row.headers)) for row in records]
 
 
 def test_a_header_whose_name_is_no_utf_8_comes_with_its_bytes_and_its_neighbours_come_too() -> None:
@@ -51,3 +51,8 @@ def test_the_beginning_of_a_batch_is_no_batch(length: int) -> None:
     batches = Batches(batch(0)[:length])
     assert not batches.has_next()
     assert batches.size_in_bytes() == length
+
+
+def test_a_reader_that_goes_on_amid_such_a_batch_gets_each_record_once() -> None:
+    for first in range(10, 17):
+        assert [offset for offset, _, _ in read(batch(10) + batch(13), first)] == list(range(first, 16))
