@@ -6,7 +6,7 @@ something that touches it was read: a closed day costs its own cells.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
 from analysis.book import Book
@@ -25,6 +25,11 @@ from controller.roster import roster
 from controller.wire import Message, market_of
 
 HOUR_US = 3_600_000_000
+#: reports of unknown units that are kept until their units are known: some megabytes, whoever writes them
+MOST_WAITING = 20_000
+NO_BOOK = Book()
+#: in the place of an arm
+RIVAL = -1
 #: reason of a record -> that of a cell
 UNSEEN: dict[MissingReason, Unseen] = {"feed_silent": Unseen.FEED_SILENT, "closed": Unseen.CLOSED}
 
@@ -44,6 +49,10 @@ class Ledger:
         #: unit -> category, as the catalog has it
         self.categories: dict[str, str] = {}
         self._by_market: defaultdict[str, list[Study]] = defaultdict(list)
+        #: reports of units that nothing else was read of, and how many those are; how many there was no room for
+        self._unplaced: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)
+        self._waiting = 0
+        self.dropped = 0
 
     def fold(self, message: Message, at: datetime | None = None) -> None:
         """Take a record in; kinds that say nothing about unit-days change nothing.
@@ -98,9 +107,46 @@ class Ledger:
         book.changed_from = min(book.changed_from, effective_at)
 
     def _applied(self, message: Applied) -> None:
-        book, at = self.books[market_of(message.unit)], microseconds(message.applied_at)
-        book.reports.put(book.rows.slot(message.unit), at, FOREVER, 0, 0, 0, number_of(message.arm), 0)
+        self._reported(message.unit, microseconds(message.applied_at), number_of(message.arm))
+
+    def _reported(self, unit: str, at: int, arm: int) -> None:
+        """A report, or (`RIVAL`) the hour of a rival's price.
+
+        What is said of a unit that nothing else was read of waits: partitions are read at different paces.
+        """
+        book = self.books.get(market_of(unit))
+        slot = None if book is None else book.rows.slots.get(unit)
+        if book is None or slot is None:
+            if self._waiting < MOST_WAITING:
+                self._unplaced[unit].append((at, arm))
+                self._waiting += 1
+            else:
+                self.dropped += 1
+            return
+        if arm == RIVAL:
+            book.rivals.put(slot, at, at, 0, 0, 0, 0, 0)
+        else:
+            book.reports.put(slot, at, FOREVER, 0, 0, 0, arm, 0)
         book.changed_from = min(book.changed_from, at)
+
+    def waiting_for_units(self) -> dict[str, list[tuple[int, int]]]:
+        """What waits for its units, as a snapshot keeps it."""
+        return dict(self._unplaced)
+
+    def wait_for_units(self, reports: Mapping[str, Iterable[tuple[int, int]]]) -> None:
+        """The same from a snapshot."""
+        for unit, found in reports.items():
+            for at, arm in found:
+                self._reported(unit, at, arm)
+
+    def _place(self) -> None:
+        """Count reports of units that are known by now."""
+        known = [unit for unit in self._unplaced if unit in self.books.get(market_of(unit), NO_BOOK).rows.slots]
+        for unit in known:
+            reports = self._unplaced.pop(unit)
+            self._waiting -= len(reports)
+            for at, arm in reports:
+                self._reported(unit, at, arm)
 
     def _stocked(self, message: CatalogEntry, at: datetime | None) -> None:
         if message.category is not None:
@@ -113,10 +159,7 @@ class Ledger:
 
     def _seen(self, message: CompetitorPrice) -> None:
         """One price an hour and unit is enough to tell how old the newest one is."""
-        book, at = self.books[market_of(message.unit)], microseconds(message.observed_at)
-        hour = at // HOUR_US * HOUR_US
-        book.rivals.put(book.rows.slot(message.unit), hour, hour, 0, 0, 0, 0, 0)
-        book.changed_from = min(book.changed_from, hour)
+        self._reported(message.unit, microseconds(message.observed_at) // HOUR_US * HOUR_US, RIVAL)
 
     def _triggered(self, message: Entered | TriggerIgnored) -> None:
         if isinstance(message, Entered):
@@ -182,6 +225,7 @@ class Ledger:
 
     def tell(self) -> None:
         """Tell the studies what was read since the last time: once a refresh, not once a record."""
+        self._place()
         for market, book in self.books.items():
             if market not in self._by_market or (not book.days_changed and book.changed_from == FOREVER):
                 continue

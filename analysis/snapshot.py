@@ -89,6 +89,7 @@ def save(folder: Path, snapshot: Snapshot) -> Path:
         "units": {market: list(book.rows.slots) for market, book in ledger.books.items()},
         "closings": [one.model_dump(mode="json") for book in ledger.books.values() for one in book.closings.values()],
         "categories": ledger.categories,
+        "waiting": ledger.waiting_for_units(),
         "triggers": [
             [*study, trigger, at.isoformat(), market, cluster]
             for study, found in ledger.triggers.items()
@@ -149,6 +150,7 @@ def _ledger(source: Path, words: Mapping[str, Any]) -> Ledger:
         for market, number, _, _, columns in _read(source / f"{kind}.parquet", COLUMNS):
             _holds(ledger.books[market], kind).buckets[number] = Bucket(columns)
     ledger.categories = words["categories"]
+    ledger.wait_for_units(words.get("waiting", {}))
     for experiment, version, trigger, at, market, cluster in words["triggers"]:
         ledger.triggers[experiment, version][trigger] = (datetime.fromisoformat(at), market, cluster)
     for entered in words["entered"]:

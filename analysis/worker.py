@@ -27,7 +27,7 @@ from controller.events import Estimate, PeriodClosed
 from controller.findings import Health, RunningSequence
 from controller.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.topics import APPLIED, ASSIGNMENT_LOG, CATALOG, COMPETITOR_PRICE, ESTIMATE, HEALTH, PANEL, SEQUENCE
-from controller.wire import Message, from_milliseconds
+from controller.wire import Message, stamped_at
 
 log = structlog.get_logger(__name__)
 
@@ -251,11 +251,13 @@ async def _published(connection: Mapping[str, Any], topics: list[str], tally: Ta
     return marks
 
 
-def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list[tuple[Message, datetime]]:
-    """The readable messages of a batch and when they were written; an unreadable record is counted and logged, and
-    stops nothing. A decision that came too late to count was shown by nobody.
+def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list[tuple[Message, datetime | None]]:
+    """The readable messages of a batch and when they were written, as far as their timestamps can be meant.
+
+    An unreadable record is counted and logged, and stops nothing. A decision that came too late to count was shown by
+    nobody.
     """
-    found: list[tuple[Message, datetime]] = []
+    found: list[tuple[Message, datetime | None]] = []
     for partition, records in batches.items():
         # an owner's systems need not say what kind their records are: the topic does
         model = next((model for name, model in OWNERS.items() if partition.topic.endswith(name)), None)
@@ -277,7 +279,7 @@ def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list
                     reason=str(message),
                 )
             else:
-                found.append((message, from_milliseconds(record.timestamp)))
+                found.append((message, stamped_at(record.timestamp)))
     return found
 
 

@@ -7,9 +7,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from controller.control import ControlMessage, Kill, LifecycleChanged, Ordinal, State
+from controller.control import ControlMessage, Kill, LifecycleChanged, State
 from controller.experiment import Experiment, MinorUnits
-from controller.wire import Instant, Message, Name, UnitId
+from controller.wire import Instant, Message, Name, Ordinal, UnitId
 
 #: owner, day, arm, is it control, effective and expires (milliseconds, 0: never), price, sequence, epoch
 HeldRow = tuple[str, int, str, bool, int, int, int | None, int, int]

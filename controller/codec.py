@@ -1,10 +1,10 @@
 """Messages to records and back: CloudEvents 1.0 in Kafka's binary mode, keys and values as the contract says."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, Literal, Protocol, TypeVar, cast
+from typing import Any, Literal, Protocol, TypeVar, cast, get_args, get_origin, overload
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.config import ExtraValues
@@ -31,16 +31,21 @@ from controller.events import (
     Withheld,
 )
 from controller.experiment import Experiment
+from controller.explain import printable, shown
 from controller.findings import FINDING_TYPES
 from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
 from controller.wire import Message, milliseconds
 
 M = TypeVar("M", bound=Message)
+#: headers as they were read: a value may be null, and a name that is no UTF-8 holds surrogates
+GivenHeaders = Sequence[tuple[str, bytes | None]]
 #: a message, or a mapping under the same rules
 R = TypeVar("R")
 Headers = list[tuple[str, bytes]]
 #: a message, or why there is none
 Decoded = Message | UnreadableMessage
+#: characters of a field's name, and of the rule that it breaks, in the reason why a record is not read
+LONGEST_NAME, LONGEST_RULE = 150, 300
 #: records that are validated in one call
 READ_AT_ONCE = 100
 
@@ -56,7 +61,7 @@ class Record:
     key: bytes | None
     #: None is a tombstone
     value: bytes | None
-    headers: Headers
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 def key_of(message: Message) -> str | None:
@@ -131,6 +136,8 @@ ANNOUNCE_BY = "ce_announceby"
 #: `ConsumerRecord.timestamp_type` where the broker stamps what it appends
 LOG_APPEND_TIME = 1
 NEVER = float("inf")
+#: bytes of an instant, however it is spelled: a longer text binds nobody, and is not remembered
+LONGEST_INSTANT = 40
 
 
 def announce_by(instant: datetime) -> tuple[str, bytes]:
@@ -142,7 +149,7 @@ class Stamped(Protocol):
     """What of a record as it was read says whether it is void."""
 
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    def headers(self) -> GivenHeaders: ...
     @property
     def timestamp(self) -> int: ...
     @property
@@ -155,7 +162,7 @@ def void(record: Stamped) -> bool:
         return False
     for name, value in record.headers:
         if name == ANNOUNCE_BY:
-            return record.timestamp >= _deadline_ms(value)
+            return value is not None and len(value) <= LONGEST_INSTANT and record.timestamp >= _deadline_ms(value)
     return False
 
 
@@ -178,15 +185,20 @@ def _spelled(at: datetime) -> bytes:
     return at.isoformat().replace("+00:00", "Z").encode()
 
 
-def ce_type(headers: tuple[tuple[str, bytes], ...] | Headers) -> str | None:
+def ce_type(headers: GivenHeaders) -> str | None:
     """The CloudEvents type of a record; None where it has no such header."""
     for name, value in headers:
         if name == "ce_type":
-            return value.decode(errors="replace")
+            return None if value is None else value.decode(errors="replace")
     return None
 
 
-def decode(headers: tuple[tuple[str, bytes], ...] | Headers, value: bytes) -> Message:
+def told(headers: GivenHeaders) -> dict[str, bytes]:
+    """Headers by name: of several of one name the first, of those without a value none."""
+    return {name: value for name, value in reversed(headers) if value is not None}
+
+
+def decode(headers: GivenHeaders, value: bytes) -> Message:
     """The message of a record that Flipside wrote; raises UnreadableMessage."""
     kind = ce_type(headers)
     model = MODELS.get(kind or "")
@@ -199,16 +211,22 @@ def read_all(model: type[R], values: Sequence[bytes | None]) -> list[R] | None:
     """The messages of many records in one go; None where one of them is unreadable, and `read` says which.
 
     A call for each costs as much again. A value that is no object of its own (half of one, or two) cannot hide among
-    its neighbours: raw line breaks stand in no JSON string, and our messages have no lists of objects.
+    its neighbours: every value begins with a brace, and there are just as many of them as the messages have objects.
+    Two halves would need one more, for what is between them stands in a list that a repeated field makes void. Kinds
+    that have now more objects, now fewer, are read one by one.
 
     Of mappings, unknown fields are found by counting: where nothing is escaped, each name and each text has two
     quotation marks, and nothing else has any. To have pydantic look for them costs a fifth more.
     """
-    some = cast("Sequence[bytes]", values)
+    some, objects = cast("Sequence[bytes]", values), objects_of(cast("Any", model))
     try:
+        if objects is None:
+            return None
         if {value[0] for value in some} != BEGIN or {value[-1] for value in some} != END:
             return None
         joined = b"[" + b",\n".join(some) + b"]"
+        if joined.count(b"{") != objects * len(some):
+            return None
         texts = None if b"\\" in joined else texts_of(cast("Any", model))
         extra: ExtraValues | None = None if texts is None else "ignore"
         found: list[R] = _many(cast("Any", model)).validate_json(joined, extra=extra)
@@ -219,6 +237,39 @@ def read_all(model: type[R], values: Sequence[bytes | None]) -> list[R] | None:
         if joined.count(b'"') != 2 * (names + texts * len(found)):
             return None
     return found if len(found) == len(values) else None
+
+
+@cache
+def objects_of(model: Any) -> int | None:
+    """How many objects the JSON of each message of a kind has, itself included; None where that differs."""
+    if is_typeddict(model):
+        return 1 if texts_of(model) is not None else None
+    count = 1
+    for field in model.model_fields.values():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Message) and field.is_required():
+            inner = objects_of(kind)
+            if inner is None:
+                return None
+            count += inner
+        elif any(_bears_objects(part) for part in _parts(kind)):
+            return None
+    return count
+
+
+def _bears_objects(kind: Any) -> bool:
+    return kind in SEVERAL or (isinstance(kind, type) and issubclass(kind, Message))
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """A type, and the types that it is made of."""
+    yield get_origin(kind) or kind
+    for part in get_args(kind):
+        yield from _parts(part)
+
+
+#: in JSON: an object of any names, or a list of whatever
+SEVERAL = (dict, Mapping, list, tuple, Any)
 
 
 @cache
@@ -247,7 +298,7 @@ def read_many(model: type[M], values: Sequence[bytes]) -> list[M | UnreadableMes
     return found
 
 
-def decode_many(records: Sequence[tuple[Headers | tuple[tuple[str, bytes], ...], bytes]]) -> list[Decoded]:
+def decode_many(records: Sequence[tuple[GivenHeaders, bytes]]) -> list[Decoded]:
     """What `decode` says of each record that Flipside wrote, in their order."""
     places: dict[str | None, list[int]] = {}
     for place, (headers, _) in enumerate(records):
@@ -262,6 +313,31 @@ def decode_many(records: Sequence[tuple[Headers | tuple[tuple[str, bytes], ...],
     return [found[place] for place in range(len(records))]
 
 
+class Given(Protocol):
+    """What of a record says what it means."""
+
+    @property
+    def headers(self) -> GivenHeaders: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+@overload
+def message_of(record: Given, model: type[M]) -> M | UnreadableMessage: ...
+@overload
+def message_of(record: Given) -> Decoded: ...
+def message_of(record: Given, model: type[Message] | None = None) -> Decoded:
+    """The one way in: the message of any record of any topic, or why there is none. Never raises; O(record).
+
+    ``model``: what a record of its topic is, where the topic alone says that; else its ce_type does. A tombstone is no
+    message: who removes something by one looks at ``value`` first.
+    """
+    try:
+        return decode(record.headers, record.value or b"") if model is None else read(model, record.value or b"")
+    except UnreadableMessage as error:
+        return error
+
+
 def _read_or_not(model: type[M], value: bytes) -> M | UnreadableMessage:
     try:
         return read(model, value)
@@ -270,7 +346,7 @@ def _read_or_not(model: type[M], value: bytes) -> M | UnreadableMessage:
 
 
 def _unknown_type(kind: str | None) -> str:
-    return f"ce_type is {kind!r}, which is none of the contract's"
+    return f"ce_type is {shown(kind)}, which is none of the contract's"
 
 
 @cache
@@ -288,6 +364,13 @@ def read(model: type[M], value: bytes) -> M:
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False)
         first = next((e for e in errors if e["loc"] == ("version",)), errors[0])
-        where = ".".join(str(part) for part in first["loc"])
+        # The name of an unknown field is its sender's: as long as a record, and with any character in it.
+        where = printable(".".join(str(part) for part in first["loc"]), LONGEST_NAME)
         kind = UnknownVersion if first["loc"] == ("version",) else UnreadableMessage
-        raise kind(f"{TYPES[model]}: {where or 'value'}: {first['msg']}") from error
+        raise kind(f"{TYPES[model]}: {where or 'value'}: {printable(first['msg'], LONGEST_RULE)}") from error
+    except (
+        ValueError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:  # no rule foresaw it
+        raise UnreadableMessage(f"{TYPES[model]}: value: {printable(str(error), LONGEST_RULE)}") from error

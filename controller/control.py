@@ -1,13 +1,25 @@
 """The language of control: what people and rules ask for while an experiment runs, and what is recorded of it."""
 
 from abc import abstractmethod
-from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from controller.experiment import MinorUnits, Seed
-from controller.wire import ClusterId, EventId, Instant, Message, Name, Text, UnitId
+from controller.wire import (
+    ClusterId,
+    Day,
+    EventId,
+    Hash,
+    Instant,
+    Message,
+    Name,
+    Ordinal,
+    PlainText,
+    Text,
+    UnitId,
+    Version,
+)
 
 State = Literal["draft", "scheduled", "running", "paused", "stopping", "stopped", "archived"]
 Action = Literal[
@@ -16,7 +28,6 @@ Action = Literal[
 ]  # fmt: skip
 #: who asks: a person who owns the experiment, the person on call, time, or a rule
 Role = Literal["owner", "on_call", "clock", "guardrail"]
-Ordinal = Annotated[int, Field(ge=0)]
 
 
 def request_key(experiment: str) -> str:
@@ -40,7 +51,7 @@ class OfVersion(ControlMessage):
     #: the same whenever the same fact is published again
     id: EventId
     experiment: Name
-    experiment_version: int
+    experiment_version: Version
 
 
 class LifecycleRequest(ControlMessage):
@@ -51,8 +62,8 @@ class LifecycleRequest(ControlMessage):
     experiment: Name
     action: Action
     role: Role
-    who: Text
-    why: Text
+    who: PlainText
+    why: PlainText
     requested_at: Instant
 
     @property
@@ -90,8 +101,8 @@ class Kill(ControlMessage):
     #: the experiment or market; empty for all
     name: Annotated[str, Field(max_length=64)] = ""
     lifted: bool = False
-    who: Text
-    why: Text
+    who: PlainText
+    why: PlainText
     requested_at: Instant
 
     @property
@@ -125,7 +136,7 @@ class Entered(OfVersion):
     ``id``: trigger id, with /entry.
     """
 
-    design_hash: str
+    design_hash: Hash
     market: Name
     cluster: ClusterId
     ordinal: Ordinal
@@ -133,8 +144,8 @@ class Entered(OfVersion):
     trigger: EventId
     triggered_at: Instant
     starts_at: Instant
-    first_day: date
-    end_day: date
+    first_day: Day
+    end_day: Day
     decided_at: Instant
 
     @property
@@ -161,7 +172,7 @@ class TriggerIgnored(OfVersion):
 class GuardrailBreached(OfVersion):
     """A guardrail's bound has left what is tolerated: harm reverts, a signal pauses."""
 
-    design_hash: str
+    design_hash: Hash
     metric: Literal["units", "revenue", "margin"]
     arm: Name
     #: the effect is below this, at every look, with error at most alpha; per cluster-day in the metric's own unit
@@ -181,7 +192,7 @@ class LimitKept(OfVersion):
     """A unit keeps control because its planned arm would break a price limit."""
 
     unit: UnitId
-    day: date
+    day: Day
     planned_arm: Name
     price_minor: MinorUnits
     rule: Text
@@ -210,7 +221,7 @@ class CatalogActed(OfVersion):
 class SeedRevealed(OfVersion):
     """The committed seed of an experiment that is over: now anyone can draw its arms."""
 
-    design_hash: str
+    design_hash: Hash
     seed: Seed
     revealed_at: Instant
 

@@ -1,18 +1,33 @@
 """The published language: what Flipside writes, and the CloudEvents type of every message that crosses a topic."""
 
-from datetime import date
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from controller.experiment import Experiment, MinorUnits, Target
 from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
-from controller.wire import ClusterId, Currency, EventId, Instant, Message, Name, Text, UnitId
+from controller.wire import (
+    ClusterId,
+    Currency,
+    Day,
+    DayTotal,
+    EventId,
+    Hash,
+    Instant,
+    Message,
+    Name,
+    Ordinal,
+    PartitionName,
+    PlainText,
+    Text,
+    UnitId,
+    Version,
+)
 
 SOURCE = "/flipside"
 
 Count = Annotated[int, Field(ge=0, le=10**9)]
-Sequence = Annotated[int, Field(ge=0)]
+Sequence = Ordinal
 
 
 # --- what Flipside decides -------------------------------------------------------------------------------------------
@@ -36,11 +51,11 @@ class Assignment(Message):
     unit: UnitId
     cluster: ClusterId
     experiment: Name
-    experiment_version: int
-    design_hash: str
-    block: int
+    experiment_version: Version
+    design_hash: Hash
+    block: Annotated[int, Field(ge=-(2**31), lt=2**31)]
     #: the local day for which this was decided
-    day: date
+    day: Day
     arm: Name
     #: what the draw asked for; differs from ``arm`` where a rule kept the old one
     planned_arm: Name
@@ -63,7 +78,7 @@ class Registered(Message):
     version: Literal[1] = 1
     id: EventId
     experiment: Experiment
-    design_hash: str
+    design_hash: Hash
     registered_at: Instant
     #: unit -> list price and cost in the catalog of that moment: what a change of the catalog is a change from
     listed: dict[UnitId, tuple[MinorUnits, MinorUnits | None]] = Field(default_factory=dict)
@@ -95,10 +110,10 @@ class Undelivered(Message):
     version: Literal[1] = 1
     id: EventId
     experiment: Name
-    experiment_version: int
+    experiment_version: Version
     market: Name
-    first_day: date
-    last_day: date
+    first_day: Day
+    last_day: Day
     reason: Text
     decided_at: Instant
 
@@ -109,9 +124,9 @@ class Withheld(Message):
     version: Literal[1] = 1
     id: EventId
     experiment: Name
-    experiment_version: int
+    experiment_version: Version
     market: Name
-    day: date
+    day: Day
     units: tuple[UnitId, ...]
     reason: Text
     decided_at: Instant
@@ -122,7 +137,7 @@ class StopExperiment(Message):
 
     version: Literal[1] = 1
     experiment: Name
-    reason: Text
+    reason: PlainText
     requested_at: Instant
 
 
@@ -132,7 +147,7 @@ class Stopped(Message):
     version: Literal[1] = 1
     id: EventId
     experiment: Name
-    experiment_version: int
+    experiment_version: Version
     reason: Text
     stopped_at: Instant
 
@@ -165,19 +180,19 @@ class UnitDay(Message):
 
     version: Literal[1] = 1
     unit: UnitId
-    day: date
+    day: Day
     starts_at: Instant
     ends_at: Instant
-    quantity: Count
-    revenue_minor: Annotated[int, Field(ge=0)]
+    quantity: DayTotal
+    revenue_minor: DayTotal
     #: None unless the cost of every sale of the day is known
-    cost_minor: Annotated[int, Field(ge=0)] | None
+    cost_minor: DayTotal | None
     currency: Currency
     #: number of sale events folded in
     events: Count
     revision: Count
     #: what is counted: all sales of the unit before this offset of their partition, and none from it on
-    offset: Count | None = None
+    offset: Ordinal | None = None
     #: sale events among ``events`` that arrived after the day had been closed for the first time
     late: Count = 0
 
@@ -196,7 +211,7 @@ class UnsoldUnits(Message):
 
     version: Literal[1] = 1
     market: Name
-    day: date
+    day: Day
     #: units are cut into parts in the order of their names: a unit stays in its part
     part: Count
     #: products: units without their market
@@ -211,10 +226,10 @@ class PeriodClosed(Message):
 
     version: Literal[1] = 1
     market: Name
-    day: date
+    day: Day
     watermark: Instant
     #: sale topic partition -> next offset: everything before it is counted
-    offsets: dict[str, int]
+    offsets: dict[PartitionName, Ordinal]
     #: unit-days and sale events of this day
     unit_days: Count
     events: Count
@@ -223,14 +238,14 @@ class PeriodClosed(Message):
     #: 0 at the first closing, then counting up
     revision: Count
     #: sale topic partition -> offset from which the days that may still change, of all markets, can be counted again
-    recount: dict[str, int] = Field(default_factory=dict)
+    recount: dict[PartitionName, Ordinal] = Field(default_factory=dict)
     #: units of the day that sold nothing (``UnsoldUnits.zeros``, less those that have a row by now); None in records
     #: that were written before zeros were, in which an absent row says nothing
     zeros: Count | None = None
     #: reason -> listed units of the day of which nothing is known
     missing: dict[MissingReason, Count] = Field(default_factory=dict)
     #: sale topic partition -> its sale events of this day: what later days of the same weekday are judged by
-    partition_events: dict[str, int] = Field(default_factory=dict)
+    partition_events: dict[PartitionName, Ordinal] = Field(default_factory=dict)
     #: units that sold although their catalog entry says that they were closed on this day
     sold_while_closed: Count = 0
 
@@ -246,12 +261,12 @@ class SaleCorrection(Message):
     id: EventId
     sale: Sale
     #: the local day that it belongs to
-    day: date
+    day: Day
     #: the last day of the market that was closed when it came
-    closed_through: date
+    closed_through: Day
     #: where it lies in the sale topic
     partition: Count
-    offset: Count
+    offset: Ordinal
 
 
 #: estimator of the estimates that lean on controls instead of draws: beside a design-based one, never in its place
@@ -332,8 +347,8 @@ class Estimate(Message):
 
     version: Literal[1] = 1
     experiment: Name
-    experiment_version: int
-    design_hash: str
+    experiment_version: Version
+    design_hash: Hash
     metric: Literal["units", "revenue", "margin"]
     arm: Name
     estimator: Name
@@ -346,14 +361,14 @@ class Estimate(Message):
     #: what ``absolute`` and ``relative`` are good for: one look, on the planned day
     horizon: Literal["fixed"] = "fixed"
     #: the experiment's last day, for which the fixed-horizon interval was planned
-    planned_day: date | None = None
+    planned_day: Day | None = None
     #: whether the fixed-horizon interval excludes no effect; None before its planned day, whatever it looks like
     significant: bool | None = None
     #: the last look of the running sequence, in the unit of ``absolute``
     anytime: AnytimeEffect | None = None
     anytime_reason_absent: Text | None = None
     #: the last closed day that all markets of the experiment share
-    through: date | None
+    through: Day | None
     clusters: Count
     #: closed randomisation blocks (draws) with usable cells
     blocks: Count = 0

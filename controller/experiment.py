@@ -18,7 +18,19 @@ from controller.parameters import (
     Share,
     fraction,
 )
-from controller.wire import ClusterId, Currency, Message, Name, Text, UnitId, canonical_json, market_of, sha256_hex
+from controller.wire import (
+    ClusterId,
+    Currency,
+    Message,
+    Name,
+    Text,
+    UnitId,
+    Version,
+    canonical_json,
+    market_of,
+    sha256_hex,
+)
+from controller.zones import TimeZone
 
 __all__ = [
     "Arm",
@@ -97,14 +109,14 @@ class Market(Message):
     """Where everyone sees the same price at any instant, and whose clock says when a day begins."""
 
     name: Name
-    time_zone: Text
+    time_zone: TimeZone
 
 
 class Experiment(Message):
     """A price experiment as its owner writes it, and, once registered, with its units and markets spelled out."""
 
     name: Name
-    version: Annotated[int, Field(ge=1)] = 1
+    version: Version = 1
     owner: Text = ""
     description: Text = ""
     currency: Currency

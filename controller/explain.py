@@ -34,6 +34,14 @@ def explain(error: ValidationError, model: type[BaseModel]) -> tuple[Problem, ..
     return tuple(problems)
 
 
+def printable(text: str, longest: int = 500) -> str:
+    """A text of anybody's that can be shown anywhere: control characters, what turns the direction of writing, line
+    separators and lone surrogates are spelled out, and what is too long is cut. O(longest)."""
+    cut = text[: longest + 1]
+    clean = cut if cut.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    return clean if len(clean) <= longest else clean[: longest - 3] + "..."
+
+
 def shown(value: object) -> str:
     """A value in at most 80 characters, what is not ASCII spelled out."""
     text = ascii(value)

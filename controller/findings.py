@@ -1,13 +1,12 @@
 """What the analysis says beside its estimates: running sequences that may be looked at any time, and health checks."""
 
-from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from controller.control import ControlMessage
 from controller.experiment import Target
-from controller.wire import Instant, Message, Name, Text
+from controller.wire import Day, Hash, Instant, Message, Name, Text, Version
 
 Number = Annotated[int, Field(ge=0)]
 Setting = str | int | float | bool
@@ -21,8 +20,8 @@ class Look(Message):
 
     #: number of the block, as in the assignments; in a staggered roll-out, of the step
     block: Number
-    first_day: date
-    last_day: date
+    first_day: Day
+    last_day: Day
     #: of this block alone: mean of the treated clusters minus mean of the control clusters, less their forecasts
     difference: float
     #: its standard error by the draw, ``sqrt(s_T^2 / n_T + s_C^2 / n_C)``
@@ -67,8 +66,8 @@ class RunningSequence(ControlMessage):
 
     version: Literal[1] = 1
     experiment: Name
-    experiment_version: int
-    design_hash: str
+    experiment_version: Version
+    design_hash: Hash
     metric: Literal["units", "revenue", "margin"]
     arm: Name
     #: how the looks were made: docs/methods.md has a section of this name
@@ -79,7 +78,7 @@ class RunningSequence(ControlMessage):
     looks: tuple[Look, ...]
     reason_absent: Text | None
     #: the day for which the fixed-horizon intervals were planned; before it they are a preview and no decision
-    planned_day: date
+    planned_day: Day
     #: how many looks the plan has, and the summed variance at which the anytime interval is narrowest
     planned_looks: Number
     planned_variance: float | None
@@ -87,7 +86,7 @@ class RunningSequence(ControlMessage):
     mixing: float | None
     #: what the anytime interval says: the first look that excludes no effect, and on which side
     decided: Literal["decrease", "increase"] | None
-    decided_on: date | None
+    decided_on: Day | None
     #: closed blocks that give no look, by number, with the reason
     blocks_left_out: dict[str, Text]
     #: reason -> number of unit-days left out
@@ -96,7 +95,7 @@ class RunningSequence(ControlMessage):
     cells: Number
     settings: dict[str, Setting]
     #: the last closed day that all markets of the experiment share; the last look may end before it
-    through: date | None
+    through: Day | None
     watermark: Instant | None
     offsets: dict[str, int]
     revision: Number
@@ -113,8 +112,8 @@ class Health(ControlMessage):
 
     version: Literal[1] = 1
     experiment: Name
-    experiment_version: int
-    design_hash: str
+    experiment_version: Version
+    design_hash: Hash
     #: such as ``carryover``, ``sample-ratio``, ``fidelity``
     check: Name
     #: None where nothing could be measured; ``evidence`` then says why
@@ -131,7 +130,7 @@ class Health(ControlMessage):
     left_out: dict[str, int]
     settings: dict[str, Setting]
     #: the last closed day that all markets of the experiment share
-    through: date | None
+    through: Day | None
     watermark: Instant | None
     offsets: dict[str, int]
     revision: Number

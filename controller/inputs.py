@@ -4,13 +4,31 @@ Inputs carry their id and version in the value, because each header costs the co
 """
 
 from datetime import date
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Literal, NotRequired, Self
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints, model_validator
 from typing_extensions import TypedDict
 
 from controller.experiment import MinorUnits
-from controller.wire import Currency, EventId, Instant, Message, Name, SpelledInstant, Text, UnitId
+from controller.wire import (
+    MOST_A_DAY,
+    Currency,
+    Day,
+    EventId,
+    Instant,
+    Message,
+    Name,
+    PlainText,
+    SpelledInstant,
+    UnitId,
+    WrittenInstant,
+)
+from controller.zones import TimeZone
+
+#: names a rival
+Competitor = Annotated[PlainText, Field(min_length=1)]
+AttributeName = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Attribute = PlainText | Annotated[int, Field(ge=-(2**63), lt=2**63)] | float | bool
 
 
 class CatalogEntry(Message):
@@ -19,9 +37,9 @@ class CatalogEntry(Message):
     version: Literal[1] = 1
     unit: UnitId
     #: the zone whose local days are the market's periods; the same for all units of a market
-    time_zone: Text
+    time_zone: TimeZone
     category: Name | None = None
-    attributes: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    attributes: Annotated[dict[AttributeName, Attribute], Field(max_length=100)] = Field(default_factory=dict)
     currency: Currency
     list_price_minor: MinorUnits
     #: unit cost; margin is computed only where it is known
@@ -34,8 +52,8 @@ class CatalogEntry(Message):
     #: sold, and there is something to sell
     in_stock: bool = True
     #: local days on which the unit cannot be bought: weekdays, Monday is 1, and dates. Without a sale they are missing
-    closed_weekdays: tuple[Annotated[int, Field(ge=1, le=7)], ...] = ()
-    closed_on: Annotated[tuple[date, ...], Field(max_length=1000)] = ()
+    closed_weekdays: Annotated[tuple[Annotated[int, Field(ge=1, le=7)], ...], Field(max_length=7)] = ()
+    closed_on: Annotated[tuple[Day, ...], Field(max_length=1000)] = ()
 
     def closed(self, day: date) -> bool:
         """Whether the unit cannot be bought on a local day."""
@@ -49,13 +67,20 @@ class Sale(Message):
     id: EventId
     unit: UnitId
     #: as the seller wrote it, in the seller's offset: sales are many, and nobody needs this one in UTC
-    occurred_at: AwareDatetime
+    occurred_at: WrittenInstant
     quantity: Annotated[int, Field(ge=0, le=10**9)]
     #: price of one piece
     price_minor: MinorUnits
     #: cost of one piece, where the seller knows it
     cost_minor: MinorUnits | None = None
     currency: Currency
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        for what, amount in (("price_minor", self.price_minor), ("cost_minor", self.cost_minor or 0)):
+            if self.quantity * amount > MOST_A_DAY:
+                raise ValueError(f"quantity x {what} should be at most {MOST_A_DAY}; cut the sale into several")
+        return self
 
 
 class SaleRow(TypedDict):
@@ -82,7 +107,7 @@ class CompetitorPrice(Message):
     version: Literal[1] = 1
     id: EventId
     unit: UnitId
-    competitor: Text
+    competitor: Competitor
     observed_at: Instant
     price_minor: MinorUnits | None
     currency: Currency
@@ -96,7 +121,7 @@ class CompetitorPriceRow(TypedDict):
     version: NotRequired[Literal[1]]
     id: EventId
     unit: UnitId
-    competitor: Text
+    competitor: Competitor
     observed_at: SpelledInstant
     price_minor: MinorUnits | None
     currency: Currency
@@ -131,4 +156,4 @@ class Blackout(Message):
     scope: Scope
     starts_at: Instant
     ends_at: Instant
-    reason: Text
+    reason: PlainText

@@ -27,6 +27,9 @@ from controller.parameters import (
 from controller.wire import event_id, market_of
 
 QUORUM_WINDOW = timedelta(days=1)
+#: observations of one rival's price of one unit that are remembered, whatever the rule's window: a rival that changes
+#: its price more often is looked back on less far
+MOST_OBSERVED = 200
 
 
 class Observation(NamedTuple):
@@ -102,7 +105,7 @@ def _reaching_back(
             first -= 1
         return (observations[first],) if first == len(observations) - 1 else (observations[first], observations[-1])
     first = max((k for k, seen in enumerate(observations) if seen.at <= since), default=0)
-    return observations[min(first, len(observations) - 1) :]
+    return observations[max(min(first, len(observations) - 1), len(observations) - MOST_OBSERVED) :]
 
 
 def _drops(rule: TriggerRule, past: Sequence[Observation], seen: Observation, list_price_minor: int) -> bool:

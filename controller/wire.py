@@ -6,10 +6,10 @@ mistake of the sender and not a thing to drop.
 
 import hashlib
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 #: Letters, digits, ``. _ ~ -``; ASCII only, so that two ids that look alike are alike.
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._~-]{0,63}$"
@@ -22,18 +22,45 @@ UnitId = Annotated[str, StringConstraints(pattern=UNIT_PATTERN)]
 ClusterId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._~/-]{0,128}$")]
 EventId = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 Text = Annotated[str, StringConstraints(max_length=500)]
+#: a text that others write and people read: no control characters, so that it is what it looks like
+PlainText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 
 
+#: every instant of a message lies in [EARLIEST, LATEST): days, leases and windows around it are dates and 64 bits too
+EARLIEST, LATEST = datetime(1970, 1, 2, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+#: most that a unit may sell, take or cost on a day, a single sale included: exact in a double, and 9,000 of them fit
+#: into 64 bits
+MOST_A_DAY = 10**15
+
+
+def within_bounds(instant: datetime) -> datetime:
+    """The aware instant as it is; raises ValueError for one that no message may hold."""
+    if not EARLIEST <= instant < LATEST:
+        raise ValueError(f"Input should be an instant from {EARLIEST:%Y-%m-%d} on and before {LATEST:%Y-%m-%d}")
+    return instant
+
+
 def _in_utc(instant: datetime) -> datetime:
-    try:
-        return instant.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("Input should be an instant between the years 1 and 9999 in UTC") from error
+    return within_bounds(instant).astimezone(UTC)
 
 
 #: an aware instant, held in UTC
 Instant = Annotated[AwareDatetime, AfterValidator(_in_utc)]
+#: the same, as it was written: in its sender's offset
+WrittenInstant = Annotated[AwareDatetime, AfterValidator(within_bounds)]
+#: what sales of a unit and day add up to
+DayTotal = Annotated[int, Field(ge=0, le=MOST_A_DAY)]
+#: a local day
+Day = Annotated[date, Field(ge=date(1970, 1, 1), le=date(2200, 1, 1))]
+#: number of a partition, as a name in JSON
+PartitionName = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,5}$")]
+#: hex digits, and what tests call one
+Hash = Annotated[str, StringConstraints(max_length=128)]
+#: version of a definition: 32 bits, as in every table that is exported
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+#: epochs, sequence numbers, offsets: whole numbers that a double holds too
+Ordinal = Annotated[int, Field(ge=0, le=2**53)]
 
 
 _MINUTE = r"([01][0-9]|2[0-3]):[0-5][0-9]"
@@ -43,15 +70,15 @@ SpelledInstant = Annotated[str, StringConstraints(pattern=INSTANT_PATTERN)]
 
 
 def instant_of(spelled: str) -> datetime:
-    """A `SpelledInstant` as an `Instant`; raises ValueError or OverflowError for one that never was."""
-    instant = datetime.fromisoformat(spelled)
+    """A `SpelledInstant` as an `Instant`; raises ValueError or OverflowError for one that never was, or is too far."""
+    instant = within_bounds(datetime.fromisoformat(spelled))
     return instant if instant.tzinfo is UTC else instant.astimezone(UTC)
 
 
 class Message(BaseModel):
     """Base of all models: strict, frozen, and closed to unknown fields."""
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", ser_json_timedelta="float")
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", ser_json_timedelta="float", allow_inf_nan=False)
 
 
 def market_of(unit: str) -> str:
@@ -81,3 +108,11 @@ def milliseconds(instant: datetime) -> int:
 
 def from_milliseconds(value: int) -> datetime:
     return datetime.fromtimestamp(value / 1000, UTC)
+
+
+_EARLIEST_MS, _LATEST_MS = milliseconds(EARLIEST), milliseconds(LATEST)
+
+
+def stamped_at(timestamp_ms: int) -> datetime | None:
+    """The instant that a record's timestamp says; None where none can be meant: its sender may write any 64 bits."""
+    return from_milliseconds(timestamp_ms) if _EARLIEST_MS <= timestamp_ms < _LATEST_MS else None

@@ -1,7 +1,6 @@
 """Asking the system for something through its topics, and waiting for the log's answer."""
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -11,9 +10,9 @@ from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 
-from controller.codec import Record, encode, key_of, read
+from controller.codec import Record, encode, key_of
 from controller.control import Kill, LifecycleChanged, LifecycleRequest
-from controller.errors import FlipsideError, UnreadableMessage
+from controller.errors import FlipsideError
 from controller.events import BlackoutSet, Refused, Registered
 from controller.experiment import Experiment
 from controller.inputs import CatalogEntry
@@ -24,6 +23,7 @@ from controller.wire import Message
 from flipside.reader import Reader
 from streams.clock import WallClock
 from streams.kafka import connection, reach_kafka, stop_client
+from streams.listing import Entries
 from streams.parts import partition_of
 from streams.settings import Settings
 
@@ -60,23 +60,19 @@ async def read_all(settings: Settings, topic: str) -> list[Message]:
 async def catalog(settings: Settings) -> dict[str, CatalogEntry]:
     """The latest entry of each unit on sale, as workers see them: owners may write it without headers."""
     await reach_kafka(settings)
-    found: dict[str, CatalogEntry] = {}
+    found, now = Entries(), WallClock().now()
     reader = Reader(settings, [CATALOG])
     await reader.start()
     try:
         ends = await reader.ends()
         while not await reader.reached(ends):
             for record in await reader.records(100):
-                if record.value is None:
-                    found.pop((record.key or b"").decode(errors="replace"), None)
-                    continue
                 # An entry that breaks the contract is a dead letter of the workers', and none of ours.
-                with contextlib.suppress(UnreadableMessage):
-                    entry = read(CatalogEntry, record.value)
-                    found[entry.unit] = entry
+                found.take(record, now, now)
     finally:
         await reader.stop()
-    return found
+    found.settle()
+    return found.on_sale
 
 
 @dataclass(frozen=True, slots=True)

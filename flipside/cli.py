@@ -27,6 +27,7 @@ from flipside.commands import (
     verify,
     worker,
 )
+from flipside.showing import say
 
 #: exit codes, documented in docs/commands.md
 EXIT_CODES: tuple[tuple[type[FlipsideError], int], ...] = (
@@ -83,5 +84,5 @@ def main() -> None:
     try:
         app()
     except FlipsideError as error:
-        print(f"flipside: {error}", file=sys.stderr)
+        say(f"flipside: {error}", error=True)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))

@@ -7,6 +7,7 @@ nobody sends it again without being told to.
 """
 
 import asyncio
+import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 from aiokafka import AIOKafkaProducer
 
-from controller.codec import Headers, ce_type
+from controller.codec import GivenHeaders, Headers, ce_type, told
 from controller.errors import FlipsideError
 from controller.events import SOURCE
 from controller.topics import DEAD_LETTER, MAX_RECORD_BYTES
@@ -25,6 +26,8 @@ from streams.kafka import connection, reach_kafka, stop_client
 from streams.settings import Settings
 
 REDRIVE_TYPE = "flipside.dead-letter-redrive.v1"
+SURROGATE = re.compile("[\ud800-\udfff]")
+ROUND = re.compile(r"[1-9][0-9]{0,5}")
 #: letters under way at once: so many are in doubt if the process dies
 AT_ONCE = 200
 #: ``dead`` was never sent again; ``in doubt`` was claimed, and nobody said that it was sent
@@ -64,7 +67,7 @@ class Kept:
 
     def winner(self, round: int) -> str:
         """Who claimed it first in a round."""
-        return next(r.by for r in self.redrives if r.round == round and not r.sent)
+        return next((r.by for r in self.redrives if r.round == round and not r.sent), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +129,14 @@ class _Shelf:
             return
         if ce_type(record.headers) != REDRIVE_TYPE:
             return
-        told = {name: value.decode(errors="replace") for name, value in record.headers}
-        held = self.kept.get(told["ce_letter"])
-        if held is None:
+        said = {name: value.decode(errors="replace") for name, value in told(record.headers).items()}
+        held = self.kept.get(said.get("ce_letter", ""))
+        if held is None or not ROUND.fullmatch(said.get("ce_round", "")):
             self.orphans += 1
             return
-        word = Redrive(told["ce_by"], int(told["ce_round"]), told["ce_step"] == "sent", told["ce_time"])
-        self.kept[told["ce_letter"]] = replace(held, redrives=(*held.redrives, word))
+        word = Redrive(said.get("ce_by", ""), int(said["ce_round"]), said.get("ce_step") == "sent",
+                       said.get("ce_time", ""))  # fmt: skip
+        self.kept[held.letter.id] = replace(held, redrives=(*held.redrives, word))
 
 
 async def read_letters(settings: Settings) -> list[Kept]:
@@ -181,12 +185,10 @@ async def redrive(
         if unknown:
             raise FlipsideError(f"no dead letter has the id {', '.join(unknown)}; `flipside dead-letters list` has all")
         meant = [kept for kept in shelf.kept.values() if wanted.takes(kept)]
-        ready = [kept for kept in meant if kept.letter.cut_from is None and (again or kept.standing == "dead")]
+        ready = [kept for kept in meant if not kept.letter.cut and (again or kept.standing == "dead")]
         outcome = Outcome(
-            cut=tuple(kept.letter.id for kept in meant if kept.letter.cut_from is not None),
-            passed_over=tuple(
-                k.letter.id for k in meant if k.letter.cut_from is None and not (again or k.standing == "dead")
-            ),
+            cut=tuple(kept.letter.id for kept in meant if kept.letter.cut),
+            passed_over=tuple(k.letter.id for k in meant if not k.letter.cut and not (again or k.standing == "dead")),
         )
         by = f"{who}/{uuid.uuid4().hex}"
         progress(0, len(ready))
@@ -236,7 +238,7 @@ async def _send(
     await _acknowledged(
         [
             await producer.send(
-                found.topic, value=found.value, key=found.key, headers=list(found.headers),
+                found.topic, value=found.value, key=found.key, headers=writable(found.headers),
                 partition=found.partition if found.key is None else None,
             )
             for found in mine
@@ -246,6 +248,11 @@ async def _send(
     await say("sent", mine)
     sent = {found.id for found in mine}
     return Outcome(sent=tuple(sent), taken=tuple(k.letter.id for k in letters if k.letter.id not in sent))
+
+
+def writable(headers: GivenHeaders) -> list[tuple[str, bytes | None]]:
+    """Headers that a client can write: one whose name is no UTF-8 says nothing to any reader, and is left out."""
+    return [(name, value) for name, value in headers if not SURROGATE.search(name)]
 
 
 async def _acknowledged(sent: Sequence[asyncio.Future[Any]]) -> None:

@@ -37,6 +37,7 @@ from controller.topics import (
     SEQUENCE,
     TICK,
 )
+from controller.wire import LATEST, milliseconds
 from flipside.history import CURRENCY, TIME_ZONE, History
 from flipside.played import Progress, Result, judged, of_units_sold
 from flipside.reader import Reader
@@ -370,7 +371,11 @@ async def replayer(settings: Settings, plan: Plan) -> AsyncIterator[Replayer]:
         arguments = connection(settings)
         bootstrap = arguments.pop("bootstrap_servers")
         fetch_wait_ms = settings.fetch_wait_ms
-        async with Assignments(bootstrap, settings.namespace, fetch_wait_ms=fetch_wait_ms, **arguments) as client:
+        # The days of a replay are ticks', and may lie ahead of this machine's clock by as much as they like.
+        ends = milliseconds(LATEST)
+        async with Assignments(
+            bootstrap, settings.namespace, fetch_wait_ms=fetch_wait_ms, clock=lambda: ends, **arguments
+        ) as client:
             yield Replayer(settings, plan, producer, client)
     finally:
         await stop_client(producer)

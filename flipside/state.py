@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
 
-from controller.codec import read, void
+from controller.codec import message_of, read, void
 from controller.errors import UnreadableMessage
 from controller.events import Assignment, UnitDay
 from controller.inputs import Blackout
@@ -150,10 +150,13 @@ class Comparison:
         elif topic == ASSIGNMENT:
             if void(record):
                 return
-            unit = record.key.decode()
+            unit = (record.key or b"").decode(errors="replace")
+            assignment = None if record.value is None else message_of(record, Assignment)
+            if isinstance(assignment, UnreadableMessage):  # no reader takes it
+                return
             told.last.pop(unit, None)
-            if record.value is not None:
-                told.last[unit] = read(Assignment, record.value)
+            if assignment is not None:
+                told.last[unit] = assignment
         else:
             name = (record.key or b"").decode(errors="replace")
             told.windows[name] = None if record.value is None else _window(record.value)

@@ -6,6 +6,7 @@ becomes a dead letter, and a part that does not answer is waited for.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,16 +14,17 @@ from typing import Any
 import faust
 
 from controller.announcement import announce, parse_blackout
-from controller.codec import TYPES, ce_type, encode, read
+from controller.codec import TYPES, GivenHeaders, ce_type, encode, read
 from controller.control import Action, Kill, LifecycleRequest, SeedRevealed, State
 from controller.errors import CannotReach, FlipsideError, InvalidExperiment
 from controller.events import BlackoutSet, Refused, Registered, StopExperiment, Stopped, Tick
 from controller.experiment import Experiment, design_hash, withheld
+from controller.explain import printable, shown
 from controller.lifecycle import AT_ONCE, OVER, Lifecycle, apply, revised
 from controller.registration import register
 from controller.schedule import MarketPlan
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, TICK
-from controller.wire import Message, sha256_hex
+from controller.wire import NAME_PATTERN, Message, sha256_hex
 from streams.catalog import Catalog
 from streams.dead_letters import Rejected
 from streams.orders import holding, life
@@ -46,7 +48,7 @@ class Heard:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: GivenHeaders
 
     @property
     def place(self) -> TopicPlace:
@@ -61,6 +63,11 @@ LATER_IS_KNOWN = {
 }
 
 
+#: what the same event leads to again; a part that is away raises others
+FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+FAULTS_AT_MOST = 4
+
+
 Handler = Callable[[Parts, Catalog, Heard], Awaitable[None]]
 
 
@@ -68,7 +75,7 @@ async def on_definition(parts: Parts, catalog: Catalog, heard: Heard) -> None:
     """Register an experiment, change its life, or pull a kill switch; the answer goes to the log."""
     kind = ce_type(heard.headers)
     if heard.value is None:
-        await _stop(parts, (heard.key or b"").decode(errors="replace"), "its definition was removed")
+        await _stop(parts, named(heard, NAME_PATTERN, "experiment"), "its definition was removed")
     elif kind == TYPES[StopExperiment]:
         request = read(StopExperiment, heard.value)
         await _stop(parts, request.experiment, request.reason)
@@ -78,6 +85,14 @@ async def on_definition(parts: Parts, catalog: Catalog, heard: Heard) -> None:
         await _kill(parts, read(Kill, heard.value), heard)
     else:
         await _register(parts, catalog, read(Experiment, heard.value))
+
+
+def named(heard: Heard, pattern: str, what: str) -> str:
+    """What a tombstone names; raises FlipsideError for what no experiment, and no window, can be called."""
+    key = (heard.key or b"").decode(errors="replace")
+    if not re.fullmatch(pattern, key):
+        raise FlipsideError(f"the key {shown(key)} names no {what}: there is nothing to remove")
+    return key
 
 
 async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> None:
@@ -140,7 +155,8 @@ async def _stop(parts: Parts, name: str, reason: str) -> None:
 async def _change(parts: Parts, request: LifecycleRequest) -> None:
     """Make a move in an experiment's life, or refuse it and change nothing.
 
-    A move of the clock is not taken at its word: it only makes us look at the time.
+    A move of the clock is not taken at its word: it only makes us look at the time, ours, or that of the worker that
+    asks, where it is ahead by no more than clocks may differ.
     """
     now, name = parts.clock.now(), request.experiment
     _, held = await parts.store.registrations(0)
@@ -150,6 +166,12 @@ async def _change(parts: Parts, request: LifecycleRequest) -> None:
             f"{name} is not registered: there is nothing to {request.action}; `flipside experiment list` names all"
         )
     by_time = request.role == "clock"
+    ahead = (request.requested_at - now).total_seconds()
+    if by_time and parts.settings.clock == "wall" and ahead > parts.settings.clock_tolerance_seconds:
+        raise FlipsideError(
+            f"{name}: {request.action} was asked for by a clock that shows {request.requested_at}, {ahead:.0f} s ahead "
+            "of this worker's; nothing is done before its time"
+        )
     lived = life(known, max(now, request.requested_at)) if by_time else apply(life(known, now), request, now)
     await parts.store.put_registration(replace(known, state=lived.state, frozen=lived.frozen, history=lived.history))
     # Heard twice, or after a crash half way: the same words again, those of the clock before them included.
@@ -211,7 +233,7 @@ async def on_blackout(parts: Parts, catalog: Catalog, heard: Heard) -> None:
     """Store or remove a window; from the answer in the log on, it binds every flip."""
     now = parts.clock.now()
     if heard.value is None:
-        name = (heard.key or b"").decode(errors="replace")
+        name = named(heard, NAME_PATTERN, "window")
         taken = await parts.store.remove_blackout(name, heard.place)
         message = BlackoutSet(id=f"{name}/removed/{heard.offset}", blackout=name, removed=True, recorded_at=now)
     else:
@@ -243,27 +265,37 @@ async def _until_whole(parts: Parts) -> None:
         pause = min(2 * pause, LONGEST_LOOK_SECONDS)
 
 
-async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...]) -> None:
+async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...], *, failed: bool = False) -> None:
     """Say no twice: to whoever waits for the log's answer, and to whoever reads dead letters."""
-    subject = (heard.key or b"?").decode(errors="replace")[:500] or "?"
+    subject = printable((heard.key or b"?").decode(errors="replace")) or "?"
     refused = Refused(
         id=f"{heard.topic}/{heard.partition}/{heard.offset}",
         subject=subject,
-        problems=tuple(problem[:500] for problem in problems),
+        problems=tuple(printable(problem) for problem in problems),
         refused_at=parts.clock.now(),
     )
     await _tell(parts, refused, refused.id)
-    await parts.reject([Rejected(heard, "refused", "\n".join(problems))], parts.clock.now())
+    said = "\n".join(problems)
+    rejected = Rejected(heard, "failed", said) if failed else Rejected(heard, "refused", said)
+    await parts.reject([rejected], parts.clock.now())
 
 
 async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler) -> None:
-    """Run a handler so that its event is either carried out, or refused with its reason; never lost."""
-    pause = 0.1
+    """Run a handler so that its event is either carried out, or refused with its reason; never lost.
+
+    What is wrong with the event itself, though no rule foresaw it, is wrong at every attempt: after a few it is
+    refused, because a kill may wait behind it.
+    """
+    pause, faults, last = 0.1, 0, ""
     while True:
         try:
             try:
                 await _until_whole(parts)
-                await handler(parts, catalog, heard)
+                if faults < FAULTS_AT_MOST:
+                    await handler(parts, catalog, heard)
+                else:
+                    said = f"it cannot be carried out: {last}; please report this"
+                    await _refuse(parts, heard, (said,), failed=True)
             except CannotReach:
                 raise
             except InvalidExperiment as error:
@@ -278,6 +310,8 @@ async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler)
                 parts.log.warning("waiting", error=str(error), **where)
             else:
                 parts.log.exception("tried again", **where)
+                faults += isinstance(error, FAULTS)
+                last = printable(f"{type(error).__name__}: {error}", 300)
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         else:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.tables.manager import TableManager
 from mode import Service
 
-from controller.codec import ce_type, read
+from controller.codec import ce_type, message_of
 from controller.events import CE_TYPES, Tick
 from controller.topics import COMPETITOR_PRICE, MAX_RECORD_BYTES, SALE, TICK
 from streams.agents import add_agents
@@ -182,8 +182,9 @@ async def follow_ticks(parts: Parts, clock: TickClock, stop: asyncio.Event) -> N
         while not stop.is_set():
             for records in (await consumer.getmany(timeout_ms=int(parts.settings.poll_seconds * 1000))).values():
                 for record in records:
-                    if ce_type(record.headers) == CE_TYPES[Tick]:
-                        clock.advance(read(Tick, record.value).at)
+                    tick = message_of(record) if ce_type(record.headers) == CE_TYPES[Tick] else None
+                    if isinstance(tick, Tick):
+                        clock.advance(tick.at)
     finally:
         await stop_client(consumer)
 

@@ -2,19 +2,17 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from zoneinfo import ZoneInfoNotFoundError
+from datetime import datetime
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from controller.codec import read
-from controller.errors import UnreadableMessage
 from controller.inputs import CatalogEntry
-from controller.listing import Listed, listed
-from controller.periods import zone
+from controller.listing import Listed
 from controller.topics import CATALOG
-from controller.wire import from_milliseconds, market_of
+from controller.wire import LATEST, from_milliseconds, milliseconds
 from streams.dead_letters import Rejected
 from streams.kafka import stop_client
+from streams.listing import Entries, Listing
 from streams.parts import Parts
 from streams.reading import begin, read_up_to, reader
 
@@ -27,26 +25,22 @@ class Catalog:
         self._consumer: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
         self._lock = asyncio.Lock()
-        self._entries: dict[str, CatalogEntry] = {}
-        self._known: dict[str, CatalogEntry] = {}
-        self._last: dict[str, CatalogEntry] = {}
-        self._zones: dict[str, str] = {}
-        self._listings: dict[str, Listed] = {}
+        self._listed = Entries()
 
     @property
     def entries(self) -> Mapping[str, CatalogEntry]:
         """Units on sale."""
-        return self._entries
+        return self._listed.on_sale
 
     @property
     def last(self) -> Mapping[str, CatalogEntry]:
         """The last entry of every unit that ever was, delisted where it was removed."""
-        return self._last
+        return self._listed.last
 
     @property
     def known(self) -> Mapping[str, CatalogEntry]:
         """The last entry of every unit that ever was: a delisted unit's last sales still have to be counted."""
-        return self._known
+        return self._listed.known
 
     @property
     def listings(self) -> Mapping[str, Listed]:
@@ -54,12 +48,12 @@ class Catalog:
 
         By the brokers' clocks; under a clock of ticks by ours, and what was read before it began was always known.
         """
-        return self._listings
+        return self._listed.listings
 
     @property
     def time_zones(self) -> Mapping[str, str]:
         """Market -> time zone."""
-        return self._zones
+        return self._listed.zones
 
     async def start(self) -> None:
         """Connect and read what is there."""
@@ -81,9 +75,7 @@ class Catalog:
             raise AssertionError("the catalog is read before it was started")
         async with self._lock:
             async for batches in read_up_to(consumer, await consumer.end_offsets(self._partitions)):
-                for records in batches.values():
-                    for record in records:
-                        await self._apply(record)
+                await self._take(record for records in batches.values() for record in records)
 
     async def meet(self, rejected: Iterable[Rejected]) -> bool:
         """Catch up if a record was set aside because its unit is not known: perhaps its entry is on its way. Returns
@@ -93,42 +85,24 @@ class Catalog:
         await self.catch_up()
         return True
 
-    async def _apply(self, record: ConsumerRecord) -> None:
-        key = (record.key or b"").decode(errors="replace")
-        if record.value is None:
-            gone = self._entries.pop(key, None)
-            if gone is not None:
-                self._listed(gone.unit, record, delisted=True)
-                self._last[gone.unit] = gone.model_copy(update={"delisted": True})
-            return
-        try:
-            entry = read(CatalogEntry, record.value)
-        except UnreadableMessage as error:
-            await self._reject(Rejected(record, "unreadable", str(error)))
-            return
-        if entry.unit != key:
-            # Compaction keeps the last record of a key: under another one, an entry would outlive what replaces it.
-            said = f"this entry is of {entry.unit}, and its key is {key!r}"
-            await self._reject(Rejected(record, "key", said))
-            return
-        try:
-            zone(entry.time_zone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            said = f"{entry.unit}: there is no time zone {entry.time_zone!r}"
-            await self._reject(Rejected(record, "time-zone", said))
-            return
-        market = market_of(entry.unit)
-        if self._zones.setdefault(market, entry.time_zone) != entry.time_zone:
-            reason = f"{market} has time zone {self._zones[market]}, this entry says {entry.time_zone}"
-            await self._reject(Rejected(record, "time-zone", reason))
-            return
-        self._entries[entry.unit] = self._known[entry.unit] = self._last[entry.unit] = entry
-        self._listed(entry.unit, record, delisted=entry.delisted)
+    def _since(self, record: Listing, now: datetime) -> datetime:
+        """Since when a record holds: the broker's stamp, or, where a history is replayed, when it is read."""
+        if self._parts.settings.clock != "wall":
+            return now
+        return from_milliseconds(min(max(record.timestamp, 0), milliseconds(now)))
 
-    def _listed(self, unit: str, record: ConsumerRecord, *, delisted: bool) -> None:
-        wall = self._parts.settings.clock == "wall"
-        at = from_milliseconds(record.timestamp) if wall else self._parts.clock.now()
-        self._listings[unit] = listed(self._listings.get(unit), at, delisted=delisted)
-
-    async def _reject(self, rejected: Rejected) -> None:
-        await self._parts.reject([rejected], self._parts.clock.now())
+    async def _take(self, records: Iterable[Listing]) -> None:
+        parts, now = self._parts, self._parts.clock.now()
+        # Under a clock of ticks, records are stamped ahead of it.
+        latest = now if parts.settings.clock == "wall" else LATEST
+        judged = [self._listed.take(record, latest, self._since(record, now)) for record in records]
+        rejected = [found for found in judged if found is not None]
+        for change in self._listed.settle():
+            parts.log.warning(
+                "time zone changed",
+                market=change.market,
+                before=change.before,
+                after=change.after,
+                why="its latest catalog entry says so; experiments keep the zone of their registration",
+            )
+        await parts.reject(rejected, now)

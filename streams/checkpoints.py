@@ -13,9 +13,10 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from controller.checkpoints import CHECKPOINT_TYPES, Checkpoint, HeldRow, KnownExperiment, shard_key
-from controller.codec import Record, ce_type, encode, read
+from controller.codec import Record, ce_type, encode, message_of
 from controller.errors import UnreadableMessage
 from controller.experiment import withheld
+from controller.explain import shown
 from controller.topics import CHECKPOINT, MAX_RECORD_BYTES
 from streams.kafka import connection, stop_client
 from streams.parts import Parts, partition_of
@@ -69,15 +70,16 @@ async def read_checkpoints(parts: Parts, consumer: AIOKafkaConsumer) -> Summed:
     found = Summed()
     for record in last.values():
         kind = ce_type(record.headers)
-        try:
-            if record.value is not None and kind == CHECKPOINT_TYPE:
-                checkpoint = read(Checkpoint, record.value)
-                found.shards[checkpoint.shard] = checkpoint
-            elif record.value is not None and kind == EXPERIMENT_TYPE:
-                known = read(KnownExperiment, record.value)
-                found.experiments[known.experiment.name] = known
-        except UnreadableMessage as error:  # of a newer worker, or not ours: as if it were not there
-            parts.log.warning("checkpoint unreadable", key=str(record.key), error=str(error))
+        if record.value is None or kind not in (CHECKPOINT_TYPE, EXPERIMENT_TYPE):
+            continue
+        message = message_of(record)
+        if isinstance(message, Checkpoint) and message.key.encode() == record.key:
+            found.shards[message.shard] = message
+        elif isinstance(message, KnownExperiment) and message.key.encode() == record.key:
+            found.experiments[message.experiment.name] = message
+        else:  # of a newer worker, or not ours: as if it were not there
+            why = str(message) if isinstance(message, UnreadableMessage) else "its key is another one's"
+            parts.log.warning("checkpoint unreadable", key=shown(record.key), error=why)
     return found
 
 

@@ -1,7 +1,9 @@
 """Time as a port. Nothing else in the house reads the wall clock."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+from controller.wire import EARLIEST
 
 
 class Clock(Protocol):
@@ -30,7 +32,8 @@ class TickClock:
     """The clock of a topic of ticks: it stands still until the next tick moves it forward, and never runs back."""
 
     def __init__(self) -> None:
-        self._now = datetime(1970, 1, 1, tzinfo=UTC)
+        # A watermark, a week earlier at most, and the day before it are instants of messages too.
+        self._now = EARLIEST + timedelta(days=9)
 
     def now(self) -> datetime:
         return self._now

@@ -17,6 +17,9 @@ from streams.store import DirtyCell
 from streams.store.restoring import Damaged
 from streams.unsold import DayUnsold, Unsold
 
+#: a market that is behind by more days is closed in several rounds, so that it holds up no other of its shard
+DAYS_A_ROUND = 400
+
 
 @dataclass(frozen=True, slots=True)
 class Watermark:
@@ -208,6 +211,8 @@ class Closing:
             through, times = self._closed.get(market, (min(days, default=last_day) - 1, 0))
             if last_day < through:
                 continue
+            last_day = min(last_day, through + DAYS_A_ROUND)
+            days = {day: changed for day, changed in days.items() if day <= last_day}
             for day in sorted({*range(through + 1, last_day + 1), *days}):
                 late = day <= through
                 times += late

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from controller.codec import TYPES, read
+from controller.codec import TYPES, message_of
 from controller.control import Entered, TriggerFired, TriggerIgnored
 from controller.enrolment import Admission, Enrolment, admit, replace_cluster, unanswerable
 from controller.errors import UnreadableMessage
 from controller.parameters import Triggered
 from controller.topics import TRIGGER
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import Incoming, Rejected, unreadable
 from streams.kafka import stop_client
 from streams.orders import holds_back
 from streams.parts import Parts
@@ -24,6 +24,8 @@ from streams.store.triggers import CLUSTER
 
 #: between a plan's key and a cluster, in the names of the store; neither has one
 BETWEEN = " "
+#: how far ahead of our clock a trigger may claim to be: a worker tells it on, whose clock is not ours
+AHEAD = timedelta(minutes=10)
 #: how long a broker may hold back a fetch: meanwhile aiokafka asks for no partition that an answer was just read of
 FETCH_WAIT_MS = 4
 
@@ -108,10 +110,9 @@ async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> set
     rejected: list[Rejected] = []
     now = parts.clock.now()
     for record in records:
-        try:
-            trigger = read(TriggerFired, record.value or b"")
-        except UnreadableMessage as error:
-            rejected.append(Rejected(record, "unreadable", str(error)))
+        trigger = trigger_of(parts, shard, record, now)
+        if isinstance(trigger, Rejected):
+            rejected.append(trigger)
             continue
         # A rival's clock may run ahead of ours: nothing is answered before it was observed.
         plan, admission = judge(shard, known, trigger, max(now, trigger.observed_at))
@@ -132,6 +133,19 @@ async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> set
     await parts.store.triggers.enrol(shard.number, shard.epoch, changed, said, end)
     shard.enrolments, shard.trigger = known, end
     return begin
+
+
+def trigger_of(parts: Parts, shard: Shard, record: Incoming, now: datetime) -> TriggerFired | Rejected:
+    """The trigger in a record, or why it is nobody's to answer."""
+    trigger = message_of(record, TriggerFired)
+    if isinstance(trigger, UnreadableMessage):
+        return unreadable(record, trigger)
+    if parts.shard_of(trigger.market) != shard.number:
+        said = f"triggers of {trigger.market} belong into partition {parts.shard_of(trigger.market)}"
+        return Rejected(record, "partition", f"{said}, this one lies in {record.partition}")
+    if parts.settings.clock == "wall" and trigger.observed_at > now + AHEAD:
+        return Rejected(record, "future", f"observed at {trigger.observed_at}, which lies ahead of our clock")
+    return trigger
 
 
 def outcome(message: Entered | TriggerIgnored) -> str:

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from operator import itemgetter
 from typing import NamedTuple, Protocol
 
 from xxhash import xxh3_128_digest
 
 from controller.codec import READ_AT_ONCE, Record, encode, read, read_all
-from controller.errors import UnknownVersion, UnreadableMessage
+from controller.errors import UnreadableMessage
 from controller.events import SaleCorrection
 from controller.inputs import CatalogEntry, Sale, SaleRow
 from controller.outcomes import UnitDayTotal
 from controller.periods import local_day, period_at
-from controller.wire import from_milliseconds, instant_of, market_of
-from streams.dead_letters import Incoming, Rejected
+from controller.wire import EARLIEST, LATEST, MOST_A_DAY, instant_of, market_of, stamped_at
+from streams.dead_letters import Incoming, Rejected, unreadable
 from streams.parts import partition_of
 from streams.store import DIGEST_BYTES, Cell
 
@@ -27,7 +27,7 @@ Place = tuple[str, int]
 NOWHERE: Place = ("", 0)
 #: of a row, what every sale has
 NEEDED = itemgetter("unit", "currency", "occurred_at", "id", "quantity", "price_minor")
-LONG_AGO, END_OF_TIME = datetime(1, 1, 2, tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+LONG_AGO, DAY_MS = datetime(1, 1, 2, tzinfo=UTC), 86_400_000
 
 
 class Arrived(Incoming, Protocol):
@@ -51,8 +51,9 @@ class Rules:
     closed: Mapping[str, int] = field(default_factory=dict)
     #: whether ids are compared
     deduplicate: bool = True
-    #: how far a sale's instant may lie ahead of its arrival; None: anywhere
+    #: how far a sale's instant may lie ahead of its arrival, and before it; None: anywhere
     future_ms: int | None = None
+    past_ms: int | None = None
     #: what was found out about units before, kept from batch to batch
     homes: dict[str, "Home"] = field(default_factory=dict)
 
@@ -75,10 +76,11 @@ class Home:
     def turn_to(self, at: datetime) -> None:
         """Turn to the local day that holds an instant; raises OverflowError where the calendar ends."""
         today = period_at(at, self.entry.time_zone)
-        self.start, self.end, self.place = today.start, today.end, (self.entry.unit, today.day.toordinal())
+        self.start, self.end = max(today.start, EARLIEST), min(today.end, LATEST)
+        self.place = (self.entry.unit, today.day.toordinal())
         # Between the 28th of February and the 1st of March there is text that is no day at all.
-        whole = today.start.month == today.end.month
-        self.since, self.until = (in_utc(today.start), in_utc(today.end)) if whole else ("", "")
+        whole = self.start.month == self.end.month
+        self.since, self.until = (in_utc(self.start), in_utc(self.end)) if whole else ("", "")
 
 
 def in_utc(instant: datetime) -> str:
@@ -183,12 +185,20 @@ def judge_all(records: Sequence[Arrived], rules: Rules) -> list[Judged]:
 
 def _judge_rows(rows: Sequence[SaleRow], records: Sequence[Arrived], rules: Rules) -> list[Judged]:
     """What `judge` says of sales, by a few comparisons of those that are as they nearly always are."""
-    latest = END_OF_TIME
-    if rules.future_ms is not None:
-        latest = from_milliseconds(min([record.timestamp for record in records]) + rules.future_ms)
+    latest, oldest = LATEST, -1
+    if rules.future_ms is not None or rules.past_ms is not None:
+        stamps = [record.timestamp for record in records]
+        first, last = stamped_at(min(stamps)), stamped_at(max(stamps))
+        if first is None or last is None:
+            return [judge(record, rules) for record in records]
+        if rules.future_ms is not None:
+            latest = min(first + timedelta(milliseconds=rules.future_ms), LATEST)
+        if rules.past_ms is not None:
+            # Days that begin after it in every zone are not too old; of the others each sale is asked.
+            oldest = last.toordinal() - rules.past_ms // DAY_MS + 2
     soon = in_utc(latest)
     homes, catalog, sealed, deduplicate = rules.homes, rules.catalog, rules.sealed, rules.deduplicate
-    last_sealed = max(sealed.values(), default=-1)
+    last_sealed = max(max(sealed.values(), default=-1), oldest)
     found: list[Judged] = []
     # A named tuple made by its own constructor takes twice as long.
     new, add = tuple.__new__, found.append
@@ -212,9 +222,12 @@ def _judge_rows(rows: Sequence[SaleRow], records: Sequence[Arrived], rules: Rule
                     add(judge(record, rules))
                     continue
             day = (place := home.place)[1]
-            if day > last_sealed or day > sealed.get(home.market, -1):
+            cost_minor = row.get("cost_minor")
+            # A price is at most 10**12.
+            fits = quantity <= 1000 or quantity * max(price_minor, cost_minor or 0) <= MOST_A_DAY
+            if fits and (day > last_sealed or (day > oldest and day > sealed.get(home.market, -1))):
                 identity = digest(unit, id) if deduplicate else None
-                add(new(Counted, (place, identity, quantity, price_minor, row.get("cost_minor"))))
+                add(new(Counted, (place, identity, quantity, price_minor, cost_minor)))
                 continue
         add(judge(record, rules))
     return found
@@ -233,10 +246,8 @@ def judge(record: Arrived, rules: Rules) -> Judged:
     """What becomes of one record, but for whether its id was counted before."""
     try:
         sale = read(Sale, record.value or b"")
-    except UnknownVersion as error:
-        return Rejected(record, "version", str(error))
     except UnreadableMessage as error:
-        return Rejected(record, "unreadable", str(error))
+        return unreadable(record, error)
     entry = rules.catalog.get(sale.unit)
     if entry is None:
         return Rejected(record, "unknown-unit", f"{sale.unit} is not in the catalog")
@@ -251,10 +262,10 @@ def judge(record: Arrived, rules: Rules) -> Judged:
     if rules.future_ms is not None and sale.occurred_at.timestamp() * 1000 > record.timestamp + rules.future_ms:
         ahead = sale.occurred_at.timestamp() - record.timestamp / 1000
         return Rejected(record, "future", f"occurred_at {sale.occurred_at} lies {ahead:.0f} s ahead of its arrival")
-    try:
-        day = local_day(sale.occurred_at, entry.time_zone).toordinal()
-    except OverflowError:
-        return Rejected(record, "unreadable", f"occurred_at {sale.occurred_at} is no day in {entry.time_zone}")
+    if rules.past_ms is not None and sale.occurred_at.timestamp() * 1000 < record.timestamp - rules.past_ms:
+        said = f"occurred_at {sale.occurred_at} lies more than {rules.past_ms // DAY_MS} days before its arrival"
+        return Rejected(record, "past", f"{said}; if it is meant, raise FLIPSIDE_PAST_DAYS and redrive it")
+    day = local_day(sale.occurred_at, entry.time_zone).toordinal()
     market = market_of(sale.unit)
     if day <= rules.sealed.get(market, -1):
         return SaleCorrection(
@@ -267,6 +278,37 @@ def judge(record: Arrived, rules: Rules) -> Judged:
         )
     identity = digest(sale.unit, sale.id) if rules.deduplicate else None
     return Counted((sale.unit, day), identity, sale.quantity, sale.price_minor, sale.cost_minor)
+
+
+def fitted(
+    batch: SaleBatch, records: Sequence[Arrived], rules: Rules, held: Mapping[Place, tuple[int, int, int]]
+) -> tuple[SaleBatch, list[Rejected]]:
+    """The batch without the sales that their unit-day cannot hold, and those sales.
+
+    One after the other, in their order: what fits is counted, and the answer does not depend on where a batch ends.
+    ``records``: those of the batch; ``held``: quantity, revenue and cost of the unit-days that are full.
+    """
+    of = dict[Counted, list[Arrived]]()
+    for record, judged in zip(records, judge_all(records, rules), strict=True):
+        if record.offset >= batch.start and isinstance(judged, Counted) and judged.place in held:
+            of.setdefault(judged, []).append(record)
+    sums, gone, rejected = dict(held), list[int](), list[Rejected]()
+    for number, counted in enumerate(batch.counted):
+        place, _, quantity, price_minor, cost_minor = counted
+        if place not in sums:
+            continue
+        more = (quantity, quantity * price_minor, quantity * (cost_minor or 0))
+        after = tuple(a + b for a, b in zip(sums[place], more, strict=True))
+        if max(after) <= MOST_A_DAY:
+            sums[place] = (after[0], after[1], after[2])
+            continue
+        gone.append(number)
+        unit, day = place
+        said = f"with it, {unit} would have sold, taken or cost more than {MOST_A_DAY} on {date.fromordinal(day)}"
+        rejected.append(Rejected(of[counted].pop(0), "sum", f"{said}; correct what was said before, or this"))
+    left = frozenset(gone)
+    kept = [counted for number, counted in enumerate(batch.counted) if number not in left]
+    return replace(batch, counted=kept), rejected
 
 
 def correction_records(corrections: Iterable[SaleCorrection]) -> list[Record]:

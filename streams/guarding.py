@@ -10,7 +10,7 @@ from itertools import chain
 
 from aiokafka import AIOKafkaConsumer
 
-from controller.codec import ce_type, encode, read
+from controller.codec import ce_type, encode, message_of
 from controller.control import GuardrailBreached, LifecycleRequest
 from controller.errors import UnreadableMessage
 from controller.findings import FINDING_TYPES, RunningSequence
@@ -18,7 +18,7 @@ from controller.guardrails import Verdict, first_breach
 from controller.lifecycle import TRANSITIONS
 from controller.topics import ASSIGNMENT_LOG, DEFINITION, MAX_RECORD_BYTES, SEQUENCE
 from streams.backoff import Backoff
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import Incoming, unreadable
 from streams.kafka import stop_client
 from streams.orders import life
 from streams.parts import Parts
@@ -80,10 +80,9 @@ class Guard:
         if record.value is None or ce_type(record.headers) != FINDING_TYPES[RunningSequence]:
             return
         parts = self._parts
-        try:
-            sequence = read(RunningSequence, record.value)
-        except UnreadableMessage as error:
-            await parts.reject([Rejected(record, "unreadable", str(error))], parts.clock.now())
+        sequence = message_of(record, RunningSequence)
+        if isinstance(sequence, UnreadableMessage):
+            await parts.reject([unreadable(record, sequence)], parts.clock.now())
             return
         if await parts.store.registrations_version(0) != self._version:
             self._version, self._registrations = await parts.store.registrations(0)

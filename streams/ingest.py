@@ -17,14 +17,14 @@ from controller.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE, SALE_CORR
 from streams.backoff import Backoff
 from streams.catalog import Catalog
 from streams.dead_letters import Incoming
-from streams.folding import Arrived, Home, Rules, SaleBatch, correction_records, fold
+from streams.folding import Arrived, Home, Rules, SaleBatch, correction_records, fitted, fold
 from streams.groups import leave, membership
 from streams.parts import Parts
 from streams.progress import Progress
 from streams.recount import Recount
 from streams.rivals import Rivals
 from streams.sealing import Seals
-from streams.store import CountedBefore
+from streams.store import CountedBefore, DayFull
 from streams.together import all_of
 
 RECORDS_PER_FETCH = 10_000
@@ -218,13 +218,13 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             batch, used = fold(records, self._positions[partition.partition], self._rules(partition.partition))
             if not met and (met := await self._catalog.meet(batch.rejected)):
                 continue
-            records = records[used:]
+            judged, records = records[:used], records[used:]
             if batch.end == batch.start:
                 continue
             # What is set aside is safe before the position passes it; said twice, it bears the same id.
             await self._parts.reject(batch.rejected, self._parts.clock.now())
             await self._parts.publish(SALE_CORRECTION, correction_records(batch.corrections))
-            batch, applied = await self._fold_once(partition.partition, batch)
+            batch, applied = await self._fold_once(partition.partition, batch, judged)
             self._count(len(batch.counted), applied)
             if not applied:
                 await self._seek(partition)
@@ -233,8 +233,11 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._parts.metrics.events.labels(self._short, "corrected").inc(len(batch.corrections))
             self._advance(partition, batch.end)
 
-    async def _fold_once(self, partition: int, batch: SaleBatch) -> tuple[SaleBatch, bool]:
-        """Apply what was not counted before; the store says what was, and then takes nothing of the batch."""
+    async def _fold_once(self, partition: int, batch: SaleBatch, records: Sequence[Arrived]) -> tuple[SaleBatch, bool]:
+        """Apply what was not counted before, and what its unit-day can hold.
+
+        The store says which that is, and then takes nothing of the batch. ``records``: those that it was made of.
+        """
         while True:
             try:
                 applied = await self._parts.store.fold_sales(
@@ -242,6 +245,9 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 )
             except CountedBefore as known:
                 batch = batch.without(known.which)
+            except DayFull as full:
+                batch, rejected = fitted(batch, records, self._rules(partition), full.held)
+                await self._parts.reject(rejected, self._parts.clock.now())
             else:
                 return batch, applied
 
@@ -290,6 +296,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             deduplicate=settings.deduplicate,
             # Under a clock of ticks, the sales of a day may be sent ahead of its ticks.
             future_ms=settings.future_seconds * 1000 if settings.clock == "wall" else None,
+            past_ms=settings.past_days * 86_400_000 if settings.clock == "wall" else None,
             homes=self._homes,
         )
 

@@ -13,6 +13,7 @@ from aiokafka.errors import (
 )
 
 from controller.errors import CannotReach
+from flipside_client.batches import read_any_header_name
 from streams.patience import patiently
 from streams.settings import Settings
 
@@ -25,8 +26,11 @@ WAY_OUT = "check FLIPSIDE_KAFKA (--kafka), and that the broker runs and listens 
 def connection(settings: Settings) -> dict[str, Any]:
     """The keyword arguments that every aiokafka client of ours is made with.
 
+    From here on, consumers of this process read records whatever their headers are called.
+
     Raises CannotReach where the authority's certificate cannot be read.
     """
+    read_any_header_name()
     arguments: dict[str, Any] = {
         "bootstrap_servers": settings.kafka,
         "security_protocol": settings.kafka_security_protocol,

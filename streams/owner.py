@@ -11,7 +11,7 @@ from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 
-from controller.codec import ce_type, encode, read
+from controller.codec import ce_type, encode, message_of
 from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, Ownership, Tick
 from controller.topics import TICK
@@ -19,7 +19,7 @@ from streams.backoff import Backoff
 from streams.beginning import anything_begins, begin_at_once
 from streams.catalog import Catalog
 from streams.clockwork import ask_clock
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import Incoming, Rejected, unreadable
 from streams.deciding import Deciding
 from streams.enrolling import Triggers, answer
 from streams.groups import leave, membership
@@ -36,6 +36,17 @@ from streams.together import all_of, one_by_one
 
 #: the least that is waited for news: whoever does not wait at all hears nothing
 SHORTEST_WAIT_MS = 1
+
+
+def tick_of(parts: Parts, record: Incoming) -> Tick | Rejected:
+    """The tick in a record, or why it decides nothing. Under the wall clock, one ahead of ours is nobody's word."""
+    tick = message_of(record, Tick)
+    if isinstance(tick, UnreadableMessage):
+        return unreadable(record, tick)
+    ahead = (tick.at - parts.clock.now()).total_seconds()
+    if parts.settings.clock == "wall" and ahead > parts.settings.clock_tolerance_seconds:
+        return Rejected(record, "future", f"the tick of {tick.at} lies {ahead:.0f} s ahead of this worker's clock")
+    return tick
 
 
 class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -131,14 +142,14 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             if record.offset < shard.tick:
                 continue  # it was decided while the group shared out anew, and is read once more
             async with self._as_owner(number):
-                try:
-                    if ce_type(record.headers) == CE_TYPES[Ownership]:
-                        await self._hear_ownership(shard, record)
-                    else:
-                        await self._deciding.tick(shard, read(Tick, record.value or b"").at, record.offset + 1)
-                except UnreadableMessage as error:
-                    rejected = Rejected(record, "unreadable", str(error))
-                    await self._parts.reject([rejected], self._parts.clock.now())
+                if ce_type(record.headers) == CE_TYPES[Ownership]:
+                    await self._hear_ownership(shard, record)
+                    continue
+                tick = tick_of(self._parts, record)
+                if isinstance(tick, Rejected):
+                    await self._parts.reject([tick], self._parts.clock.now())
+                else:
+                    await self._deciding.tick(shard, tick.at, record.offset + 1)
 
     async def _hear_all_triggers(self, triggers: Mapping[int, Sequence[Incoming]]) -> None:
         """Shard by shard at once: while the store answers one of them, another is judged."""

@@ -1,6 +1,6 @@
 """What the services of a worker share. Built once, by the composition root."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -64,15 +64,19 @@ class Parts:
 
     async def publish(self, topic: str, records: Iterable[Record]) -> None:
         """Send records to a topic and return once all are acknowledged by all replicas in sync."""
-        name, partitions = self.topic(topic), self.settings.partitions
+        partitions = self.settings.partitions
         home = partition_of_passing if topic in PASSING else partition_of
         by_partition: dict[int, list[Record]] = {}
         for record in records:
             if record.key is None:
                 raise AssertionError("only ticks and ownership have no key: they are written to a partition by number")
             by_partition.setdefault(home(record.key, partitions), []).append(record)
+        await self.publish_at(topic, by_partition)
+
+    async def publish_at(self, topic: str, by_partition: Mapping[int, Sequence[Record]]) -> None:
+        """The same of records whose partitions are known."""
         producer = self.packing if topic in PACKED and self.packing is not None else self.producer
-        await publish(producer, name, by_partition)
+        await publish(producer, self.topic(topic), by_partition)
 
     async def flush(self) -> None:
         """Return once all that was handed to the producers is acknowledged, or has failed."""
@@ -81,9 +85,15 @@ class Parts:
                 await producer.flush()
 
     async def reject(self, rejected: Iterable[Rejected], at: datetime) -> None:
-        """Write dead letters; returns once they are safe."""
-        letters = list(rejected)
-        for letter in letters:
+        """Write dead letters; returns once they are safe. That of a record without a key lies in the partition of the
+        record's number."""
+        partitions = self.settings.partitions
+        by_partition: dict[int, list[Record]] = {}
+        for letter in rejected:
+            written = dead_letter(letter, at)
+            key, number = written.key, letter.record.partition % partitions
+            home = number if key is None else partition_of_passing(key, partitions)
+            by_partition.setdefault(home, []).append(written)
             self.metrics.dead_letters.labels(letter.code).inc()
             self.log.warning(
                 "dead letter",
@@ -92,4 +102,5 @@ class Parts:
                 partition=letter.record.partition,
                 offset=letter.record.offset,
             )
-        await self.publish(DEAD_LETTER, (dead_letter(letter, at) for letter in letters))
+        if by_partition:
+            await self.publish_at(DEAD_LETTER, by_partition)

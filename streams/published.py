@@ -11,13 +11,15 @@ from datetime import date, datetime, timedelta
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from controller.codec import READ_AT_ONCE, ce_type, read, read_all
+from controller.codec import READ_AT_ONCE, ce_type, message_of, read_many
+from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, PeriodClosed, SaleCorrection, UnitDay, UnsoldUnits
 from controller.outcomes import last_closed_day
 from controller.periods import day_start
 from controller.topics import DEAD_LETTER, PANEL, SALE, SALE_CORRECTION
 from controller.wire import market_of, milliseconds
 from streams.catalog import Catalog
+from streams.dead_letters import letter
 from streams.folding import Arrived
 from streams.parts import Parts, partition_of
 from streams.reading import read_up_to
@@ -61,7 +63,9 @@ class Published:
         elif kind == UNSOLD:
             self.days.take_unsold(record.key or b"", record.value or b"")
         elif kind == CLOSING:
-            closing = read(PeriodClosed, record.value or b"")
+            closing = message_of(record, PeriodClosed)
+            if isinstance(closing, UnreadableMessage):
+                return
             market, day = closing.market, closing.day.toordinal()
             self.days.take_closing(closing)
             self.closed[market] = max(day, self.closed.get(market, day))
@@ -74,13 +78,14 @@ class Published:
                 self.starts[int(partition)] = max(offset, self.starts.get(int(partition), 0))
 
     def take_dead_letter(self, record: Arrived, topic: str) -> None:
-        told = dict(record.headers)
-        if told.get("ce_origintopic") == topic.encode() and "ce_originoffset" in told:
-            self.set_aside.add((int(told["ce_originpartition"]), int(told["ce_originoffset"])))
+        found = letter(record)
+        if found is not None and found.topic == topic:
+            self.set_aside.add((found.partition, found.offset))
 
     def take_correction(self, record: Arrived) -> None:
-        kept = read(SaleCorrection, record.value or b"")
-        self.set_aside.add((kept.partition, kept.offset))
+        kept = message_of(record, SaleCorrection)
+        if isinstance(kept, SaleCorrection):
+            self.set_aside.add((kept.partition, kept.offset))
 
     def row(self, unit: str, day: int) -> UnitDay | None:
         """The row of a unit-day (ordinal) that holds: the one with the highest revision."""
@@ -105,7 +110,7 @@ class Published:
                     found.append(_last(rows))
         for first in range(0, len(alone), READ_AT_ONCE):
             some = alone[first : first + READ_AT_ONCE]
-            found += read_all(UnitDay, some) or [read(UnitDay, row) for row in some]
+            found += [row for row in read_many(UnitDay, some) if isinstance(row, UnitDay)]
         return {(row.unit, row.day.toordinal()): row for row in found if row is not None}
 
     def dealt_with(self, sale: SaleCorrection) -> bool:
@@ -124,7 +129,8 @@ def _text(day: int) -> bytes:
 
 
 def _last(rows: Iterable[bytes]) -> UnitDay | None:
-    return max((read(UnitDay, row) for row in rows), key=lambda row: (row.revision, row.offset or 0), default=None)
+    readable = [row for row in read_many(UnitDay, list(rows)) if isinstance(row, UnitDay)]
+    return max(readable, key=lambda row: (row.revision, row.offset or 0), default=None)
 
 
 def begins(closed: Mapping[str, date], time_zones: Mapping[str, str], revision_days: int) -> datetime:

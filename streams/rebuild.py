@@ -10,7 +10,7 @@ import asyncio
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from controller.codec import ce_type, read
+from controller.codec import ce_type, message_of, read
 from controller.errors import UnreadableMessage
 from controller.events import CE_TYPES, Ownership, Tick, UnitDay
 from controller.experiment import COMMITMENT, Experiment
@@ -18,6 +18,7 @@ from controller.inputs import Blackout
 from controller.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, PANEL, TICK
 from controller.wire import market_of
 from streams.checkpoints import Summing, read_checkpoints, registration_of
+from streams.dead_letters import Incoming
 from streams.entries_again import restore_enrolments
 from streams.kafka import stop_client
 from streams.parts import Parts, partition_of
@@ -236,7 +237,8 @@ class Rebuild:
         await begin(consumer, [place])
         async for batches in read_up_to(consumer, {place: epoch}):
             for record in batches.get(place, ()):
-                if ce_type(record.headers) == CE_TYPES[Tick] and read(Tick, record.value or b"").at >= last:
+                tick = message_of(record, Tick) if ce_type(record.headers) == CE_TYPES[Tick] else None
+                if isinstance(tick, Tick) and tick.at >= last:
                     return int(record.offset)
         return epoch
 
@@ -253,8 +255,8 @@ class Rebuild:
         async for batches in read_up_to(consumer, await consumer.end_offsets(places)):
             for records in batches.values():
                 for record in records:
-                    if (record.key or b"").decode(errors="replace") in wanted and record.value is not None:
-                        seeds |= _seed(record.value)
+                    if (record.key or b"").decode(errors="replace") in wanted:
+                        seeds |= _seed(record)
         for name in found.reveal(seeds):
             self._parts.log.error("seed lost", experiment=name, way_out="submit its definition again")
 
@@ -306,13 +308,10 @@ def _cell(row: UnitDay, partitions: int) -> DirtyCell:
     )
 
 
-def _seed(value: bytes) -> dict[str, str]:
+def _seed(record: Incoming) -> dict[str, str]:
     """Name and seed of a definition; requests stand on the same topic."""
-    try:
-        definition = read(Experiment, value)
-    except UnreadableMessage:
-        return {}
-    return {definition.name: definition.seed}
+    definition = message_of(record, Experiment)
+    return {definition.name: definition.seed} if isinstance(definition, Experiment) else {}
 
 
 def _window(body: bytes | None) -> Blackout | None:

@@ -148,6 +148,7 @@ class Recount:
             closed=published.closed,
             deduplicate=settings.deduplicate,
             future_ms=settings.future_seconds * 1000 if settings.clock == "wall" else None,
+            past_ms=settings.past_days * 86_400_000 if settings.clock == "wall" else None,
         )
         base = published.rows(partition, settings.partitions, sealed)
         found, place = Recounted(base), TopicPartition(parts.topic(SALE), partition)

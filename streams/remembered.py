@@ -5,7 +5,6 @@ later, and partitions are read side by side. Of a unit's grants the one with the
 market's days the last one decided, of an experiment the latest version with all changes of its life.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +12,8 @@ from datetime import date, datetime
 from typing import NamedTuple, Protocol
 
 from controller.checkpoints import Checkpoint
-from controller.codec import ANNOUNCE_BY, Stamped, read, void
+from controller.codec import ANNOUNCE_BY, GivenHeaders, Stamped, message_of, read, void
+from controller.codec import told as named
 from controller.control import CONTROL_TYPES, Entered, Kill, LifecycleChanged, TriggerIgnored
 from controller.errors import UnreadableMessage
 from controller.events import (
@@ -27,6 +27,7 @@ from controller.events import (
     Withheld,
 )
 from controller.experiment import COMMITMENT, with_seed
+from controller.explain import shown
 from controller.schedule import MarketPlan
 from controller.wire import event_id, market_of, milliseconds
 from streams.dead_letters import Incoming
@@ -37,14 +38,14 @@ from streams.unsold_again import PanelDays
 ASSIGNMENT_TYPE = CE_TYPES[Assignment].encode()
 UNSOLD_TYPE = CE_TYPES[UnsoldUnits].encode()
 #: in the JSON of an assignment, which is ours; inside a text its quotes would be escaped
-ORDER = re.compile(rb'"epoch":(\d+),"sequence":(\d+)[,}]')
+ORDER = re.compile(rb'"epoch":(\d{1,16}),"sequence":(\d{1,16})[,}]')
 
 
 class Logged(Incoming, Stamped, Protocol):
     """A record of the log, with the broker's stamp."""
 
     @property
-    def headers(self) -> tuple[tuple[str, bytes], ...]: ...
+    def headers(self) -> GivenHeaders: ...
 
 
 def order_of(value: bytes) -> tuple[int, int] | None:
@@ -114,6 +115,8 @@ class Remembered:
     #: how much of the log was read, and how much of what was published besides
     records: int = 0
     published: int = 0
+    #: records that say that they are ours and are no message
+    unreadable: int = 0
 
     def given(self, registrations: Iterable[Registration]) -> None:
         """What is known already: a life that goes on in the log begins here."""
@@ -139,13 +142,16 @@ class Remembered:
     def take(self, record: Logged) -> None:
         """Fold one record of the log or of the panel; what is neither of ours nor readable is passed over."""
         self.records += 1
-        told = dict(record.headers)
+        told = named(record.headers)
         kind = told.get("ce_type", b"")
         if kind == ASSIGNMENT_TYPE:
             # Void: nobody shows it, and a day of which nothing else is said is to be reported.
             if ANNOUNCE_BY in told and void(record):
                 return
-            self._assigned(record.key or b"", record.value or b"", told, record.timestamp)
+            try:
+                self._assigned(record.key or b"", record.value or b"", told, record.timestamp)
+            except UnreadableMessage:  # nobody of ours wrote it
+                self.unreadable += 1
             return
         if kind == UNSOLD_TYPE:
             self.closed_days.take_unsold(record.key or b"", record.value or b"")
@@ -153,9 +159,9 @@ class Remembered:
         model = MODELS.get(kind)
         if model is None:
             return
-        try:
-            message = read(model, record.value or b"")
-        except UnreadableMessage:
+        message = message_of(record, model)
+        if isinstance(message, UnreadableMessage):
+            self.unreadable += 1
             return
         if isinstance(message, Registered):
             self._registered(message)
@@ -200,34 +206,36 @@ class Remembered:
         self.grants[unit] = grant if old is None else _after(old, grant)
 
     def _decided(self, unit: bytes, value: bytes, told: Mapping[str, bytes], stamp: int) -> Grant:
-        """Read an assignment whole, and tell the plan of its market."""
-        said = json.loads(value)
-        day, version = date.fromisoformat(said["day"]), int(said["experiment_version"])
-        owner, market = f"{said['experiment']}.{version}", market_of(unit.decode())
+        """Read an assignment whole, and tell the plan of its market; raises UnreadableMessage."""
+        said = read(Assignment, value)
+        if said.unit.encode() != unit:
+            raise UnreadableMessage(f"the key {shown(unit)} is not the unit {said.unit}")
+        day, version = said.day, said.experiment_version
+        owner, market = f"{said.experiment}.{version}", market_of(said.unit)
         # What is urgent comes on top of a day's decision, and bears its instant in its id; what was late is the day's.
         name = f"{owner}/{day}/{unit.decode()}"
-        scheduled = said["id"] in (event_id(name), event_id(f"{name}/late"))
-        place = (str(said["experiment"]), version, market)
-        self._plan(place, day.toordinal() if scheduled else -1, datetime.fromisoformat(said["decided_at"]))
+        scheduled = said.id in (event_id(name), event_id(f"{name}/late"))
+        place = (said.experiment, version, market)
+        self._plan(place, day.toordinal() if scheduled else -1, said.decided_at)
         decision = f"{owner}/{day}/".encode()
         if told.get("ce_id") == decision + unit and "ce_time" in told:
             self.days[decision] = owner, day.toordinal()
             self.decided.add((decision, market.encode(), told["ce_time"]))
-        return Grant((int(said["epoch"]), int(said["sequence"])), owner, day.toordinal(), value, stamp)
+        return Grant((said.epoch, said.sequence), owner, day.toordinal(), value, stamp)
 
     def _held(self, unit: str, grant: Grant) -> HeldUnit:
-        said = json.loads(grant.value)
-        expires, price = said["expires_at"], said["price_minor"]
+        said = read(Assignment, grant.value)
+        expires, price = said.expires_at, said.price_minor
         epoch, sequence = grant.order
         return HeldUnit(
             unit=unit,
             owner=grant.owner,
             day=grant.day,
-            arm=said["arm"],
-            on_control=self.on_control(grant.owner, said["arm"], for_good=expires is None),
-            effective_ms=milliseconds(datetime.fromisoformat(said["effective_at"])),
-            expires_ms=0 if expires is None else milliseconds(datetime.fromisoformat(expires)),
-            price_minor=None if price is None else int(price),
+            arm=said.arm,
+            on_control=self.on_control(grant.owner, said.arm, for_good=expires is None),
+            effective_ms=milliseconds(said.effective_at),
+            expires_ms=0 if expires is None else milliseconds(expires),
+            price_minor=price,
             sequence=sequence,
             epoch=epoch,
             changed_hands=grant.changed_hands,
@@ -285,9 +293,12 @@ class Remembered:
         """The units of some markets."""
         found = {name: held for name, held in self.summed.items() if market_of(name) in mine}
         for unit, grant in self.grants.items():
-            name = unit.decode()
+            name = unit.decode(errors="replace")
             if market_of(name) in mine:
-                found[name] = newest(self._held(name, grant), found.get(name))
+                try:
+                    found[name] = newest(self._held(name, grant), found.get(name))
+                except UnreadableMessage:  # taken at its headers' word
+                    self.unreadable += 1
         return list(found.values())
 
     def plans(self, mine: frozenset[str], held_units: Sequence[HeldUnit] | None = None) -> dict[str, MarketPlan]:
@@ -322,7 +333,9 @@ class Remembered:
 
     def markets(self) -> set[str]:
         """Every market that something was said of."""
-        units = {market_of(name.decode()) for name in self.grants} | {market_of(name) for name in self.summed}
+        units = {market_of(name.decode(errors="replace")) for name in self.grants} | {
+            market_of(name) for name in self.summed
+        }
         return {market for _, _, market in self.planned} | units | set(self.closed)
 
     def sequence(self, shard: int, units: Iterable[HeldUnit]) -> int:

@@ -1,13 +1,14 @@
 """Folding rivals' prices: what becomes of each record of a batch, before anything of it is written. Pure."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
 from pydantic import TypeAdapter
 
-from controller.codec import READ_AT_ONCE, read, read_all
+from controller.codec import READ_AT_ONCE, message_of, read_all
 from controller.control import TriggerFired
 from controller.errors import UnreadableMessage
 from controller.experiment import Experiment
@@ -15,11 +16,13 @@ from controller.inputs import CatalogEntry, CompetitorPrice, CompetitorPriceRow
 from controller.parameters import Triggered, TriggerRule
 from controller.triggers import Observation, RivalHistory, fired, follow
 from controller.wire import instant_of
-from streams.dead_letters import Incoming, Rejected
+from streams.dead_letters import Incoming, Rejected, unreadable
 from streams.store import Registration
 
 HISTORY = TypeAdapter(RivalHistory)
 NOTHING_SEEN = RivalHistory()
+#: competitors of one unit that a rule remembers
+MOST_RIVALS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,10 +114,9 @@ def _usual(row: CompetitorPriceRow, catalog: Mapping[str, CatalogEntry], latest_
 
 
 def _judge(record: Incoming, catalog: Mapping[str, CatalogEntry], latest_at: datetime | None) -> Priced | Rejected:
-    try:
-        event = read(CompetitorPrice, record.value or b"")
-    except UnreadableMessage as error:
-        return Rejected(record, "unreadable", str(error))
+    event = message_of(record, CompetitorPrice)
+    if isinstance(event, UnreadableMessage):
+        return unreadable(record, event)
     entry = catalog.get(event.unit)
     if entry is None:
         return Rejected(record, "unknown-unit", f"{event.unit} is not in the catalog")
@@ -129,6 +131,34 @@ def _judge(record: Incoming, catalog: Mapping[str, CatalogEntry], latest_at: dat
 
 def _priced(unit: str, competitor: str, seen: Observation) -> Priced:
     return Priced(unit, competitor, seen, f"{unit}|{competitor}")
+
+
+class Names:
+    """Which rivals of which units one watch knows, each unit's up to a number: anybody may write a new name."""
+
+    def __init__(self, known: Iterable[str] = ()) -> None:
+        self._known = set(known)
+        self._of = Counter(name.partition("|")[0] for name in self._known)
+
+    def admit(self, price: Priced) -> bool:
+        """Whether there is room for the rival of a price; then it is known."""
+        if price.history in self._known:
+            return True
+        if self._of[price.unit] >= MOST_RIVALS:
+            return False
+        self._known.add(price.history)
+        self._of[price.unit] += 1
+        return True
+
+
+def too_many(records: Iterable[Incoming], gone: Container[str], catalog: Mapping[str, CatalogEntry]) -> list[Rejected]:
+    """The records of rivals (unit|competitor) that there is no room for."""
+    judged = ((record, _judge(record, catalog, None)) for record in records)
+    return [
+        Rejected(record, "competitors", f"{p.unit} has {MOST_RIVALS} competitors already; name them alike, or fewer")
+        for record, p in judged
+        if isinstance(p, Priced) and p.history in gone
+    ]
 
 
 def fold_rivals(

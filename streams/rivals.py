@@ -23,7 +23,17 @@ from streams.catalog import Catalog
 from streams.dead_letters import Incoming
 from streams.orders import life
 from streams.parts import Parts
-from streams.rival_folding import HISTORY, Histories, Priced, Watch, fold_rivals, readable, spelled
+from streams.rival_folding import (
+    HISTORY,
+    Histories,
+    Names,
+    Priced,
+    Watch,
+    fold_rivals,
+    readable,
+    spelled,
+    too_many,
+)
 from streams.store.restoring import Damaged
 from streams.store.triggers import PRICES
 from streams.together import all_of
@@ -54,6 +64,8 @@ class Folded:
     histories: dict[str, dict[str, RivalHistory | None]] = field(default_factory=dict)
     #: those that the store has not yet
     changed: Histories = field(default_factory=dict)
+    #: watch -> the rivals that it knows
+    names: dict[str, Names] = field(default_factory=dict)
     #: when the store was told last, in seconds of the event loop
     told_at: float = 0.0
 
@@ -120,6 +132,9 @@ class Rivals:
             usable, rejected = readable(records, self._catalog.known, latest_at)
         await parts.reject(rejected, now)
         watches = await self._watching(now)
+        usable, gone = await self._admitted(partition.partition, folded, watches, usable)
+        if gone:
+            await parts.reject(too_many(records, gone, self._catalog.known), now)
         await self._recall(partition.partition, folded, watches, usable)
         changed, triggers = fold_rivals(usable, watches, folded.histories, self._catalog.known)
         folded.take(changed, records[-1].offset + 1)
@@ -127,6 +142,19 @@ class Rivals:
         self._fired += triggers
         parts.metrics.triggers.labels("fired").inc(len(triggers))
         return len(usable)
+
+    async def _admitted(
+        self, number: int, folded: Folded, watches: Sequence[Watch], prices: Sequence[Priced]
+    ) -> tuple[list[Priced], set[str]]:
+        """The prices of rivals that there is room for, and the names (unit|competitor) of the others."""
+        gone = set[str]()
+        for watch in watches:
+            names = folded.names.get(watch.name)
+            if names is None:
+                known = await self._parts.store.triggers.rivals(number, watch.name)
+                names = folded.names[watch.name] = Names(known)
+            gone |= {p.history for p in prices if p.unit in watch.cluster_of and not names.admit(p)}
+        return [price for price in prices if price.history not in gone] if gone else list(prices), gone
 
     async def _recall(self, number: int, folded: Folded, watches: Sequence[Watch], prices: Sequence[Priced]) -> None:
         """Read from the store what the rules look back on and is not known yet."""

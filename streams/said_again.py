@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
-from controller.codec import Record, announce_by, headers_of, read, void
+from controller.codec import Record, announce_by, headers_of, read_many, void
 from controller.events import Assignment
 from controller.topics import ASSIGNMENT
 from controller.wire import market_of
@@ -56,7 +56,9 @@ async def say_again(
     if not last:
         return
     out = await told.since(min(held.stamp for held in last.values()), consumer)
-    missing = [(read(Assignment, held.value), held) for unit, held in last.items() if held.order > out.get(unit, NEVER)]
+    unheard = [held for unit, held in last.items() if held.order > out.get(unit, NEVER)]
+    whole = zip(read_many(Assignment, [held.value for held in unheard]), unheard, strict=True)
+    missing = [(assignment, held) for assignment, held in whole if isinstance(assignment, Assignment)]
     if not missing:
         return
     now = parts.clock.now()

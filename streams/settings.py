@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     deduplicate: bool = True
     #: how far a sale's own instant may lie ahead of its arrival before it is a dead letter (wall clock only)
     future_seconds: Annotated[int, Field(ge=0, le=7 * 86400)] = 300
+    #: how many days a sale's own instant may lie before its arrival; an older one is a dead letter (wall clock only)
+    past_days: Annotated[int, Field(ge=1, le=20_000)] = 1100
     #: how often an owner sums its shard up in a checkpoint, which a rebuild reads on from; 0: never
     checkpoint_seconds: Annotated[float, Field(ge=0, le=86_400)] = 900.0
     #: how often the reconciler asks what is due

@@ -97,7 +97,7 @@ def page(tables: Tables, experiment: str, vega: Callable[[], str] | None = None)
         warning=_warning(found),
         body=body,
         font=FONT,
-        specs=json.dumps(charts, separators=(",", ":"), allow_nan=False).replace("</", "<\\/"),
+        specs=json.dumps(charts, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"),
         bundle=vega().replace("</script", "<\\/script"),
     )
 

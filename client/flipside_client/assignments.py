@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from flipside_client.acknowledge import Acknowledger
+from flipside_client.batches import read_any_header_name
 from flipside_client.changes import Change, Changes
 from flipside_client.clock import Clock, seconds_running, wall_clock
 from flipside_client.errors import FlipsideClientError, KafkaUnreachable, NotStarted, TopicMissing
@@ -27,6 +28,8 @@ LONGEST_PAUSE_SECONDS = 5.0
 POLL_MS = 200
 #: how often a clock that may jump (a simulated one) is asked whether something is due
 LOOK_SECONDS = 0.05
+#: how far ahead of our clock a decision may claim to be: clocks are wrong by less
+AHEAD_MS = 24 * 3_600_000
 
 Callback = Callable[[Change], None]
 
@@ -230,6 +233,7 @@ class Assignments:
                 metadata_max_age_ms=5_000,  # so soon are added partitions noticed, and all of them read again
                 **self._security,
             )
+            read_any_header_name()
             started = seconds_running()
             complaints: list[str] = []
             try:
@@ -282,17 +286,18 @@ class Assignments:
 
     def _take(self, records: list[Any]) -> None:
         fold, prefixes, changes = self._fold, self._prefixes, self._changes
-        late_before = fold.counts["late"]
+        late_before, latest_ms = fold.counts["late"], self._clock() + AHEAD_MS
         for record in records:
             if prefixes is not None and not (record.key or b"").startswith(prefixes):
                 self._filtered += 1
                 continue
             late = void(record.headers, record.timestamp, record.timestamp_type)
-            outcome, assignment = fold.take(record.key, record.value, late)
+            outcome, assignment = fold.take(record.key, record.value, late, latest_ms)
             if outcome == "unreadable":
                 log.warning("%s[%d]@%d: %s", self.topic, record.partition, record.offset, fold.last_unreadable)
             elif changes is not None and outcome in ("applied", "tombstone"):
-                self._tell(changes.taken(record.key.decode(), assignment, self._clock()))
+                unit = record.key.decode() if assignment is None else assignment.unit
+                self._tell(changes.taken(unit, assignment, self._clock()))
         if fold.counts["late"] > late_before:
             log.warning("%s: %d records came too late and are void", self.topic, fold.counts["late"] - late_before)
 

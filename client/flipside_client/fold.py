@@ -141,8 +141,13 @@ class Fold:
 
     # --- records in -------------------------------------------------------------------------------------------------
 
-    def take(self, key: bytes | None, value: bytes | None, late: bool = False) -> tuple[Outcome, Assignment | None]:
-        """A record as it lies on the topic: counted, applied if it is newer, never fatal; ``late``: it is void."""
+    def take(
+        self, key: bytes | None, value: bytes | None, late: bool = False, latest_ms: int | None = None
+    ) -> tuple[Outcome, Assignment | None]:
+        """A record as it lies on the topic: counted, applied if it is newer, never fatal; ``late``: it is void.
+
+        ``latest_ms``: no decision is later than this. One from next year would make all that holds now long past.
+        """
         if late:
             self.counts["late"] += 1
             return "late", None
@@ -153,6 +158,8 @@ class Fold:
                 self.forget(key.decode())
                 return "tombstone", None
             record = read(key, value)
+            if latest_ms is not None and record.decided_at_ms > latest_ms:
+                raise Unreadable("decided_at lies more than a day ahead of this client's clock")  # noqa: TRY301
         except (Unreadable, UnicodeDecodeError) as error:
             self.counts["unreadable"] += 1
             self.last_unreadable = str(error)

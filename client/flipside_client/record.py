@@ -143,20 +143,27 @@ _SHAPES = frozenset(
 )
 
 
+#: what an assignment may say: a record beyond it is unreadable, and evicts nothing. A price in minor units; epochs and
+#: sequence numbers as a double holds them; instants from 1970-01-02 on and before 2200; bytes of a record
+MOST_MINOR, MOST_ORDINAL, LONGEST_RECORD = 10**12, 2**53, 64 * 1024
+EARLIEST_MS, LATEST_MS = 86_400_000, 7_258_118_400_000
+#: characters of a name, and bytes of an instant, however it is spelled
+LONGEST_NAME, LONGEST_INSTANT = 200, 40
+
 #: the instant by which the brokers must have a record
 ANNOUNCE_BY = "ce_announceby"
 #: `ConsumerRecord.timestamp_type` where the broker's clock stamped it
 LOG_APPEND_TIME = 1
 
 
-def void(headers: Sequence[tuple[str, bytes]], stamp_ms: int, timestamp_type: int) -> bool:
+def void(headers: Sequence[tuple[str, bytes | None]], stamp_ms: int, timestamp_type: int) -> bool:
     """Whether the brokers had a record only when it was too late: then no reader takes it, since another one may have
     it later still, and two prices would be shown. Never where they do not stamp what they append."""
     if timestamp_type != LOG_APPEND_TIME:
         return False
     for name, value in headers:
         if name == ANNOUNCE_BY:
-            return stamp_ms >= _deadline_ms(value)
+            return value is not None and len(value) <= LONGEST_INSTANT and stamp_ms >= _deadline_ms(value)
     return False
 
 
@@ -170,10 +177,30 @@ def _deadline_ms(spelled: bytes) -> float:
 
 def read(key: bytes | None, value: bytes) -> Assignment:
     """The assignment in a record of the topic; raises Unreadable with what is wrong with it."""
+    if len(value) > LONGEST_RECORD:
+        raise Unreadable(f"{len(value)} bytes, where an assignment has at most {LONGEST_RECORD}")
     record = as_spelled(value) or _read(value)
-    if key is not None and key != record.unit.encode():
-        raise Unreadable(f"the key {key!r} is not the unit {record.unit!r}")
+    if key is not None and key != record.unit.encode(errors="replace"):
+        raise Unreadable(f"the key {key!r:.80} is not the unit {record.unit!r:.80}")
+    _check_bounds(record)
     return record
+
+
+def _check_bounds(record: Assignment) -> None:
+    """Raise Unreadable for what no decision can be: it would be shown, or outlive every later one."""
+    price, start, end = record.price_minor, record.effective_at_ms, record.expires_at_ms
+    if price is not None and not 0 <= price <= MOST_MINOR:
+        raise Unreadable(f"price_minor = {price!r:.40} is not between 0 and {MOST_MINOR}")
+    if not (0 <= record.epoch <= MOST_ORDINAL and 0 <= record.sequence <= MOST_ORDINAL):
+        raise Unreadable(f"epoch {record.epoch!r:.40}, sequence {record.sequence!r:.40}: not in 0 to {MOST_ORDINAL}")
+    if not (EARLIEST_MS <= start < LATEST_MS and (end is None or EARLIEST_MS <= end < LATEST_MS)):
+        raise Unreadable("effective_at or expires_at does not lie between 1970-01-02 and 2200-01-01")
+    if not EARLIEST_MS <= record.decided_at_ms < LATEST_MS:
+        raise Unreadable("decided_at does not lie between 1970-01-02 and 2200-01-01")
+    if max(len(record.id), len(record.unit), len(record.arm)) > LONGEST_NAME:
+        raise Unreadable(f"id, unit or arm is longer than {LONGEST_NAME} characters")
+    if not record.unit.isascii():
+        raise Unreadable(f"unit = {record.unit!a:.80} is not ASCII")
 
 
 _TEXT, _WHOLE = r'"[^"\\\x00-\x1f]*+"', r"(?:0|[1-9][0-9]{0,15}+)"
@@ -240,7 +267,7 @@ def _read(value: bytes) -> Assignment:
     try:
         body = json.loads(value)
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"no JSON: {error}") from None
+        raise Unreadable(f"no JSON: {error!s:.200}") from None
     if type(body) is not dict:
         raise Unreadable(f"a {type(body).__name__}, where an object is expected")
     try:
@@ -254,7 +281,7 @@ def _read(value: bytes) -> Assignment:
     (_, id_, unit, cluster, experiment, experiment_version, arm, planned_arm, price_minor, currency) = picked[:10]
     (effective_at, expires_at, decided_at, epoch, sequence, reason) = picked[10:]
     if type(reason.get("code")) is not str:
-        raise Unreadable(f"reason = {reason!r} has no code")
+        raise Unreadable(f"reason = {reason!r:.80} has no code")
     try:
         return Assignment(
             id_,
@@ -274,7 +301,7 @@ def _read(value: bytes) -> Assignment:
             intern(reason["code"]),
         )
     except (ValueError, OverflowError) as error:
-        raise Unreadable(f"no instant: {error}") from None
+        raise Unreadable(f"no instant: {error!s:.200}") from None
 
 
 def _check_version(body: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from aiokafka.structs import ConsumerRecord
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 import controller.codec
 from client.tests.builders import UNIT, at, published, wire
 from flipside_client.errors import Unreadable
-from flipside_client.record import as_spelled, instant_ms, read, topic, void
+from flipside_client.fold import Fold
+from flipside_client.record import LOG_APPEND_TIME, as_spelled, instant_ms, read, topic, void
 
 
 def test_what_flipside_publishes_is_what_the_client_reads() -> None:
@@ -174,3 +176,36 @@ def test_a_record_is_void_if_the_brokers_had_it_at_the_instant_that_it_names_or_
     assert void(headers, stamp_ms, timestamp_type) is expected
     ours = ConsumerRecord("t", 0, 0, stamp_ms, timestamp_type, None, None, None, 0, 0, tuple(headers))
     assert controller.codec.void(ours) is expected, "workers and clients agree"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"price_minor": -1}, {"price_minor": 10**12 + 1}, {"price_minor": 10**400}, {"epoch": -1}, {"epoch": 2**63},
+        {"sequence": 2**53 + 1}, {"decided_at": "9999-01-01T00:00:00Z"}, {"effective_at": "1969-12-31T00:00:00Z"},
+        {"expires_at": "2200-01-01T00:00:00Z"}, {"unit": "berlin/\u202esku"}, {"unit": "berlin/\ud800"},
+        {"id": "x" * 201}, {"arm": "x" * 100_000},
+    ],
+)  # fmt: skip
+def test_what_no_decision_can_say_is_unreadable_and_evicts_nothing(changed: dict[str, Any]) -> None:
+    """A record of epoch 2^63 would make every later one old; one decided in the year 9999 what holds long past."""
+    fold = Fold()
+    fold.take(UNIT.encode(), wire(1))
+    body = json.loads(wire(2)) | changed
+    for spelled in (json.dumps(body), json.dumps(body, separators=(",", ":"))):
+        assert fold.take(None, spelled.encode())[0] == "unreadable"
+    assert fold.arm(UNIT, at(1, 1)) == "low"
+    assert fold.take(UNIT.encode(), wire(2, "high"))[0] == "applied"
+
+
+def test_a_decision_that_lies_far_ahead_of_our_clock_evicts_nothing() -> None:
+    fold = Fold()
+    fold.take(UNIT.encode(), wire(1))
+    ahead = wire(400, "high")
+    assert fold.take(UNIT.encode(), ahead, latest_ms=instant_ms(at(2)))[0] == "unreadable"
+    assert fold.arm(UNIT, at(1, 1)) == "low"
+
+
+def test_a_header_without_a_value_makes_nothing_void() -> None:
+    for value in (None, b"", b"\xff", b"9" * 1_000_000):
+        assert void((("ce_announceby", value),), 2**62, LOG_APPEND_TIME) is False

@@ -57,10 +57,11 @@ def remove(
 
     from controller.topics import BLACKOUT
     from flipside import asking
+    from flipside.showing import say
 
     settings = settings_from(kafka=kafka, namespace=namespace)
     asyncio.run(asking.remove(settings, BLACKOUT, name, asking.recording_of(name, removed=True), timeout))
-    print(f"{name} is lifted")
+    say(f"{name} is lifted")
 
 
 def list_blackouts(redis: Redis = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
@@ -71,6 +72,7 @@ def list_blackouts(redis: Redis = None, namespace: Namespace = None, as_json: As
     from rich.console import Console
     from rich.table import Table
 
+    from flipside.showing import cell
     from streams.store.redis import RedisStore
 
     settings = settings_from(redis=redis, namespace=namespace)
@@ -92,13 +94,8 @@ def list_blackouts(redis: Redis = None, namespace: Namespace = None, as_json: As
     for row in rows:
         scope = row["scope"]
         assert isinstance(scope, dict)
-        table.add_row(
-            str(row["id"]),
-            f"{scope['kind']} {scope['name']}".strip(),
-            str(row["starts_at"]),
-            str(row["ends_at"]),
-            str(row["reason"]),
-        )
+        covers = f"{scope['kind']} {scope['name']}".strip()
+        table.add_row(*map(cell, (row["id"], covers, row["starts_at"], row["ends_at"], row["reason"])))
     Console().print(table)
 
 

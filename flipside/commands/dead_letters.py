@@ -84,6 +84,7 @@ def show_list(
     from rich.table import Table
 
     from flipside.letters import read_letters
+    from flipside.showing import cell, say
 
     wanted = _wanted((), reason, topic, since, until)
     every = asyncio.run(read_letters(settings_from(kafka=kafka, namespace=namespace)))
@@ -96,12 +97,12 @@ def show_list(
         letter = kept.letter
         value = "(null)" if letter.value is None else letter.value[:PREVIEW].decode(errors="replace")
         key = "" if letter.key is None else letter.key.decode(errors="replace")
-        table.add_row(letter.id, f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.code, key, value, kept.standing)
-    console = Console()
-    console.print(table)
+        row = (letter.id, f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.code, key[:PREVIEW], value, kept.standing)
+        table.add_row(*map(cell, row))
+    Console().print(table)
     counts = Counter(kept.letter.code for kept in found)
     by_reason = ", ".join(f"{code} {number}" for code, number in sorted(counts.items()))
-    console.print(f"{len(found)} of {len(every)} dead letters{f': {by_reason}' if by_reason else ''}")
+    say(f"{len(found)} of {len(every)} dead letters{f': {by_reason}' if by_reason else ''}")
 
 
 def show(
@@ -117,22 +118,30 @@ def show(
 
     from controller.errors import FlipsideError
     from flipside.letters import read_letters
+    from flipside.showing import say
 
     every = asyncio.run(read_letters(settings_from(kafka=kafka, namespace=namespace)))
     kept = next((kept for kept in every if kept.letter.id == id), None)
     if kept is None:
         raise FlipsideError(f"no dead letter has the id {id}; `flipside dead-letters list` has all")
     letter = kept.letter
-    headers = {name: value.decode(errors="replace") for name, value in letter.headers}
+    headers = [
+        (name.encode(errors="surrogateescape").decode(errors="backslashreplace"),
+         None if value is None else value.decode(errors="backslashreplace"))
+        for name, value in letter.headers
+    ]  # fmt: skip
     if as_json:
         value = None if letter.value is None else base64.b64encode(letter.value).decode()
-        print(json.dumps({**_as_object(kept), "headers": headers, "value_base64": value}))
+        print(json.dumps({**_as_object(kept), "headers": dict(headers), "value_base64": value}))
         return
     for name, said in _as_object(kept).items():
-        print(f"{name:12} {said}")
-    for name, said in headers.items():
-        print(f"header       {name}: {said}")
-    print("value        (null)" if letter.value is None else f"value\n{letter.value.decode(errors='backslashreplace')}")
+        say(f"{name:12} {said}")
+    for name, said in headers:
+        say(f"header       {name}: {'(null)' if said is None else said}")
+    if letter.value is None:
+        print("value        (null)")
+    else:
+        say(f"value\n{letter.value.decode(errors='backslashreplace')}")
 
 
 def redrive(

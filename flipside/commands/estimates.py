@@ -81,21 +81,23 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
     import sys
 
     from analysis.export.schemas import TABLES
+    from flipside.showing import csv_cell
 
     writer = csv.DictWriter(sys.stdout, TABLES["estimates"].schema.names, lineterminator="\n")
     writer.writeheader()
     for row in rows:
-        writer.writerow({name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()})
+        shown = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in row.items()}
+        writer.writerow({name: csv_cell(value) for name, value in shown.items()})
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from analysis.plots.style import percent
     from controller.events import OBSERVATIONAL
+    from flipside.showing import cell
 
     table = Table(title="effect against control, for one look on the planned day", box=box.SIMPLE, title_justify="left")
     for name in ("experiment metric arm", "through", "effect [interval]", "unit-days", "left out"):
@@ -105,11 +107,13 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         if r["relative"] is not None:
             said = f"{percent(r['relative'])} [{percent(r['relative_low'])}, {percent(r['relative_high'])}]"
         table.add_row(
-            f"{r['experiment']} {r['metric']} {r['arm']}"
-            + (" (observational)" if r["estimator"] == OBSERVATIONAL else ""),
+            cell(
+                f"{r['experiment']} {r['metric']} {r['arm']}"
+                + (" (observational)" if r["estimator"] == OBSERVATIONAL else "")
+            ),
             f"{r['day']}" + (f" r{r['revision']}" if r["revision"] else ""),
-            Text(said),
+            cell(said),
             f"{r['cells']:,}",
-            ", ".join(f"{count:,} {reason}" for reason, count in r["left_out"].items()) or "none",
+            cell(", ".join(f"{count:,} {reason}" for reason, count in r["left_out"].items()) or "none"),
         )
     Console(soft_wrap=True).print(table)

@@ -93,6 +93,7 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
 
     from controller.killing import killed
     from flipside import asking
+    from flipside.showing import cell
     from streams.clock import WallClock
 
     held, kills = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
@@ -130,7 +131,7 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
         said += [f"killed in {', '.join(killed_in)}"] if isinstance(killed_in, list) and killed_in else []
         columns = ("design", "start", "end", "units", "why")
         shown = ("" if row[c] is None else str(row[c]) for c in columns)
-        table.add_row(str(row["experiment"]), str(row["version"]), ", ".join(said), *shown)
+        table.add_row(*map(cell, (row["experiment"], row["version"], ", ".join(said), *shown)))
     Console().print(table)
 
 
@@ -143,9 +144,10 @@ def show(
     import asyncio
 
     from flipside import asking
+    from flipside.showing import say
 
     held, _ = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
-    print(asking.one_of(held, name).registered.model_dump_json(indent=2))
+    say(asking.one_of(held, name).registered.model_dump_json(indent=2))
 
 
 VERBS: dict[str, Callable[..., None]] = {

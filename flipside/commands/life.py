@@ -27,6 +27,7 @@ def _change(
     from controller.control import LifecycleRequest
     from controller.topics import DEFINITION
     from flipside import asking
+    from flipside.showing import say
     from streams.clock import WallClock
 
     at = WallClock().now()
@@ -41,7 +42,7 @@ def _change(
     )
     done = asyncio.run(asking.ask(settings, DEFINITION, request, asking.change_of(request), timeout))
     frozen = ", no cluster enters any more" if done.frozen else ""
-    print(f"{name} was {done.from_state} and is {done.to_state}{frozen}: {done.why}")
+    say(f"{name} was {done.from_state} and is {done.to_state}{frozen}: {done.why}")
 
 
 def _user() -> str:
@@ -92,6 +93,7 @@ def kill(
     from controller.errors import FlipsideError
     from controller.topics import DEFINITION
     from flipside import asking
+    from flipside.showing import say
     from streams.clock import WallClock
 
     if sum((bool(name), bool(market), everything)) != 1:
@@ -113,7 +115,7 @@ def kill(
     )
     asyncio.run(asking.ask(settings, DEFINITION, switch, asking.kill_of(switch), timeout))
     what = f"market {market}" if market else "every experiment"
-    print(f"{what}: {'drawn again from the next day on' if lift else 'control prices now'}: {reason}")
+    say(f"{what}: {'drawn again from the next day on' if lift else 'control prices now'}: {reason}")
 
 
 def history(name: Experiment, kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
@@ -125,6 +127,7 @@ def history(name: Experiment, kafka: Kafka = None, namespace: Namespace = None, 
     from rich.table import Table
 
     from flipside import asking
+    from flipside.showing import cell
 
     held, _ = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
     changes = asking.one_of(held, name).changes
@@ -133,15 +136,10 @@ def history(name: Experiment, kafka: Kafka = None, namespace: Namespace = None, 
         return
     table = Table("when", "what", "from", "to", "frozen", "who", "why")
     for change in changes:
-        table.add_row(
-            str(change.changed_at),
-            change.action,
-            change.from_state,
-            change.to_state,
-            "yes" if change.frozen else "",
-            f"{change.who} ({change.role})",
-            change.why,
-        )
+        frozen = "yes" if change.frozen else ""
+        who = f"{change.who} ({change.role})"
+        row = (change.changed_at, change.action, change.from_state, change.to_state, frozen, who, change.why)
+        table.add_row(*map(cell, row))
     Console().print(table)
 
 

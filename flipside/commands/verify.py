@@ -52,6 +52,7 @@ def verify(
 
     from controller.verify import verify as differences
     from flipside.documents import read_log, read_registered
+    from flipside.showing import say
 
     if Path(log).is_file():
         records = read_log(Path(log))
@@ -68,7 +69,7 @@ def verify(
         print(json.dumps({"experiment": registered.experiment.name, "differences": listed}))
     else:
         for difference in found:
-            print(f"{difference}{' (harmless)' if difference.harmless else ''}")
+            say(f"{difference}{' (harmless)' if difference.harmless else ''}")
         print(f"{registered.experiment.name}: {len(found)} differences in {len(records)} records")
     if guilty:
         raise typer.Exit(DIFFERS)
@@ -80,6 +81,7 @@ def _verify_state(kafka: str | None, redis: str | None, namespace: str | None, a
     from dataclasses import asdict
 
     from flipside.commands.options import settings_from
+    from flipside.showing import say
     from flipside.state import differences
 
     settings = settings_from(kafka=kafka, redis=redis, namespace=namespace)
@@ -88,7 +90,7 @@ def _verify_state(kafka: str | None, redis: str | None, namespace: str | None, a
         print(json.dumps({"records": records, "differences": [asdict(difference) for difference in found]}))
     else:
         for difference in found:
-            print(difference)
+            say(difference)
         print(f"{len(found)} differences; {records} records read")
     if found:
         raise typer.Exit(DIFFERS)

@@ -19,6 +19,7 @@ from controller.experiment import Experiment
 from controller.inputs import Blackout
 from controller.price_rules import PriceChange
 from controller.schedule import MarketPlan
+from controller.wire import MOST_A_DAY
 
 if TYPE_CHECKING:
     from streams.store.restoring import CountedDay, RestorableStore
@@ -60,6 +61,17 @@ class CountedBefore(FlipsideError):
     def __init__(self, which: Sequence[int]) -> None:
         super().__init__(f"{len(which)} events of the batch were counted before")
         self.which = frozenset(which)
+
+
+class DayFull(FlipsideError):
+    """Some unit-days cannot hold what a batch adds to them; nothing of the batch is written.
+
+    ``held``: (unit, ordinal of the day) -> quantity, revenue and cost (minor units) of each of them so far.
+    """
+
+    def __init__(self, held: Mapping[tuple[str, int], tuple[int, int, int]]) -> None:
+        super().__init__(f"{len(held)} unit-days of the batch would exceed {MOST_A_DAY}")
+        self.held = held
 
 
 class TopicPlace(NamedTuple):
@@ -328,7 +340,8 @@ class Store(Protocol):
 
         False where the stored position is neither: a gap, or records that were folded long ago; and where a day of the
         cells is sealed. A repetition of the latest batch changes nothing and is True. ``ids``: of each sale its day and
-        a digest of `DIGEST_BYTES`, none twice; they are remembered until the day is sealed. Raises CountedBefore.
+        a digest of `DIGEST_BYTES`, none twice; they are remembered until the day is sealed. Raises CountedBefore, and
+        DayFull where quantity, revenue or cost of a unit-day would exceed `MOST_A_DAY`.
         """
         ...
 

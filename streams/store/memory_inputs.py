@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.wire import from_milliseconds, milliseconds
-from streams.store import CaughtUp, Cell, CountedBefore, DirtyCell
+from controller.wire import MOST_A_DAY, from_milliseconds, milliseconds
+from streams.store import CaughtUp, Cell, CountedBefore, DayFull, DirtyCell
 from streams.store.restoring import CountedDay
 
 
@@ -73,6 +73,9 @@ class MemoryInputs:
             known = [place for place, (day, id) in enumerate(ids) if id in self.seen_ids.get((partition, day), ())]
             if known:
                 raise CountedBefore(known)
+            full = self._full(partition, cells)
+            if full:
+                raise DayFull(full)
         if self._advance("sale", partition, start, end):
             for day, id in ids:
                 self.seen_ids.setdefault((partition, day), set()).add(id)
@@ -87,6 +90,17 @@ class MemoryInputs:
                 total.events += cell.events
                 self.owed.add(key)
         return await self.position("sale", partition) == end
+
+    def _full(self, partition: int, cells: Sequence[Cell]) -> dict[tuple[str, int], tuple[int, int, int]]:
+        found = {}
+        for cell in cells:
+            held = self.totals.get((cell.market, cell.day, cell.unit, partition), Total())
+            sums = held.quantity, held.revenue_minor, held.cost_minor
+            if max(a + b for a, b in zip(sums, (cell.quantity, cell.revenue_minor, cell.cost_minor), strict=True)) > (
+                MOST_A_DAY
+            ):
+                found[cell.unit, cell.day] = sums
+        return found
 
     def _seal(self, partition: int, last: Mapping[str, int]) -> None:
         sealed = self.sealed_days.setdefault(partition, {})

@@ -48,6 +48,9 @@ class MemoryTriggers:
             for watch, names in wanted.items()
         }
 
+    async def rivals(self, partition: int, watch: str) -> frozenset[str]:
+        return frozenset(self._histories.get((partition, watch), {}))
+
     async def enrolments(self, shard: int) -> tuple[int, dict[str, str]]:
         return self._answered.get(shard, 0), dict(self._clusters.get(shard, {}))
 

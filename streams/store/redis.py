@@ -9,7 +9,7 @@ from controller.control import Kill
 from controller.decide import Flip
 from controller.inputs import Blackout
 from controller.schedule import MarketPlan
-from controller.wire import from_milliseconds, milliseconds
+from controller.wire import MOST_A_DAY, from_milliseconds, milliseconds
 from streams.store import (
     DIGEST_BYTES,
     NOTE_KINDS,
@@ -17,6 +17,7 @@ from streams.store import (
     CaughtUp,
     Cell,
     CountedBefore,
+    DayFull,
     DirtyCell,
     NoteChanges,
     NoteKind,
@@ -203,7 +204,11 @@ class RedisStore(Link):
         order, days, row = encoding.ids_by_day(ids)
         rows = json.dumps(encoding.cell_rows(cells))
         keys = [self._input("sale", partition, name) for name in names]
-        reply = await self._run("fold_sales", keys, [start, end, rows, json.dumps(days), row, DIGEST_BYTES])
+        arguments = [start, end, rows, json.dumps(days), row, DIGEST_BYTES, MOST_A_DAY]
+        reply = await self._run("fold_sales", keys, arguments)
+        if isinstance(reply, list) and reply[0] == "full":
+            full = [(cells[place], held) for place, *held in json.loads(reply[1])]
+            raise DayFull({(c.unit, c.day): (int(q), int(r), int(k)) for c, (q, r, k) in full})
         if isinstance(reply, list):
             raise CountedBefore([order[place] for place in reply])
         return bool(end == reply)

@@ -43,6 +43,9 @@ class RedisTriggers:
             found[watch] = {name: text for name, text in zip(names, texts, strict=True) if text is not None}
         return found
 
+    async def rivals(self, partition: int, watch: str) -> frozenset[str]:
+        return frozenset(await self._ask(self._redis.hkeys(self._input(partition, f"watch:{watch}"))))
+
     async def enrolments(self, shard: int) -> tuple[int, dict[str, str]]:
         pipe = self._redis.pipeline(transaction=False)
         pipe.get(self._shard(shard, "trigger"))

@@ -37,6 +37,10 @@ class TriggerStore(Protocol):
         """Those of the wanted histories that there are."""
         ...
 
+    async def rivals(self, partition: int, watch: str) -> frozenset[str]:
+        """unit|competitor of every history that there is of a watch (experiment.version)."""
+        ...
+
     # --- shards -------------------------------------------------------------------------------------------------------
 
     async def enrolments(self, shard: int) -> tuple[int, dict[str, str]]:

@@ -349,9 +349,9 @@ def test_what_many_mappings_may_have_is_what_each_may_have(changes: list[tuple[s
         except ValidationError:
             one_by_one.append(None)
     found = read_all(SaleRow, values)
-    # Where a name comes twice, `read` may be asked.
-    twice = found is None and any('"id":"s1","id":' in new for _, new in changes)
-    assert twice or found == (None if None in one_by_one else one_by_one)
+    # Where a name comes twice, or a text has a brace, `read` may be asked.
+    asked = found is None and any('"id":"s1","id":' in new or "{" in new for _, new in changes)
+    assert asked or found == (None if None in one_by_one else one_by_one)
 
 
 def test_many_records_at_once_are_read_as_one_by_one_and_a_broken_one_spoils_no_other() -> None:

@@ -26,7 +26,7 @@ class Arrived:
     timestamp: int = int(NOON.timestamp() * 1000)
     topic: str = "pricing.sale.v1"
     key: bytes | None = b"de/a"
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: tuple[tuple[str, bytes | None], ...] = ()
 
 
 def sale(id: str = "s1", unit: str = "de/a", offset: int = 0, *, at: datetime = NOON, **changed: object) -> Arrived:

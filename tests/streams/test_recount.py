@@ -1,9 +1,12 @@
 """Counting again: a row of the panel and the sales after it add up, whatever became of the rest."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
+
+from aiokafka import ConsumerRecord
 
 from controller.codec import encode
 from controller.events import PeriodClosed, SaleCorrection, UnitDay
+from streams.dead_letters import Rejected, dead_letter
 from streams.folding import Counted, Rules, judge
 from streams.published import Published
 from streams.recount import Recounted
@@ -103,10 +106,12 @@ def test_a_sale_that_the_last_row_of_its_day_counts_is_not_set_aside() -> None:
 
 def test_rejected_sales_are_known_by_where_they_lay() -> None:
     published = Published()
-    headers = {"ce_origintopic": "pricing.sale.v1", "ce_originpartition": "2", "ce_originoffset": "41"}
-    told = tuple((name, value.encode()) for name, value in headers.items())
-    published.take_dead_letter(Arrived(b"", 0, 0, headers=told), "pricing.sale.v1")
-    published.take_dead_letter(Arrived(b"", 0, 0, headers=told), "another.topic")
+    sale = ConsumerRecord("pricing.sale.v1", 2, 41, 0, 1, None, b"garbage", None, 0, 0, ())
+    written = tuple(dead_letter(Rejected(sale, "unreadable", "garbage"), datetime(2026, 3, 2, tzinfo=UTC)).headers)
+    published.take_dead_letter(Arrived(b"", 0, 0, headers=written), "pricing.sale.v1")
+    published.take_dead_letter(Arrived(b"", 0, 0, headers=written), "another.topic")
+    for strange in ((), written[:4], tuple((name, None) for name, _ in written)):
+        published.take_dead_letter(Arrived(b"", 0, 0, headers=strange), "pricing.sale.v1")
     assert published.set_aside == {(2, 41)}
 
 

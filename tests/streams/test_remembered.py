@@ -234,7 +234,7 @@ def test_what_is_none_of_the_logs_is_passed_over() -> None:
     found = Remembered()
     for headers in ((), (("ce_type", b"flipside.unheard-of.v1"),), (("ce_type", b"flipside.kill.v1"),)):
         found.take(Kept(b"k", b"{broken", headers))
-    assert found == Remembered(records=3)
+    assert found == Remembered(records=3, unreadable=1)
 
 
 def test_the_instant_of_the_last_decision_is_that_of_the_shards_markets() -> None:

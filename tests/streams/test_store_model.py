@@ -20,6 +20,7 @@ from streams.store import (
     DIGEST_BYTES,
     Cell,
     CountedBefore,
+    DayFull,
     DirtyCell,
     Fenced,
     Granted,
@@ -201,6 +202,8 @@ class Drive:
             return await self.store.fold_sales(0, start, start + size, cells, ids)
         except CountedBefore as known:
             return known.which
+        except DayFull as full:
+            return full.held
 
     async def _seal(self, day: int) -> object:
         return await self.store.seal(0, {"de": ordinal(day), "fr": ordinal(9)})

@@ -1,10 +1,11 @@
 -- Add sales to unit-days, remember their ids and move the position, or do nothing of it.
 -- KEYS: position, prefix of cells, prefix of dirty, prefix of seen, firsts, sealed, token of a rebuild
--- ARGV: start, end, cells (JSON), ids by day (JSON: [[day, how many], ...]), the ids one after the other, bytes of an id
+-- ARGV: start, end, cells (JSON), ids by day (JSON: [[day, how many], ...]), the ids one after the other, bytes of an id,
+-- the most that a unit-day may hold
 -- A cell is 'quantity revenue cost costed events published revision[ late]'; `published` is its `events` when last
 -- published, `late` those of them that came after its day had been closed, absent where there are none.
 -- Returns the position; -1 where a day of the cells takes no more sales, or while the input is rebuilt; a list of those ids (from 0) that were counted
--- before.
+-- before; or 'full' with [place of a cell (from 0), quantity, revenue, cost] (JSON) of each unit-day that cannot hold more.
 local stored = tonumber(redis.call('GET', KEYS[1]) or '0')
 if stored ~= tonumber(ARGV[1]) then
   return stored
@@ -35,6 +36,16 @@ end
 if #known > 0 then
   return known
 end
+local olds, full, most = {}, {}, tonumber(ARGV[7])
+for i, c in ipairs(cells) do
+  local place = c[3] .. ':' .. c[2]
+  local old = olds[place] or redis.call('HGET', KEYS[2] .. c[1] .. ':' .. c[2], c[3])
+  local q, r, k = '0', '0', '0'
+  if old then q, r, k = old:match('^(%S+) (%S+) (%S+)') end
+  olds[place] = old
+  if q + c[4] > most or r + c[5] > most or k + c[6] > most then full[#full + 1] = {i - 1, q, r, k} end
+end
+if #full > 0 then return {'full', cjson.encode(full)} end
 for _, batch in ipairs(batches) do redis.call('SADD', KEYS[4] .. batch[1], unpack(batch[3])) end
 -- From here a day can be counted anew.
 for place in pairs(days) do redis.call('HSETNX', KEYS[5], place, ARGV[1]) end
@@ -59,13 +70,14 @@ end
 for _, c in ipairs(cells) do
   local market, day, unit = c[1], c[2], c[3]
   local key = KEYS[2] .. market .. ':' .. day
-  local old = redis.call('HGET', key, unit)
+  local old = olds[unit .. ':' .. day]
   local q, r, k, n, e, rest = '0', '0', '0', '0', '0', '-1 0'
   if old then
     q, r, k, n, e, rest = old:match('^(%S+) (%S+) (%S+) (%S+) (%S+) (.+)$')
   end
-  redis.call('HSET', key, unit, table.concat(
-    {add(q, c[4]), add(r, c[5]), add(k, c[6]), add(n, c[7]), add(e, c[8]), rest}, ' '))
+  local new = table.concat({add(q, c[4]), add(r, c[5]), add(k, c[6]), add(n, c[7]), add(e, c[8]), rest}, ' ')
+  olds[unit .. ':' .. day] = new
+  redis.call('HSET', key, unit, new)
   redis.call('ZADD', KEYS[3] .. market, day, day .. '|' .. unit)
 end
 redis.call('SET', KEYS[1], ARGV[2])
