@@ -46,16 +46,16 @@ class Shop(Catalog):
             self.list_unit(unit)
 
     def add_market(self, market: str) -> None:
-        self._zones[market] = "UTC"
+        self._listed.zones[market] = "UTC"
 
     def forget(self, unit: str) -> None:
-        del self._known[unit], self._listings[unit]
+        del self._listed.known[unit], self._listed.listings[unit]
 
     def list_unit(self, unit: str, found: Listed = EVER, **more: Any) -> None:
-        self._known[unit] = CatalogEntry(
+        self._listed.known[unit] = CatalogEntry(
             unit=unit, time_zone="UTC", currency="EUR", list_price_minor=100, **more
         )  # fmt: skip
-        self._listings[unit] = found
+        self._listed.listings[unit] = found
 
 
 @dataclass
