@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import sha256
+from typing import Literal
 
 import numpy as np
 
+from analysis.arm_cells import any_sold_out, cells_by_arm, without_sold_out
 from analysis.block_sums import BlockPlan
 from analysis.by_design import NO_PRE_PERIOD, Method, is_undrawn, method_of
 from analysis.by_entry import difference_by_entry
@@ -27,7 +29,7 @@ from analysis.study import UNKNOWN, State, Study, UnitDays, numbers, outcome
 from controller.codec import key_of
 from controller.control import ControlMessage
 from controller.errors import NotEstimable
-from controller.events import OBSERVATIONAL, EffectEstimate, Estimate, PeriodClosed
+from controller.events import OBSERVATIONAL, EffectEstimate, Estimate, PeriodClosed, SoldOutEffect
 from controller.findings import Health, RunningSequence
 from controller.parameters import Triggered
 
@@ -147,18 +149,19 @@ def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, 
 def findings(job: Job) -> Iterator[Finding]:
     """An estimate for each step, then the sequences and checks of the last day; only what is new. Moves the sums."""
     case, experiment = job.last, job.last.roster.experiment
+    primary = _primary(case)
     plans: list[BlockPlan] | str
     try:
         plans = plans_of(experiment)
-        advance(job.sums, case.days, experiment, plans, job.changed)
+        advance(job.sums, primary.days, experiment, plans, job.changed)
     except NotEstimable as absent:
         plans = str(absent)
-    sequences = _sequences(case, job.sums, plans)
+    sequences = _sequences(primary, job.sums, plans)
     for step in job.steps:
         then, looked = case, sequences
         if step.day < case.through:
             then = case.until(step.day, step.revision, step.standing)
-            looked = _sequences(then, job.sums, plans)
+            looked = _sequences(_primary(then), job.sums, plans)
         for estimate in estimates(then, looked):
             yield from _newer(estimate, job.published)
     for sequence in sequences.values():
@@ -187,6 +190,8 @@ def _sequences(case: Case, sums: Sums, plans: list[BlockPlan] | str) -> dict[tup
 
 def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence]) -> Iterator[Estimate]:
     """Every metric and arm of an experiment on its unit-days up to a day; a second one where not only coins decided."""
+    by_arm_cells, sold_out = cells_by_arm(case.days, case.roster.experiment.arms), _other_policy(case)
+    case = _primary(case)
     days, experiment = case.days, case.roster.experiment
     blocked = _blocked(case)
     method = method_of(experiment)
@@ -222,6 +227,8 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
                 left_out={**sequences[metric, arm].left_out, **(found.left_out if found else {})},
                 blocked_cells=blocked,
                 settings=settings_of(experiment),
+                cells_by_arm=by_arm_cells,
+                sold_out=sold_out.get((metric, arm)),
                 **case.words,
             )
             if is_undrawn(experiment):
@@ -260,6 +267,37 @@ def _draws(method: Method, case: Case) -> BoolArray:
 
 #: an estimate, or why there is none
 Answer = tuple[ClusterDayDifference | None, str | None]
+
+
+def _primary(case: Case) -> Case:
+    """The case under its definition's policy for sold-out unit-days."""
+    if case.roster.experiment.when_sold_out == "zero" or not any_sold_out(case.days):
+        return case
+    return replace(case, days=without_sold_out(case.days))
+
+
+def _other_policy(case: Case) -> dict[tuple[Metric, int], SoldOutEffect]:
+    """The effects under the other policy, where any unit-day of an arm was sold out."""
+    if not any_sold_out(case.days):
+        return {}
+    experiment = case.roster.experiment
+    policy: Literal["zero", "missing"] = "missing" if experiment.when_sold_out == "zero" else "zero"
+    other = replace(case, days=without_sold_out(case.days)) if policy == "missing" else case
+    if isinstance(experiment.design, Triggered):
+        each = [(metric, arm) for metric in METRICS for arm in range(1, len(experiment.arms))]
+        answers = {(metric, arm): _by_entry(other, metric, arm) for metric, arm in each}
+    else:
+        method = method_of(experiment)
+        answers = _estimates(method, _draws(method, other), other.days, len(experiment.arms))
+    return {
+        name: SoldOutEffect(
+            policy=policy,
+            absolute=_published(found.absolute) if found else None,
+            relative=_published(found.relative) if found else None,
+            reason_absent=reason,
+        )
+        for name, (found, reason) in answers.items()
+    }
 
 
 def _estimates(method: Method, draws: BoolArray, days: UnitDays, arms: int) -> dict[tuple[Metric, int], Answer]:

@@ -73,6 +73,8 @@ class State(IntEnum):
     PRE_PERIOD = -9
     #: before the start, while another experiment held the unit
     OTHER_EXPERIMENT = -10
+    #: out of stock at some time of the day, where the definition leaves such unit-days out
+    SOLD_OUT = -11
 
 
 @dataclass(frozen=True, slots=True)

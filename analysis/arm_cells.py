@@ -1,0 +1,68 @@
+"""What became of each arm's unit-days, and both policies for those that were sold out."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from analysis.estimators.cluster_cells import chunks_of
+from analysis.study import State, UnitDays, Unseen
+from controller.events import ArmCells
+from controller.experiment import Arm
+
+#: in `UnitDays.out_of_stock`
+SOLD_OUT = 1
+
+
+def cells_by_arm(days: UnitDays, arms: Sequence[Arm]) -> dict[str, ArmCells]:
+    """By the name of the arm, its unit-days since the start: those that the draw gave it and no rule leaves out."""
+    begin, count = days.before, len(arms)
+    #: per arm: cells, sold, zeros, sold out, corrected, events, late events
+    found = np.zeros((count, 7), dtype=np.int64)
+    missing = np.zeros((count, len(Unseen)), dtype=np.int64)
+    for chunk in chunks_of(days.cluster, len(days.state) - begin):
+        units = chunk.units
+        state, observed = days.state[begin:, units], days.observed[begin:, units]
+        events, late = days.events[begin:, units], days.late[begin:, units]
+        sold = observed & (events > 0)
+        empty = days.out_of_stock[begin:, units] == SOLD_OUT
+        again = days.corrected[begin:, units]
+        delayed, complete = bool(late.any()), bool(observed.all())
+        marks = [mask if mask.any() else None for mask in (sold, empty, again)]
+        for arm in range(count):
+            cells = state == arm
+            known = cells if complete else cells & observed
+            number, seen = int(np.count_nonzero(cells)), int(np.count_nonzero(known))
+            with_sale, out, corrected = (0 if m is None else int(np.count_nonzero(m & cells)) for m in marks)
+            total = int(np.add.reduce(events, axis=None, dtype=np.int64, where=known))
+            behind = int(np.add.reduce(late, axis=None, dtype=np.int64, where=known)) if delayed else 0
+            found[arm] += (number, with_sale, seen - with_sale, out, corrected, total, behind)
+            if seen < number:
+                missing[arm] += np.bincount(days.unseen[begin:, units][cells & ~observed], minlength=len(Unseen))
+    return {
+        arm.name: ArmCells(
+            cells=int(row[0]),
+            sold=int(row[1]),
+            zeros=int(row[2]),
+            missing={reason.name.lower(): int(why[reason]) for reason in Unseen if reason and why[reason]},
+            sold_out=int(row[3]),
+            corrected=int(row[4]),
+            events=int(row[5]),
+            late_events=int(row[6]),
+        )
+        for arm, row, why in zip(arms, found, missing, strict=True)
+    }
+
+
+def any_sold_out(days: UnitDays) -> bool:
+    """Whether any unit-day under an arm was out of stock."""
+    rows = slice(days.before, None)
+    return bool(((days.out_of_stock[rows] == SOLD_OUT) & (days.state[rows] >= 0)).any())
+
+
+def without_sold_out(days: UnitDays) -> UnitDays:
+    """The same with the sold-out unit-days of every arm left out; those before the start stay."""
+    state = days.state.copy()
+    during = state[days.before :]
+    during[(days.out_of_stock[days.before :] == SOLD_OUT) & (during >= 0)] = State.SOLD_OUT
+    return replace(days, state=state)
