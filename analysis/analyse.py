@@ -12,7 +12,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from analysis.arm_cells import SoldOutPolicy, any_sold_out, arm_cells, cluster_shares, under_policy
+from analysis.arm_cells import SoldOutPolicy, any_sold_out, cells_by_arm, cluster_shares, under_policy
 from analysis.block_sums import BlockPlan
 from analysis.by_design import is_undrawn, method_of
 from analysis.case import CONFIDENCE, METRICS, Case, Metric
@@ -146,24 +146,25 @@ def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, 
 
 def findings(job: Job) -> Iterator[Finding]:
     """An estimate for each step, then the sequences and checks of the last day; only what is new. Moves the sums."""
-    case, experiment = job.last, job.last.roster.experiment
+    case, experiment = _primary(job.last), job.last.roster.experiment
+    primary = _primary(case)
     plans: list[BlockPlan] | str
     try:
         plans = plans_of(experiment)
-        advance(job.sums, case.days, experiment, plans, job.changed)
+        advance(job.sums, primary.days, experiment, plans, job.changed)
     except NotEstimable as absent:
         plans = str(absent)
-    sequences = _sequences(case, job.sums, plans)
+    sequences = _sequences(primary, job.sums, plans)
     for step in job.steps:
         then, looked = case, sequences
         if step.day < case.through:
             then = case.until(step.day, step.revision, step.standing)
-            looked = _sequences(then, job.sums, plans)
+            looked = _sequences(_primary(then), job.sums, plans)
         for estimate in estimates(then, looked):
             yield from _newer(estimate, job.published)
     for sequence in sequences.values():
         yield from _newer(sequence, job.published)
-    for check in health(case):
+    for check in health(job.last):
         yield from _newer(check, job.published)
 
 
@@ -194,7 +195,7 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
     target: Target = experiment.target
     other: Target = "average" if target == "total" else "total"
     sold_out = _sold_out(case, target)
-    cells = arm_cells(days, experiment)
+    cells = cells_by_arm(under_policy(days, "zero"), experiment.arms)
     for metric in METRICS:
         shares = cluster_shares(days, metric)
         for arm in range(1, len(experiment.arms)):
@@ -235,6 +236,13 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
                 from analysis.observational import observational
 
                 yield observational(case, metric, arm, sequences[metric, arm].left_out)
+
+
+def _primary(case: Case) -> Case:
+    """The case under its definition's policy for sold-out unit-days; checks look at all of them."""
+    if case.roster.experiment.when_sold_out == "zero" or not any_sold_out(case.days):
+        return case
+    return replace(case, days=under_policy(case.days, "missing"))
 
 
 def _both(

@@ -1,40 +1,60 @@
-"""What became of each arm's unit-days: sold, zeros, missing and why, sold out, corrected, late."""
+"""What became of each arm's unit-days, and both policies for those that were sold out."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
+from analysis.estimators.cluster_cells import chunks_of
 from analysis.panel import FloatArray
 from analysis.study import Metric, State, UnitDays, Unseen, numbers
 from controller.events import ArmCells
-from controller.experiment import Experiment
+from controller.experiment import Arm
 
 SoldOutPolicy = Literal["zero", "missing"]
+#: in `UnitDays.out_of_stock`
+SOLD_OUT = 1
 
 
-def arm_cells(days: UnitDays, experiment: Experiment) -> dict[str, ArmCells]:
-    """Arm -> counts over the unit-days that the draw gave it and that no rule leaves out."""
-    begin = slice(days.before, None)
-    state, events = days.state[begin], days.events[begin]
-    unseen, late = days.unseen[begin], days.late[begin]
-    corrected, sold_out = days.corrected[begin], days.out_of_stock[begin] == 1
-    found = {}
-    for number, arm in enumerate(experiment.arms):
-        mine = state == number
-        why = np.bincount(unseen[mine], minlength=len(Unseen))
-        sold = int(np.count_nonzero(mine & (events > 0)))
-        found[arm.name] = ArmCells(
-            cells=int(np.count_nonzero(mine)),
-            sold=sold,
-            zeros=int(why[Unseen.OBSERVED]) - sold,
+def cells_by_arm(days: UnitDays, arms: Sequence[Arm]) -> dict[str, ArmCells]:
+    """By the name of the arm, its unit-days since the start: those that the draw gave it and no rule leaves out."""
+    begin, count = days.before, len(arms)
+    #: per arm: cells, sold, zeros, sold out, corrected, events, late events
+    found = np.zeros((count, 7), dtype=np.int64)
+    missing = np.zeros((count, len(Unseen)), dtype=np.int64)
+    for chunk in chunks_of(days.cluster, len(days.state) - begin):
+        units = chunk.units
+        state, observed = days.state[begin:, units], days.observed[begin:, units]
+        events, late = days.events[begin:, units], days.late[begin:, units]
+        sold = observed & (events > 0)
+        empty = days.out_of_stock[begin:, units] == SOLD_OUT
+        again = days.corrected[begin:, units]
+        delayed, complete = bool(late.any()), bool(observed.all())
+        marks = [mask if mask.any() else None for mask in (sold, empty, again)]
+        for arm in range(count):
+            cells = state == arm
+            known = cells if complete else cells & observed
+            number, seen = int(np.count_nonzero(cells)), int(np.count_nonzero(known))
+            with_sale, out, corrected = (0 if m is None else int(np.count_nonzero(m & cells)) for m in marks)
+            total = int(np.add.reduce(events, axis=None, dtype=np.int64, where=known))
+            behind = int(np.add.reduce(late, axis=None, dtype=np.int64, where=known)) if delayed else 0
+            found[arm] += (number, with_sale, seen - with_sale, out, corrected, total, behind)
+            if seen < number:
+                missing[arm] += np.bincount(days.unseen[begin:, units][cells & ~observed], minlength=len(Unseen))
+    return {
+        arm.name: ArmCells(
+            cells=int(row[0]),
+            sold=int(row[1]),
+            zeros=int(row[2]),
             missing={reason.name.lower(): int(why[reason]) for reason in Unseen if reason and why[reason]},
-            sold_out=int(np.count_nonzero(mine & sold_out)),
-            corrected=int(np.count_nonzero(mine & corrected)),
-            events=int(events[mine].sum(dtype=np.int64)),
-            late_events=int(late[mine].sum(dtype=np.int64)),
+            sold_out=int(row[3]),
+            corrected=int(row[4]),
+            events=int(row[5]),
+            late_events=int(row[6]),
         )
-    return found
+        for arm, row, why in zip(arms, found, missing, strict=True)
+    }
 
 
 def any_sold_out(days: UnitDays) -> bool:

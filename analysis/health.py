@@ -12,29 +12,23 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis import health_losses
+from analysis.arm_cells import cluster_shares
 from analysis.block_sums import clusters_of
 from analysis.case import Case
-from analysis.diagnostics.balance import (
-    DO_MISSING,
-    DO_STALE,
-    DO_STOCK,
-    even,
-    interference,
-    pre_period_balance,
-    treated_share_of,
-    weekday_balance_of,
-)
+from analysis.diagnostics.balance import interference, pre_period_balance, treated_share_of, weekday_balance_of
 from analysis.diagnostics.carryover import Redraws, carryover_test, less_other_draws, non_anticipation_test
 from analysis.diagnostics.check import Check, unknown
-from analysis.diagnostics.counts import sample_ratio, trigger_rates
+from analysis.diagnostics.concentration import concentration
+from analysis.diagnostics.counts import trigger_rates
 from analysis.diagnostics.delivery import activation_lag, fidelity_of, reporting_of
-from analysis.estimators.contrasts import contrast_from_sums
 from analysis.looks import points_of
 from analysis.panel import FloatArray, IntArray
 from analysis.running import settings_of
 from analysis.study import State, outcome
-from analysis.survey import Nuisance, Survey, survey
+from analysis.survey import Survey, survey
 from controller.errors import NotEstimable
+from controller.experiment import Experiment
 from controller.findings import Health
 from controller.parameters import BlockedSwitchback, StaggeredRollout, Triggered
 from controller.wire import market_of
@@ -68,7 +62,7 @@ class Seen:
 def health(case: Case) -> list[Health]:
     """All checks of an experiment, in the order of ``CHECKS``."""
     words, settings = case.words, settings_of(case.roster.experiment)
-    seen = Seen(case, survey(case.days, len(case.roster.experiment.arms)))
+    seen = Seen(case, survey(case.days, case.roster.experiment))
     left_out = {state.name.lower(): number for state, number in seen.survey.by_state.items() if number}
     found = []
     for name, check in CHECKS.items():
@@ -102,25 +96,6 @@ def _reporting(seen: Seen) -> Check:
 
 def _activation_lag(seen: Seen) -> Check:
     return activation_lag(seen.case.lags.astype(np.float64))
-
-
-def _sample_ratio(seen: Seen) -> Check:
-    """Observed unit-days by arm and day, over what the units' own rates let expect, scaled to the planned shares.
-
-    Units sell on more or fewer days, and clusters are larger or smaller: without the rates, a draw that gave an arm the
-    slow sellers would look like a loss of data.
-    """
-    experiment = seen.case.roster.experiment
-    observed, expected, under = (part.T for part in (seen.survey.observed, seen.survey.expected, seen.survey.under))
-    both = (expected > 0.0).all(axis=1)
-    if not both.any():
-        return unknown("sample ratio", 0.05, "no day has usable unit-days in every arm yet")
-    shares = np.array([float(share) for share in experiment.shares()])
-    if isinstance(experiment.design, StaggeredRollout):
-        shares = under[both].sum(axis=0) / under[both].sum()
-    scaled = observed[both] / expected[both] * expected[both].sum(axis=1, keepdims=True) * shares
-    arms = [arm.name for arm in experiment.arms]
-    return sample_ratio(np.rint(np.cumsum(scaled, axis=0)).astype(np.int64), shares, arms)
 
 
 def _weekday_balance(seen: Seen) -> Check:
@@ -175,33 +150,6 @@ def _trigger_rates(seen: Seen) -> Check:
     return trigger_rates(np.cumsum(by_day, axis=0), at_risk)
 
 
-def _missingness(seen: Seen) -> Check:
-    return _even("missingness", seen.survey.missing, 0.02, DO_MISSING)
-
-
-def _stock_outs(seen: Seen) -> Check:
-    if not seen.survey.out_of_stock.known:
-        return unknown("stock-outs", 0.02, "the catalog has said nothing about stock")
-    return _even("stock-outs", seen.survey.out_of_stock, 0.02, DO_STOCK)
-
-
-def _staleness(seen: Seen) -> Check:
-    if not seen.survey.stale_hours.known:
-        return unknown("rivals' price staleness", 6.0, "no rival's price was read")
-    return _even("rivals' price staleness", seen.survey.stale_hours, 6.0, DO_STALE)
-
-
-def _even(name: str, found: Nuisance, threshold: float, what_to_do: str) -> Check:
-    """Whether a nuisance is as common under the arms as under control, by clusters."""
-    if not all(found.cells):
-        return unknown(name, threshold, "an arm has no usable cell yet")
-    try:
-        contrast = contrast_from_sums(found.sums, found.cells)
-    except NotEstimable as reason:
-        return unknown(name, threshold, str(reason))
-    return even(name, contrast, threshold=threshold, what_to_do=what_to_do)
-
-
 def _interference(seen: Seen) -> Check:
     case = seen.case
     missing = len(case.units) - len(case.categories)
@@ -210,6 +158,10 @@ def _interference(seen: Seen) -> Check:
     recent = case.days.state[case.days.before :][-DAYS_OF_NEIGHBOURS:]
     # Buyers switch between what they are offered together: another market's shelf is out of their reach.
     return interference(recent.T, [f"{market_of(unit)}/{case.categories[unit]}" for unit in case.units])
+
+
+def _concentration(seen: Seen) -> Check:
+    return concentration(cluster_shares(seen.case.days, "units"), seen.case.roster.clusters)
 
 
 def _carryover(seen: Seen) -> Check:
@@ -286,11 +238,16 @@ def _highest(state: NDArray[np.int8], cluster: IntArray) -> NDArray[np.int8]:
     return np.asarray(np.maximum.reduceat(state[:, order], starts, axis=1))
 
 
+def _of(check: Callable[[Experiment, Survey], Check]) -> Callable[[Seen], Check]:
+    """A check that rests on the survey alone."""
+    return lambda seen: check(seen.case.roster.experiment, seen.survey)
+
+
 #: name on the topic -> the check
 CHECKS: dict[str, Callable[[Seen], Check]] = {
     "carryover": _carryover,
     "non-anticipation": _non_anticipation,
-    "sample-ratio": _sample_ratio,
+    "sample-ratio": _of(health_losses.sample_ratio),
     "fidelity": _fidelity,
     "reporting": _reporting,
     "activation-lag": _activation_lag,
@@ -298,8 +255,14 @@ CHECKS: dict[str, Callable[[Seen], Check]] = {
     "treated-share": _treated_share,
     "pre-period-balance": _pre_period_balance,
     "trigger-rates": _trigger_rates,
-    "missingness": _missingness,
-    "stock-outs": _stock_outs,
-    "rivals-price-staleness": _staleness,
+    "missingness": _of(health_losses.missingness),
+    "surprising-zeros": _of(health_losses.surprising_zeros),
+    "late-sales": _of(health_losses.late_sales),
+    "corrected-unit-days": _of(health_losses.corrected),
+    "pieces-per-sale": _of(health_losses.pieces_per_sale),
+    "revenue-per-piece": _of(health_losses.revenue_per_piece),
+    "stock-outs": _of(health_losses.stock_outs),
+    "rivals-price-staleness": _of(health_losses.staleness),
     "interference": _interference,
+    "concentration": _concentration,
 }

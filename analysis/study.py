@@ -298,12 +298,6 @@ class Study:
             state = state.copy()
             during = state[before:]
             np.copyto(during, np.int8(State.WASHOUT), where=washed & (during >= 0))
-        if self.roster.experiment.when_sold_out == "missing":
-            during = state[before:]
-            if not washed.any():
-                state = state.copy()
-                during = state[before:]
-            during[(during >= 0) & (upto["out_of_stock"][before:] == 1)] = State.SOLD_OUT
         return UnitDays(
             first_day=self.first_day - timedelta(days=before),
             before=before,

@@ -7,21 +7,13 @@ from numpy.typing import NDArray
 
 from analysis.block_sums import clusters_of
 from analysis.counting import by_day, by_unit
+from analysis.diagnostics.anytime import look_days
 from analysis.estimators.cluster_cells import chunks_of
+from analysis.nuisances import Nuisance, Nuisances
 from analysis.panel import BoolArray, FloatArray, IntArray
-from analysis.study import NOT_REPORTED, State, UnitDays
-
-
-@dataclass(frozen=True, slots=True)
-class Nuisance:
-    """Something that the price should not change, as sums by cluster of its values on cells where it is known."""
-
-    #: (G, 4) sum and cells under the arms, sum and cells under control
-    sums: FloatArray
-    #: cells under the arms, and under control
-    cells: tuple[int, int]
-    #: whether it is known of any cell of the experiment, under an arm or not
-    known: bool
+from analysis.prices import expected
+from analysis.study import NOT_REPORTED, State, UnitDays, Unseen
+from controller.experiment import Experiment
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +27,42 @@ class Survey:
     planned: IntArray
     reported: IntArray
     right: IntArray
-    #: (A, T) cells that count under each arm, those of them with sales, and how many of them the units' own rates of
-    #: having any let expect
+    #: (A, T) cells that count under each arm, and those of them with a known outcome
     under: IntArray
     observed: IntArray
-    expected: FloatArray
+    #: (A, len(Unseen)) cells that count under each arm, by why nothing is known of them; those that are known first
+    unseen: IntArray
     #: (T,) clusters under an arm of the draw, and under the first arm beside control
     clusters_assigned: IntArray
     clusters_treated: IntArray
     #: (G,) cells that count under the arms, and under control
     treated: FloatArray
     control: FloatArray
-    missing: Nuisance
-    out_of_stock: Nuisance
-    stale_hours: Nuisance
+    #: by name; the looks so far, and as it stands now
+    nuisances: dict[str, Nuisance]
+    #: looks so far
+    looks: int
 
 
-def survey(days: UnitDays, arms: int) -> Survey:
-    """Read all cells since the start once."""
+def survey(days: UnitDays, experiment: Experiment) -> Survey:
+    """Read all cells since the start once, and the history of what is told by it."""
+    arms = len(experiment.arms)
     begin, rows = days.before, len(days.state) - days.before
     width = days.state.shape[1]
     whole = _Counts(rows, arms, width)
+    looks = look_days(rows, experiment.days)
+    nuisances = Nuisances([*looks, rows], [arm.price for arm in experiment.arms], expected(days))
     for chunk in chunks_of(days.cluster, rows):
         units = chunk.units
         assigned, state = days.assigned[begin:, units], days.state[begin:, units]
         observed, live = days.observed[begin:, units], days.live[begin:, units]
         whole.deliveries(assigned, live)
-        whole.arms(state, observed, units)
-        nuisances = (~observed, days.out_of_stock[begin:, units], days.stale_hours[begin:, units])
-        whole.nuisances(state, nuisances, units)
+        whole.arms(state, observed, days.unseen[begin:, units], units)
+        nuisances.add(days, chunk)
         if chunk.starts is not None:
             assigned = np.maximum.reduceat(assigned, chunk.starts, axis=1)
         whole.clusters += np.stack([by_day(assigned >= 0), by_day(assigned == 1)])
-    return whole.survey(days)
+    return whole.survey(days, nuisances.done(), len(looks))
 
 
 class _Counts:
@@ -80,12 +75,9 @@ class _Counts:
         self.planned, self.reported, self.right, self.under, self.observed = (
             np.zeros((arms, rows), dtype=np.int64) for _ in range(5)
         )
-        self.expected = np.zeros((arms, rows))
+        self.unseen = np.zeros((arms, len(Unseen)), dtype=np.int64)
         self.clusters = np.zeros((2, rows), dtype=np.int64)
         self.treated, self.control = np.zeros((2, units), dtype=np.int64)
-        #: nuisance -> (4, units)
-        self.sums = np.zeros((3, 4, units))
-        self.known = [False, False, False]
 
     def deliveries(self, assigned: NDArray[np.int8], live: NDArray[np.int8]) -> None:
         drawn = assigned >= 0
@@ -101,59 +93,29 @@ class _Counts:
                 self.reported[arm] += by_day(cells & told)
                 self.right[arm] += by_day(cells & (live == arm))
 
-    def arms(self, state: NDArray[np.int8], observed: BoolArray, units: slice | IntArray) -> None:
+    def arms(
+        self, state: NDArray[np.int8], observed: BoolArray, why: NDArray[np.int8], units: slice | IntArray
+    ) -> None:
         under = state >= 0
-        seen = observed & under
-        complete = bool((seen == under).all())
-        rate = by_unit(seen) / np.maximum(by_unit(under), 1)
+        lost = under & ~observed
+        complete = not lost.any()
         for arm in range(self.number):
             cells = state == arm
             count = by_day(cells)
             self.under[arm] += count
-            if complete:  # then each cell under an arm is expected
-                self.observed[arm] += count
-                self.expected[arm] += count
-            else:
-                self.observed[arm] += by_day(cells & observed)
-                self.expected[arm] += np.einsum("tu,u->t", cells, rate)
+            if not complete:
+                self.unseen[arm] += np.bincount(why[cells & lost], minlength=len(Unseen))
+                count = by_day(cells & observed)
+            self.observed[arm] += count
+            self.unseen[arm, Unseen.OBSERVED] += count.sum()
             if arm == 0:
                 self.control[units] = by_unit(cells)
         self.treated[units] = by_unit(state > 0)
 
-    def nuisances(
-        self,
-        state: NDArray[np.int8],
-        found: tuple[BoolArray, NDArray[np.int8], NDArray[np.float32]],
-        units: slice | IntArray,
-    ) -> None:
-        missing, stock, stale = found
-        treated, control = state > 0, state == 0
-        self.known[0] |= bool(missing.size)
-        for row, cells in ((0, treated), (2, control)):
-            self.sums[0, row, units] = by_unit(missing & cells)
-            self.sums[0, row + 1, units] = by_unit(cells)
-        said = stock >= 0
-        if said.any():
-            self.known[1] = True
-            empty = stock > 0
-            for row, cells in ((0, treated), (2, control)):
-                self.sums[1, row, units] = by_unit(empty & cells)
-                self.sums[1, row + 1, units] = by_unit(said & cells)
-        dated = np.isfinite(stale)
-        if dated.any():
-            self.known[2] = True
-            for row, cells in ((0, treated & dated), (2, control & dated)):
-                self.sums[2, row, units] = np.where(cells, stale, np.float32(0)).sum(axis=0, dtype=np.float64)
-                self.sums[2, row + 1, units] = by_unit(cells)
-
-    def survey(self, days: UnitDays) -> Survey:
+    def survey(self, days: UnitDays, nuisances: dict[str, Nuisance], looks: int) -> Survey:
         clusters = clusters_of(days.cluster)
-        missing, stock, stale = (
-            Nuisance(clusters.sums(sums).T, (int(sums[1].sum()), int(sums[3].sum())), known)
-            for sums, known in zip(self.sums, self.known, strict=True)
-        )
         treated, control = (clusters.sums(part[np.newaxis])[0] for part in (self.treated, self.control))
         return Survey(
             int(self.planned.sum()), self.by_state, self.planned, self.reported, self.right, self.under, self.observed,
-            self.expected, self.clusters[0], self.clusters[1], treated, control, missing, stock, stale,
+            self.unseen, self.clusters[0], self.clusters[1], treated, control, nuisances, looks,
         )  # fmt: skip

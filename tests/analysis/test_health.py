@@ -149,7 +149,7 @@ def test_rows_that_one_arm_loses_fail_the_sample_ratio_and_the_missing_cells_are
     assert whole["sample-ratio"].verdict == "pass"
     assert found["sample-ratio"].verdict == "fail"
     assert found["sample-ratio"].value == pytest.approx(0.1, abs=0.03)
-    assert found["missingness"].verdict == "warn"
+    assert found["missingness"].verdict == "fail"
 
 
 def test_stock_rivals_and_neighbours_are_looked_at_where_somebody_speaks_of_them() -> None:
@@ -167,7 +167,7 @@ def test_stock_rivals_and_neighbours_are_looked_at_where_somebody_speaks_of_them
         ledger.fold(entry.model_copy(update={"unit": one.unit, "in_stock": False}), one.effective_at + DAY / 3)
         ledger.fold(entry.model_copy(update={"unit": one.unit}), one.effective_at + DAY / 2)
     found = checks(ledger)
-    assert (found["stock-outs"].verdict, found["stock-outs"].value) == ("warn", 1.0)
+    assert (found["stock-outs"].verdict, found["stock-outs"].value) == ("fail", 1.0)
     assert found["rivals-price-staleness"].verdict == "pass"
     # markets are clusters here: nobody can switch between their shelves
     assert (found["interference"].verdict, found["interference"].value) == ("pass", 0.0)
