@@ -59,7 +59,8 @@ OWNER, WORKERS, ANALYSIS = "the owner's systems", "workers", "analysis"
 TOPICS: dict[str, Topic] = {
     topic.name: topic
     for topic in (
-        Topic(CATALOG, "unit", OWNER, WORKERS, _compacted()),
+        # Since when a unit is listed is the broker's word.
+        Topic(CATALOG, "unit", OWNER, WORKERS, _compacted() | STAMPED),
         Topic(COMPETITOR_PRICE, "unit", OWNER, WORKERS, _kept(30)),
         # When a record came is the broker's word: a sender whose clock is wrong would vouch for its own future.
         Topic(SALE, "unit", OWNER, WORKERS, _kept(90) | STAMPED),

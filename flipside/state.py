@@ -1,7 +1,7 @@
 """Whether log, compacted topic, panel and Redis tell the same: folded apart from the workers, and compared."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import date
 from typing import Any, Literal
@@ -10,9 +10,8 @@ from controller.codec import message_of, read, void
 from controller.errors import UnreadableMessage
 from controller.events import Assignment, UnitDay
 from controller.inputs import Blackout
-from controller.silence import HISTORY_DAYS
 from controller.topics import ASSIGNMENT, ASSIGNMENT_LOG, BLACKOUT, PANEL, SALE
-from controller.unsold import Part, unpacked
+from flipside.closed_days import differing
 from flipside.reader import Reader
 from streams.kafka import reach_kafka
 from streams.parts import partition_of
@@ -22,7 +21,6 @@ from streams.settings import Settings
 from streams.store import OutboxEntry
 from streams.store.redis import RedisStore
 from streams.store.restoring import CountedDay, Damaged, HeldUnit
-from streams.unsold import read_events
 
 Where = Literal["redis", "assignment topic", "panel"]
 #: what is under way while it is looked at looks different the next time; what is wrong does not
@@ -195,25 +193,9 @@ class Comparison:
                 there = _day(found[0]) if found else "none"
                 yield StateDifference("redis", market, "last closed day", _day(day), there)
             elif market in mine and found is not None:
-                yield from self._of_closed(market, day, found[1], found[2])
-
-    def _of_closed(
-        self, market: str, last: int, history: Mapping[str, str], unsold: Mapping[str, str]
-    ) -> Iterator[StateDifference]:
-        """A late sale is known to the store before its closing is out, and so only moves what it holds upwards."""
-        days = self._told.log.closed_days
-        for day, events in days.history(market).items():
-            name = f"{market} {_day(int(day))}"
-            if int(day) > last - HISTORY_DAYS and total_of(history.get(day, "")) < total_of(events):
-                yield StateDifference("redis", name, "events by partition", events, history.get(day, "missing"))
-        for number in range(last - self._settings.revision_days + 1, last + 1):
-            said = days.parts(market, number)
-            if said is not None:
-                text = unsold.get(str(number))
-                held = () if text is None else unpacked(text)
-                if [part.revision for part in held] < [part.revision for part in said]:
-                    name = f"{market} {_day(number)}"
-                    yield StateDifference("redis", name, "unsold units", _parts(said), _parts(held))
+                days, revision_days = log.closed_days, self._settings.revision_days
+                for found_there in differing(days, market, day, revision_days, found[1], found[2]):
+                    yield StateDifference("redis", *found_there)
 
     @staticmethod
     def _of_units(
@@ -279,15 +261,6 @@ def _of_day(row: UnitDay, there: CountedDay | None) -> Iterator[StateDifference]
                 yield StateDifference("redis", name, field, str(getattr(row, field)), str(getattr(there, field)))
         if there.published == row.events and there.late != row.late:
             yield StateDifference("redis", name, "late", str(row.late), str(there.late))
-
-
-def _parts(parts: Sequence[Part]) -> str:
-    return ", ".join(f"part {number} of revision {part.revision}" for number, part in enumerate(parts)) or "missing"
-
-
-def total_of(events: str) -> int:
-    """Sale events of a day, of what the store holds by partition; -1 for nothing."""
-    return sum(read_events(events).values()) if events else -1
 
 
 def _window(body: bytes) -> Blackout | None:

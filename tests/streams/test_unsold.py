@@ -1,17 +1,20 @@
 """A listed unit that sold nothing on a day of a living feed is zero; those of a silent feed are missing."""
 
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from typing import Any, cast
 
 import pytest
 import structlog
 
+from controller.checkpoints import Checkpoint
 from controller.codec import ce_type, read
 from controller.errors import CannotReach
 from controller.events import CE_TYPES, PeriodClosed, UnitDay, UnsoldUnits
 from controller.inputs import CatalogEntry
-from controller.listing import ALWAYS, Listed
+from controller.listing import ALWAYS, Listed, read_whole_days
+from controller.unsold import counts, unpacked
 from streams.catalog import Catalog
 from streams.clock import TickClock
 from streams.closing import Closing, Watermark
@@ -19,8 +22,10 @@ from streams.metrics import Metrics
 from streams.parts import Parts, partition_of
 from streams.recount import Recounted
 from streams.settings import Settings
-from streams.store import DIGEST_BYTES, Fenced, Store
+from streams.store import DIGEST_BYTES, NOTE_KINDS, Fenced, Store
+from streams.store.memory import MemoryStore
 from streams.store.restoring import CountedDay
+from streams.unsold_again import PanelDays, restore_notes
 from tests.streams.builders import Batch, at, cell, ordinal
 from tests.streams.conftest import SHARDS
 
@@ -454,3 +459,36 @@ def test_a_count_that_begins_with_a_row_of_the_panel_knows_what_of_it_was_late()
     )  # fmt: skip
     (found,) = Recounted({("de/a", ordinal(0)): row}).days()
     assert (found.late, found.published, found.revision) == (2, 3, 3)
+
+
+@pytest.mark.parametrize("summed", [False, True], ids=["from the panel", "from a checkpoint and the panel's last days"])
+async def test_a_shard_that_lost_its_notes_has_them_again(market: Market, summed: bool) -> None:
+    for day in range(12):
+        await market.sell(day, BUSY, *([] if day == 9 else [SECOND[0]] * 20))
+        await market.close(day)
+    await market.sell(9, SECOND[1])
+    await market.close(12)
+    shard, lost = market.parts.shard_of(MARKET), MemoryStore(SHARDS)
+    await lost.claim(shard, 1)
+    days, rows = PanelDays(), [(row.unit, row.day.toordinal()) for row in market.panel.of(UnitDay)]
+    for key, value, kind in market.panel.records:
+        recent = not summed or date.fromisoformat(key.decode().split("/")[1 if b"unsold" in key else -1]) > at(4).date()
+        if kind == CE_TYPES[UnsoldUnits] and recent:
+            days.take_unsold(key, value)
+        elif kind == CE_TYPES[PeriodClosed] and recent:
+            days.take_closing(read(PeriodClosed, value))
+    before = {kind: await market.store.notes(shard, kind, MARKET) for kind in NOTE_KINDS}
+    checkpoint = Checkpoint(
+        shard=shard, epoch=1, made_at=at(5), positions={}, sequence=0, tick=0, units={}, plans={}, closed={},
+        listing={MARKET: before["listing"]}, history={MARKET: before["history"]},
+    )  # fmt: skip
+    parts = replace(market.parts, store=lost)
+    await restore_notes(parts, shard, 1, days, {MARKET: ordinal(12)}, rows, checkpoint if summed else None)
+    after = {kind: await lost.notes(shard, kind, MARKET) for kind in NOTE_KINDS}
+    assert after["history"] == before["history"]
+    assert after["unsold"].keys() == before["unsold"].keys()
+    gone = {row.unit.partition("/")[2] for row in market.panel.of(UnitDay) if row.day == at(9).date()}
+    for day, text in before["unsold"].items():
+        assert counts(unpacked(after["unsold"][day]), gone) == counts(unpacked(text), gone)
+    assert after["listing"].keys() == before["listing"].keys()
+    assert all(ordinal(13) in read_whole_days(text) for text in after["listing"].values())
