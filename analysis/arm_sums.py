@@ -32,7 +32,8 @@ def summed(numbers: NDArray[np.generic], cells: BoolArray, looks: Sequence[int])
 class Adding:
     """One ratio while it is added up."""
 
-    def __init__(self, looks: int) -> None:
+    def __init__(self, looks: int, *, share: bool) -> None:
+        self.share = share
         self.total, self.product = np.zeros((looks, 4)), np.zeros((looks, 4, 4))
         self.clusters, self.either = np.zeros((looks, 2), dtype=np.int64), np.zeros(looks, dtype=np.int64)
 
@@ -48,4 +49,4 @@ class Adding:
         self.either += held.any(axis=1).sum(axis=1)
 
     def done(self) -> ArmSums:
-        return ArmSums(self.total, self.product, self.clusters, self.either)
+        return ArmSums(self.total, self.product, self.clusters, self.either, self.share)

@@ -26,6 +26,8 @@ NAMES = (
     "pieces_per_sale",
     "revenue_per_piece",
 )
+#: those that are shares of unit-days or of sale events
+SHARES = ("missing", "out_of_stock", "late", "corrected", "surprising_zeros")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Nuisances:
 
     def __init__(self, looks: Sequence[int], rules: Sequence[PriceRule], known: Expected) -> None:
         self.looks, self.rules, self.expected = tuple(looks), tuple(rules), known
-        self.adding = {name: Adding(len(self.looks)) for name in NAMES}
+        self.adding = {name: Adding(len(self.looks), share=name in SHARES) for name in NAMES}
         self.known = dict.fromkeys(NAMES, False)
 
     def add(self, days: UnitDays, chunk: Chunk) -> None:

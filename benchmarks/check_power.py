@@ -155,7 +155,7 @@ def by_day(days: UnitDays, experiment: Experiment, every: bool) -> Iterator[dict
 
 
 def _rows(sums: ArmSums, rows: np.ndarray) -> ArmSums:
-    return ArmSums(sums.total[rows], sums.product[rows], sums.clusters[rows], sums.either[rows])
+    return ArmSums(sums.total[rows], sums.product[rows], sums.clusters[rows], sums.either[rows], sums.share)
 
 
 def one_run(seed: list[int], setting: Setting, design: str, products: int) -> dict[str, tuple[bool, bool]]:

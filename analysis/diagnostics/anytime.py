@@ -47,10 +47,14 @@ class ArmSums:
     clusters: IntArray
     #: (K,) clusters with either
     either: IntArray
+    #: whether the ratio is a share: then no arm's error is less than that of independent cells at the share of all
+    share: bool = False
 
     def at(self, look: int) -> "Gap":
         """The difference of the ratios at a look."""
-        return gap_of(self.total[look], self.product[look], self.clusters[look], int(self.either[look]))
+        return gap_of(
+            self.total[look], self.product[look], self.clusters[look], int(self.either[look]), share=self.share
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +78,17 @@ class Gap:
         return float(special.stdtrit(self.degrees, 1.0 - alpha / 2.0) + special.stdtrit(self.degrees, POWER)) * self.se
 
 
-def gap_of(total: FloatArray, product: FloatArray, clusters: NDArray[np.int64], either: int) -> Gap:
+def gap_of(
+    total: FloatArray, product: FloatArray, clusters: NDArray[np.int64], either: int, *, share: bool = False
+) -> Gap:
     """The linearised difference of two ratios: with psi_a of a cluster its sums' first-order change of arm a's ratio,
 
     ``n_1 / (n_1 - 1) sum psi_1^2 + n_0 / (n_0 - 1) sum psi_0^2 - 2 G / (G - 1) sum psi_1 psi_0``
 
     which is Neyman's variance where no cluster was under both arms. Degrees of freedom are Welch's, at most G - 2:
-    where only one arm varies, its clusters alone tell by how much.
+    where only one arm varies, its clusters alone tell by how much. A share has at least the variance
+    ``r (1 - r) / cells`` in each arm, with r the share of both arms together: an arm of few cells in which nothing
+    happened yet would otherwise have none.
 
     Raises:
         NotEstimable: an arm with fewer than two clusters.
@@ -97,12 +105,23 @@ def gap_of(total: FloatArray, product: FloatArray, clusters: NDArray[np.int64], 
     own = np.where(np.diagonal(squares) > ROUNDING * scale, np.diagonal(squares), 0.0)
     size = np.array([treated, control])
     parts = own * size / (size - 1.0)
-    variance = float(parts.sum() - 2.0 * squares[0, 1] * either / (either - 1.0)) if own.all() else float(parts.sum())
+    shared = 2.0 * float(squares[0, 1]) * either / (either - 1.0) if own.all() else 0.0
+    variance = float(parts.sum()) - shared
     if variance <= ROUNDING * float(scale.sum()):
         variance = 0.0
+    if share:
+        least = independent(total)
+        parts = np.maximum(parts, least)
+        variance = max(variance, float(least.sum()), float(parts.sum()) - shared)
     welch = parts.sum() ** 2 / (parts**2 / (size - 1.0)).sum() if variance > 0.0 else np.inf
     degrees = float(max(1.0, min(welch, either - 2.0)))
     return Gap(float(ratio[0] - ratio[1]), float(ratio[0]), float(ratio[1]), variance**0.5, degrees)
+
+
+def independent(total: FloatArray) -> FloatArray:
+    """(2,) variance of each arm's share if cells were independent and both arms had the same."""
+    rate = (total[0] + total[2]) / (total[1] + total[3])
+    return np.asarray(max(rate * (1.0 - rate), 0.0) / total[[1, 3]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.diagnostics.anytime import ArmSums
+from analysis.diagnostics.anytime import ArmSums, independent
 from analysis.diagnostics.check import Check, Verdict, unknown
 from analysis.panel import FloatArray
 from controller.errors import NotEstimable
@@ -33,15 +33,25 @@ def log_factor(lost: FloatArray, shares: FloatArray) -> FloatArray:
 
 
 def design_effect(sums: ArmSums, look: int) -> float:
-    """How many lost cells count as one: the clusters' variance of the gap over that of independent cells, at least 1.
+    """How many lost cells count as one, at least 1: the most that the clusters of the gap, or of one arm, speak for.
+
+    It is the variance over clusters divided by that of independent cells: of the gap, and of each arm at its own rate
+    (where an arm lost little, the gap alone would rest on the other one).
 
     Raises:
         NotEstimable: an arm with fewer than two clusters.
     """
-    gap, total = sums.at(look), sums.total[look]
-    rate = (total[0] + total[2]) / (total[1] + total[3])
-    independent = rate * (1.0 - rate) * (1.0 / total[1] + 1.0 / total[3])
-    return max(1.0, gap.se**2 / independent) if independent > 0.0 else 1.0
+    gap, total, product = sums.at(look), sums.total[look], sums.product[look]
+    least = float(independent(total).sum())
+    found = [1.0, gap.se**2 / least if least > 0.0 else 1.0]
+    for lost, cells, clusters in ((0, 1, sums.clusters[look, 0]), (2, 3, sums.clusters[look, 1])):
+        rate = total[lost] / total[cells]
+        if 0.0 < rate < 1.0:
+            slope = np.array([1.0, -rate])
+            pair = product[np.ix_([lost, cells], [lost, cells])]
+            of_clusters = float(slope @ pair @ slope) * clusters / (clusters - 1.0)
+            found.append(of_clusters / (rate * (1.0 - rate) * total[cells]))
+    return max(found)
 
 
 def sample_ratio_of(
