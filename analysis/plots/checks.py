@@ -40,6 +40,7 @@ ASSUMPTIONS: dict[str, Assumption] = {
     "rivals-price-staleness": Assumption("Are rivals' prices as fresh in each arm?", "hours"),
     "trigger-rates": Assumption("Do triggers fire as often in each arm?", "gap"),
     "interference": Assumption("Are neighbours in the same arm?", "gap"),
+    "concentration": Assumption("Does one cluster carry the number?", "gap"),
 }
 #: verdict -> what the legend says, its shape and colour; the worst first
 VERDICTS: dict[str, tuple[str, str, str]] = {
