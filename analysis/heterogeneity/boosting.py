@@ -5,7 +5,6 @@ centred treatment it is the R-loss (Nie and Wager 2021), whose minimiser is the 
 ``rate * sum w (y - w F) / (sum w^2 + ridge)``.
 """
 
-# ruff: noqa: B007
 from dataclasses import dataclass
 
 import numpy as np

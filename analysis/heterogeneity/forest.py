@@ -171,7 +171,9 @@ def _held_out_loss(data: _Data, half: IntArray, centring: Centring, rounds: int,
     """Mean ``(y - w tau(x))^2`` over rows of the half that a small forest, its centring included, has not seen."""
     squares = 0.0
     for side in (0, 1):
-        fitted = _fitted(data.rows(half == side), centring, rounds, JUDGING_TREES, np.random.default_rng(seed), {}, None)
+        fitted = _fitted(
+            data.rows(half == side), centring, rounds, JUDGING_TREES, np.random.default_rng(seed), {}, None
+        )
         other = data.rows(half != side)
         effect = fitted._predicted(other.bins, other.x, np.zeros((len(fitted._in_bag), 0), np.bool_))[0]
         squares += float(np.sum((other.y - other.w * np.nan_to_num(effect)) ** 2))

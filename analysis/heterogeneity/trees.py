@@ -5,7 +5,6 @@ between the children: ``(sum_l rho)^2 / n_l + (sum_r rho)^2 / n_r``. Each tree h
 tree, so that the number of threads changes nothing.
 """
 
-# ruff: noqa: B007
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
@@ -244,9 +243,7 @@ def grow_trees(
 
 
 @compiled()
-def leaf_of(
-    bins: U8, point: int, feature: NDArray[np.int16], cut: U8, child: I32, moments: F32
-) -> int:
+def leaf_of(bins: U8, point: int, feature: NDArray[np.int16], cut: U8, child: I32, moments: F32) -> int:
     """The deepest node on a point's way that has estimation rows: leaves without any are pruned into the parent."""
     node = 0
     while feature[node] >= 0:
