@@ -1,6 +1,6 @@
-"""Who responds: a causal forest, heterogeneous panel treatment effects, and what moves a published number.
+"""Who responds: a causal forest, and what moves a published number.
 
-Nothing here is imported by a worker: numba, pandas and scikit-learn are loaded only when one of these functions is
+Nothing here is imported by a worker: numba is loaded only when one of these functions is
 called (`docs/heterogeneity.md`).
 """
 
@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.heterogeneity.forest import CausalForest, causal_forest
-    from analysis.heterogeneity.hpte import HPTE, hpte
     from analysis.heterogeneity.influence import Influence, did_influence, means_influence
 
-__all__ = ["HPTE", "CausalForest", "Influence", "causal_forest", "did_influence", "hpte", "means_influence"]
+__all__ = ["CausalForest", "Influence", "causal_forest", "did_influence", "means_influence"]
 
 _HOMES = {
     "CausalForest": "forest",
     "causal_forest": "forest",
-    "HPTE": "hpte",
-    "hpte": "hpte",
     "Influence": "influence",
     "did_influence": "influence",
     "means_influence": "influence",
@@ -25,7 +22,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Each name comes from its own module on first use, because numba and pandas take seconds and 100 MB."""
+    """Each name comes from its own module on first use, because numba takes seconds and 100 MB."""
     from importlib import import_module
 
     if name not in _HOMES:

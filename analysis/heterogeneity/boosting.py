@@ -1,7 +1,7 @@
 """Gradient boosting on histograms, for nuisance models and for a candidate of the effect.
 
-One loss serves both: ``sum (y - w F(x))^2``. With w = 1 it is least squares (the nuisances E[Y|X] and E[W|X]); with w the
-centred treatment it is the R-loss (Nie and Wager 2021), whose minimiser is the effect. A leaf adds
+One loss serves both: ``sum (y - w F(x))^2``. With w = 1 it is least squares (the nuisances E[Y|X] and E[W|X]);
+with w the centred treatment it is the R-loss (Nie and Wager 2021), whose minimiser is the effect. A leaf adds
 ``rate * sum w (y - w F) / (sum w^2 + ridge)``.
 """
 
@@ -175,7 +175,7 @@ class Boosted:
 def boost(
     bins: U8, w: FloatArray, y: FloatArray, fits: NDArray[np.bool_], judged: NDArray[np.bool_], how: Boosting
 ) -> tuple[Boosted, FloatArray]:
-    """Boost K models; model k on the rows ``fits[k]`` (K, n). The losses (K, rounds + 1) are sums over ``judged[k]``."""
+    """Boost K models; model k on the rows ``fits[k]`` (K, n). Losses (K, rounds + 1) sum over ``judged[k]``."""
     _, loss, feature, cut, values = _boost(bins, w, y, fits, judged, how.depth, how.rate, how.rounds, how.ridge)
     return Boosted(feature, cut, values, how.rounds), loss
 

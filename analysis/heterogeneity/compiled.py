@@ -5,7 +5,7 @@ container where none of them can be written, numba refuses to decorate at all; t
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from numba import njit
 
@@ -16,12 +16,13 @@ def compiled(parallel: bool = False) -> Callable[[Function], Function]:
     """Compile a function of arrays. No fast-math: the same bits at any number of threads."""
 
     def decorate(function: Function) -> Function:
+        made: Any
         try:
-            made: Function = njit(cache=True, parallel=parallel, nogil=True)(function)
+            made = njit(cache=True, parallel=parallel, nogil=True)(function)
         except RuntimeError as error:
             if "no locator" not in str(error):
                 raise
             made = njit(parallel=parallel, nogil=True)(function)
-        return made
+        return cast(Function, made)
 
     return decorate

@@ -1,13 +1,14 @@
 """A causal forest whose effects are centred first by the candidate that a held-out R-loss chooses.
 
 1. Nuisances E[Y|X], E[W|X] by boosting, cross-fitted over clusters; y and w are what is left.
-2. Candidates for the effect m(x): none, ridge of y on w [1, x], boosting of the R-loss. Each, a small forest on top of it,
-   is fitted on one half of the clusters and judged on the other by ``mean (y - w tau(x))^2``. (Judged without the forest,
-   "none" loses against any candidate that has a constant: the ridge was chosen where the effect is constant.)
+2. Candidates for the effect m(x): none, ridge of y on w [1, x], boosting of the R-loss. Each, a small forest on top of
+   it, is fitted on one half of the clusters and judged on the other by ``mean (y - w tau(x))^2``. (Judged without the
+   forest, "none" loses against any candidate that has a constant: the ridge was chosen where the effect is constant.)
 3. Bags are half-samples of clusters. In each, m is fitted anew, cross-fitted over two halves, and trees are grown on
    ``y - w m(x)``.
 4. The effect is the mean of the bags' m plus the forest's; its variance is that between bags (a half-sample's variance
-   about the whole is the whole's variance), less the noise of having few trees in a bag (Athey, Tibshirani, Wager 2019).
+   about the whole is the whole's variance), less the noise of having few trees in a bag (Athey, Tibshirani, Wager
+   2019).
 """
 
 from collections.abc import Callable
@@ -69,7 +70,7 @@ class CausalForest:
         return self._predicted(_binned(x, self._edges), x, np.zeros((len(self._in_bag), 0), np.bool_))
 
     def out_of_bag(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
-        """Effects and errors at the rows that the forest was fitted on, by the bags that have not seen their cluster."""
+        """Effects and errors at the rows that the forest was fitted on, by bags without their cluster."""
         return self._predicted(self._bins, _matrix(X, len(self._edges)), ~self._in_bag)
 
     def calibration(self, X: ArrayLike, clusters: ArrayLike | None = None) -> Calibration:
@@ -147,7 +148,7 @@ def causal_forest(
         return _fitted(data, centring, rounds, trees, rng, {}, progress)
     loss = {name: _held_out_loss(data, by_two, name, rounds, seed) for name in CANDIDATES}
     chosen = min(CANDIDATES, key=lambda name: loss[name])
-    return _fitted(data, chosen, rounds, trees, rng, dict(loss), progress)
+    return _fitted(data, chosen, rounds, trees, rng, {str(name): value for name, value in loss.items()}, progress)
 
 
 @dataclass(frozen=True, slots=True)

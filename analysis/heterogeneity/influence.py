@@ -1,6 +1,6 @@
 """How far each unit, cluster and day moves a difference of means, exactly, and which clusters carry its sign.
 
-All estimates here are ``mean of treated u - mean of control u``: a difference in means has u the outcome, did has u each
+All estimates here are ``mean of treated u - mean of control u``: a difference in means u is the outcome, in did each
 unit's change. Leaving a cluster out changes its arm's sum and count, so that each leave-one-out is closed form.
 """
 
@@ -100,7 +100,7 @@ def did_influence(
 
 def _by_arm(u: FloatArray, arm: BoolArray, label: IntArray, groups: int) -> tuple[FloatArray, FloatArray]:
     """(2, G) sums and counts of each cluster in control and in treatment."""
-    sums = np.stack([np.bincount(label, u * which, groups) for which in (~arm, arm)])
+    sums = np.stack([np.bincount(label, u * which, groups) for which in (~arm, arm)]).astype(np.float64)
     counts = np.stack([np.bincount(label, which, groups) for which in (~arm, arm)]).astype(np.float64)
     return sums, counts
 
@@ -117,8 +117,8 @@ def _turning(
 ) -> tuple[str, ...] | None:
     """The fewest clusters without which the sign turns, exactly: the arms are apart, each an optimum of its own.
 
-    For a positive effect: the least mean of the treated without k clusters, and the largest of the control without m, for
-    all k + m = size. Each is a ratio of sums, solved by Dinkelbach's iteration over sorted ``sum - lambda count``.
+    For a positive effect: the least mean of the treated without k clusters, and the largest of the control without m,
+    for all k + m = size. Each is a ratio of sums, solved by Dinkelbach's iteration over sorted ``sum - lambda count``.
     """
     if ((counts > 0).all(axis=0)).any() or effect == 0:
         return None

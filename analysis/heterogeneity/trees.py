@@ -1,8 +1,9 @@
-"""Honest trees on histograms: grown on one half of a sample, filled with moments of the other (Athey, Tibshirani, Wager 2019).
+"""Honest trees on histograms: grown on one half of a sample, filled with moments of the other.
 
-A split maximises the heterogeneity of the gradient ``rho_i = (w_i - wbar)(y_i - ybar - tau (w_i - wbar)) / sum (w - wbar)^2``
-between the children: ``(sum_l rho)^2 / n_l + (sum_r rho)^2 / n_r``. Each tree has a generator of its own, numbered by the
-tree, so that the number of threads changes nothing.
+As in Athey, Tibshirani, Wager (2019), a split maximises the heterogeneity of the gradient
+``rho_i = (w_i - wbar)(y_i - ybar - tau (w_i - wbar)) / sum (w - wbar)^2`` between the children:
+ ``(sum_l rho)^2 / n_l + (sum_r rho)^2 / n_r``. Each tree has a generator of its own, numbered by
+the tree, so that the number of threads changes nothing.
 """
 
 import numpy as np
