@@ -15,8 +15,8 @@ from scipy.special import ndtr
 from analysis.panel import FloatArray
 from controller.errors import NotEstimable
 
-#: below this implied coverage intervals are said not to hold
-LEAST_COVERAGE = 0.92
+#: below this implied coverage intervals are said not to hold: it is an upper bound, so any proven shrinkage counts
+LEAST_COVERAGE = 0.95
 
 
 @dataclass(frozen=True, slots=True)
