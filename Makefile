@@ -85,7 +85,7 @@ $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-streams,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-coverage bench-check_power bench-forest bench-graph bench-zeros bench-streams,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
 	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
 
 .PHONY: bench-streams
@@ -97,6 +97,11 @@ bench-%: benchmarks/%.py $(VENV)/.peers
 
 .PHONY: calibrate
 calibrate: bench-whole_way bench-calibration ## the product's whole way, then every interval and test, in simulation (long)
+
+.PHONY: calibration
+calibration: $(INSTALLED) ## coverage of every interval in six designs and five kinds of shops; docs/coverage.md anew (hours)
+	$(BIN)/python -m benchmarks.coverage --json benchmarks/results/coverage.json $(ARGS)
+	$(BIN)/python -m benchmarks.coverage --page
 
 .PHONY: schemas
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics

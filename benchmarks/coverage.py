@@ -168,8 +168,10 @@ def batch(task: tuple[str, str, int, float, int, int, int]) -> list[dict[str, An
 
 def rate(hits: int, of: int) -> dict[str, Any]:
     """A share with its Monte-Carlo error."""
-    share = hits / of if of else float("nan")
-    return {"rate": round(share, 4), "error": round((share * (1 - share) / of) ** 0.5, 4) if of else None, "of": of}
+    if not of:
+        return {"rate": None, "error": None, "of": 0}
+    share = hits / of
+    return {"rate": round(share, 4), "error": round((share * (1 - share) / of) ** 0.5, 4), "of": of}
 
 
 def cell(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -344,7 +344,8 @@ def main() -> int:
             for shop, first in enumerate(range(0, chosen.runs, RUNS_A_SHOP)):
                 some = [run for run in runs if first <= run.number < first + RUNS_A_SHOP]
                 settings = Settings.model_validate({
-                    "kafka": kafka.address, "redis": redis.url, "namespace": f"rare-{silent:g}-{shop}", "clock": "ticks",
+                    "kafka": kafka.address, "redis": redis.url, "namespace": f"rare-{silent:g}-{shop}",
+                    "clock": "ticks",
                 })  # fmt: skip
                 found += asyncio.run(play(settings, some, chosen.seed + 1000 * shop, silent, progress))
             played = sorted(runs, key=lambda run: run.number // RUNS_A_SHOP)

@@ -64,7 +64,7 @@ def read(name: str, folder: Path, experiment: str | None = None, columns: list[s
         if not (root / f"experiment={experiment}").is_dir():
             return _chosen(schema.empty_table(), columns)
     levels = [("experiment", pa.string()), *([("day", pa.date32())] if TABLES[name].by_day else [])]
-    # Brings pandas along where that is installed, 45 MB that writing does not need.
+    # Brings pandas along, 45 MB that writing does not need (flipside/without_pandas.py keeps it out of processes).
     import pyarrow.dataset as ds
 
     source = ds.dataset(

@@ -1,20 +1,11 @@
 """`flipside demo`: the whole system in one terminal."""
 
-from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flipside.commands.options import AsJson
-
-
-class _WithoutPandas(MetaPathFinder):
-    """Where pandas is installed, pyarrow loads it only to ask whether a list is a Series: 50 MB for nothing."""
-
-    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        if fullname == "pandas":
-            raise ModuleNotFoundError("the demo does without pandas", name=fullname)
 
 
 def demo(
@@ -35,13 +26,13 @@ def demo(
     otherwise.
     """
     import asyncio
-    import sys
 
     from flipside.demonstration import DemoOptions, run_demo
     from flipside.outcome import must_be_writable, write_outcome
     from flipside.view import live_view, print_json, say_first_assignment, summary
+    from flipside.without_pandas import keep_pandas_out
 
-    sys.meta_path.insert(0, _WithoutPandas())
+    keep_pandas_out()
     must_be_writable(out)
     with live_view(effect) as show:
         result = asyncio.run(run_demo(DemoOptions(days, seed, effect), show, say_first_assignment))

@@ -19,6 +19,9 @@ def worker(
 
     Settings come from FLIPSIDE_* (see `flipside config`). Logs go to standard error, as JSON where that is no terminal.
     """
+    from flipside.without_pandas import keep_pandas_out
+
+    keep_pandas_out()
     from flipside.serve import serve, worker_name
     from streams.app import run_worker
 
@@ -33,6 +36,9 @@ def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
     on from its last snapshot instead of reading the log. Where FLIPSIDE_EXPORT_FOLDER is set, all that it publishes is
     kept there as Parquet too. Metrics on FLIPSIDE_METRICS_PORT.
     """
+    from flipside.without_pandas import keep_pandas_out
+
+    keep_pandas_out()
     import asyncio
     from pathlib import Path
 

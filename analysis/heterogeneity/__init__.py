@@ -1,0 +1,30 @@
+"""Who responds: a causal forest, and what moves a published number.
+
+Nothing here is imported by a worker: numba is loaded only when one of these functions is
+called (`docs/heterogeneity.md`).
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.heterogeneity.forest import CausalForest, causal_forest
+    from analysis.heterogeneity.influence import Influence, did_influence, means_influence
+
+__all__ = ["CausalForest", "Influence", "causal_forest", "did_influence", "means_influence"]
+
+_HOMES = {
+    "CausalForest": "forest",
+    "causal_forest": "forest",
+    "Influence": "influence",
+    "did_influence": "influence",
+    "means_influence": "influence",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Each name comes from its own module on first use, because numba takes seconds and 100 MB."""
+    from importlib import import_module
+
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,320 @@
+"""A causal forest whose effects are centred first by the candidate that a held-out R-loss chooses.
+
+1. Nuisances E[Y|X], E[W|X] by boosting, cross-fitted over clusters; y and w are what is left.
+2. Candidates for the effect m(x): none, ridge of y on w [1, x], boosting of the R-loss. Each, a small forest on top of
+   it, is fitted on one half of the clusters and judged on the other by ``mean (y - w tau(x))^2``. (Judged without the
+   forest, "none" loses against any candidate that has a constant: the ridge was chosen where the effect is constant.)
+3. Bags are half-samples of clusters. In each, m is fitted anew, cross-fitted over two halves, and trees are grown on
+   ``y - w m(x)``.
+4. The effect is the mean of the bags' m plus the forest's; its variance is that between bags (a half-sample's variance
+   about the whole is the whole's variance), less the noise of having few trees in a bag (Athey, Tibshirani, Wager
+   2019).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import erfc
+
+from analysis.heterogeneity.boosting import EFFECT, Boosted, Boosting, boost, cross_fitted
+from analysis.heterogeneity.calibration import Calibration, calibration
+from analysis.heterogeneity.trees import grow_trees, predict_trees
+from analysis.panel import FloatArray, IntArray
+from controller.errors import NotEstimable
+
+#: histogram bins of each column
+BINS = 250
+#: trees that share a half-sample where nothing is centred, as in grf
+PLAIN_BAG = 2
+#: trees that share a half-sample, and the centring fitted on it
+CENTRED_BAG = 10
+#: trees by which a candidate is judged
+JUDGING_TREES = 100
+#: folds of the nuisance models
+FOLDS = 3
+#: fewer clusters cannot be halved twice
+FEWEST_CLUSTERS = 6
+
+Centring = Literal["none", "ridge", "boosted"]
+CANDIDATES: tuple[Centring, ...] = ("none", "ridge", "boosted")
+U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class CausalForest:
+    """A fitted forest; :meth:`predict` gives effects and standard errors."""
+
+    #: what centred the effects
+    centring: Centring
+    #: held-out R-loss of each candidate
+    r_loss: dict[str, float]
+    #: (p,), share of the splits' gain that each column has
+    importance: FloatArray
+    #: (n,), centred outcome and treatment of the rows
+    outcome_residual: FloatArray
+    treatment_residual: FloatArray
+    _edges: tuple[FloatArray, ...]
+    _bins: U8
+    _trees: tuple[NDArray[np.int16], U8, NDArray[np.int32], NDArray[np.float32]]
+    _per_bag: int
+    _linear: FloatArray | None
+    _boosted: Boosted | None
+    _in_bag: NDArray[np.bool_]
+
+    def predict(self, points: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """(k,) effects and (k,) standard errors at points (k, p)."""
+        x = _matrix(points, len(self._edges))
+        return self._predicted(_binned(x, self._edges), x, np.zeros((len(self._in_bag), 0), np.bool_))
+
+    def out_of_bag(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """Effects and errors at the rows that the forest was fitted on, by bags without their cluster."""
+        return self._predicted(self._bins, _matrix(X, len(self._edges)), ~self._in_bag)
+
+    def calibration(self, X: ArrayLike, clusters: ArrayLike | None = None) -> Calibration:
+        """Whether effects differ and whether intervals hold, from out-of-bag effects: see :class:`Calibration`."""
+        effect, error = self.out_of_bag(X)
+        return calibration(self.outcome_residual, self.treatment_residual, effect, error, clusters)
+
+    def _predicted(self, bins: U8, x: FloatArray, used: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        bags = len(self._in_bag)
+        centre = np.zeros((bags, 0))
+        if self._linear is not None:
+            centre = self._linear[:, :1] + self._linear[:, 1:] @ x.T
+        elif self._boosted is not None:
+            centre = self._boosted.predict(bins).reshape(bags, 2, -1).mean(axis=1)
+        found = predict_trees(bins, *self._trees, self._per_bag, centre, used)
+        return found[:, 0], np.sqrt(_debiased(found[:, 1], found[:, 2], found[:, 3]))
+
+
+def causal_forest(
+    X: ArrayLike,
+    treatment: ArrayLike,
+    outcome: ArrayLike,
+    *,
+    trees: int = 500,
+    clusters: ArrayLike | None = None,
+    seed: int = 0,
+    centring: Literal["auto"] | Centring = "auto",
+    propensity: ArrayLike | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> CausalForest:
+    """Fit a causal forest.
+
+    Args:
+        X: (n, p), finite numbers: attributes from before the treatment.
+        treatment: (n,), 0 or 1, or an intensity.
+        outcome: (n,).
+        trees: at least 100, in bags of a few.
+        clusters: (n,), labels of rows that are sampled together; absent, each row alone.
+        seed: of all chance; the same at any number of threads.
+        centring: "auto" chooses by held-out R-loss.
+        propensity: (n,), known E[W|X]; estimated where absent.
+        progress: is told trees done and trees in all.
+
+    Raises:
+        NotEstimable: missing or infinite numbers, treatment that does not vary, too few clusters.
+
+    """
+    x = _matrix(X)
+    n = len(x)
+    w, y = _column("treatment", treatment, n), _column("outcome", outcome, n)
+    label = np.arange(n) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
+    if len(label) != n:
+        raise NotEstimable(f"{len(label)} cluster labels for {n} rows: give one to each row")
+    groups = int(label.max()) + 1
+    if groups < FEWEST_CLUSTERS:
+        raise NotEstimable(
+            f"{groups} clusters: a forest halves them twice and needs {FEWEST_CLUSTERS}; the average effect can still "
+            "be estimated"
+        )
+    if trees < 100:
+        raise NotEstimable(f"{trees} trees: standard errors come from half-samples, and need at least 100")
+    if np.ptp(w) == 0:
+        raise NotEstimable(f"every row has treatment {w[0]:g}: there is nothing to compare it with")
+    rng = np.random.default_rng(seed)
+    edges = tuple(_edges(column) for column in x.T)
+    bins = _binned(x, edges)
+    fold = rng.permutation(groups)[label] % (2 * FOLDS)
+    by_three, by_two = (fold % FOLDS).astype(np.int64), fold // FOLDS
+    y_left = y - cross_fitted(bins, y, by_three, FOLDS)
+    known = None if propensity is None else _column("propensity", propensity, n)
+    w_left = w - (known if known is not None else np.clip(cross_fitted(bins, w, by_three, FOLDS), w.min(), w.max()))
+    data = _Data(x, bins, w_left, y_left, label, edges)
+    rounds = _rounds(data, by_two) if centring in ("auto", "boosted") else 0
+    if centring != "auto":
+        return _fitted(data, centring, rounds, trees, rng, {}, progress)
+    loss = {name: _held_out_loss(data, by_two, name, rounds, seed) for name in CANDIDATES}
+    chosen = min(CANDIDATES, key=lambda name: loss[name])
+    return _fitted(data, chosen, rounds, trees, rng, {str(name): value for name, value in loss.items()}, progress)
+
+
+@dataclass(frozen=True, slots=True)
+class _Data:
+    """Rows with what the nuisances leave of treatment and outcome."""
+
+    x: FloatArray
+    bins: U8
+    w: FloatArray
+    y: FloatArray
+    label: IntArray
+    edges: tuple[FloatArray, ...]
+
+    def rows(self, chosen: NDArray[np.bool_]) -> "_Data":
+        label = np.unique(self.label[chosen], return_inverse=True)[1]
+        bins = np.ascontiguousarray(self.bins[:, chosen])
+        return _Data(self.x[chosen], bins, self.w[chosen], self.y[chosen], label, self.edges)
+
+
+def _held_out_loss(data: _Data, half: IntArray, centring: Centring, rounds: int, seed: int) -> float:
+    """Mean ``(y - w tau(x))^2`` over rows of the half that a small forest, its centring included, has not seen."""
+    squares = 0.0
+    for side in (0, 1):
+        fitted = _fitted(
+            data.rows(half == side), centring, rounds, JUDGING_TREES, np.random.default_rng(seed), {}, None
+        )
+        other = data.rows(half != side)
+        effect = fitted._predicted(other.bins, other.x, np.zeros((len(fitted._in_bag), 0), np.bool_))[0]
+        squares += float(np.sum((other.y - other.w * np.nan_to_num(effect)) ** 2))
+    return squares / len(data.y)
+
+
+def _fitted(
+    data: _Data,
+    chosen: Centring,
+    rounds: int,
+    trees: int,
+    rng: np.random.Generator,
+    loss: dict[str, float],
+    progress: Callable[[int, int], None] | None,
+) -> CausalForest:
+    """Bags, their centrings and their trees."""
+    n, groups = len(data.y), int(data.label.max()) + 1
+    per_bag = PLAIN_BAG if chosen == "none" else CENTRED_BAG
+    bags = -(-trees // per_bag)
+    drawn = np.stack([np.sort(rng.permutation(groups)[: groups // 2]) for _ in range(bags)])
+    in_bag = np.zeros((bags, groups), np.bool_)
+    np.put_along_axis(in_bag, drawn, True, axis=1)
+    rows = in_bag[:, data.label]
+    target, linear, boosted = data.y[np.newaxis], None, None
+    if chosen != "none":
+        side = (np.stack([rng.permutation(groups) for _ in range(bags)]) % 2 == 0)[:, data.label]
+        fits = np.stack([rows & side, rows & ~side], axis=1)
+        if chosen == "ridge":
+            halves = np.stack([[_ridge(data.x[fit], data.w[fit], data.y[fit]) for fit in pair] for pair in fits])
+            linear = halves.mean(axis=1)
+            both = halves[..., :1] + halves[..., 1:] @ data.x.T
+        else:
+            how = Boosting(EFFECT.depth, EFFECT.rate, max(rounds, 1), EFFECT.ridge)
+            nothing = np.zeros((2 * bags, n), np.bool_)
+            boosted, _ = boost(data.bins, data.w, data.y, fits.reshape(2 * bags, n), nothing, how)
+            both = boosted.predict(data.bins).reshape(bags, 2, n)
+        target = data.y - data.w * np.where(side, both[:, 1], both[:, 0])
+    order = np.argsort(data.label, kind="stable")
+    starts = np.searchsorted(data.label[order], np.arange(groups + 1))
+    grown = _grown(data.bins, data.w, target, order, starts, drawn, per_bag, int(rng.integers(2**63)), progress)
+    gain = grown[4].sum(axis=0)
+    importance = gain / gain.sum() if gain.sum() > 0 else np.zeros(len(data.edges))
+    return CausalForest(
+        chosen, loss, importance, data.y, data.w, data.edges, data.bins, grown[:4], per_bag, linear, boosted, rows
+    )
+
+
+def _grown(
+    bins: U8,
+    w: FloatArray,
+    y: FloatArray,
+    order: IntArray,
+    starts: IntArray,
+    drawn: IntArray,
+    per_bag: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> tuple[NDArray[np.int16], U8, NDArray[np.int32], NDArray[np.float32], FloatArray]:
+    """All trees, a batch of bags at a time, so that progress can be told."""
+    bags, trees = len(drawn), len(drawn) * per_bag
+    sizes = np.sort(np.diff(starts))[::-1][: drawn.shape[1] // 2]
+    most = 2 * (int(sizes.sum()) // 10) + 3
+    feature = np.full((trees, most), -1, np.int16)
+    cut, child = np.zeros((trees, most), np.uint8), np.zeros((trees, most), np.int32)
+    moments = np.zeros((trees, most, 5), np.float32)
+    gain = np.zeros((trees, len(bins)))
+    uses = np.arange(bags, dtype=np.int32) if len(y) > 1 else np.zeros(bags, np.int32)
+    batch = bags if progress is None else max(1, bags // 20)
+    for first in range(0, bags, batch):
+        some = slice(first, min(first + batch, bags))
+        its = slice(some.start * per_bag, some.stop * per_bag)
+        grow_trees(
+            bins, w, y, uses[some], order, starts, drawn[some], per_bag, its.start, np.uint64(seed % 2**64),
+            feature[its], cut[its], child[its], moments[its], gain[its],
+        )  # fmt: skip
+        if progress is not None:
+            progress(its.stop, trees)
+    return feature, cut, child, moments, gain
+
+
+def _rounds(data: _Data, half: IntArray) -> int:
+    """Rounds of boosting whose R-loss over the half that was held out is least."""
+    fits = half == np.array([[0], [1]])
+    return int(boost(data.bins, data.w, data.y, fits, ~fits, EFFECT)[1].sum(axis=0).argmin())
+
+
+def _ridge(x: FloatArray, w: FloatArray, y: FloatArray) -> FloatArray:
+    """(p + 1,) of y on w [1, x]: columns standardised, a penalty of one row's weight on each but the constant."""
+    mean, sd = x.mean(axis=0), x.std(axis=0)
+    sd = np.where(sd > 0, sd, 1.0)
+    design = w[:, np.newaxis] * np.column_stack([np.ones(len(x)), (x - mean) / sd])
+    penalty = np.r_[1e-9, np.ones(x.shape[1])]
+    found = np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ y)
+    slopes = found[1:] / sd
+    line: FloatArray = np.r_[found[0] - slopes @ mean, slopes]
+    return line
+
+
+def _debiased(between: FloatArray, noise: FloatArray, bags: FloatArray) -> FloatArray:
+    """Variance between bags less the trees' noise, its posterior mean given that it is positive (as in grf)."""
+    raw = between - noise
+    error = np.maximum(np.maximum(between, noise), 1e-300) * np.sqrt(2.0 / np.maximum(bags, 1))
+    ratio = raw / error
+    density = np.exp(-(ratio**2) / 2) / np.sqrt(2 * np.pi)
+    corrected: FloatArray = raw + error * density / np.maximum(0.5 * erfc(-ratio / np.sqrt(2)), 1e-300)
+    return corrected
+
+
+def _edges(column: FloatArray) -> FloatArray:
+    """At most 249 cuts: between all values where they are few, at quantiles where they are many."""
+    values = np.unique(column)
+    if len(values) <= BINS:
+        return np.asarray((values[1:] + values[:-1]) / 2)
+    return np.unique(np.quantile(column, np.arange(1, BINS) / BINS))
+
+
+def _binned(x: FloatArray, edges: tuple[FloatArray, ...]) -> U8:
+    """(p, n)."""
+    return np.stack(
+        [np.searchsorted(cuts, column, side="left").astype(np.uint8) for cuts, column in zip(edges, x.T, strict=True)]
+    )
+
+
+def _matrix(points: ArrayLike, columns: int | None = None) -> FloatArray:
+    x = np.ascontiguousarray(points, dtype=np.float64)
+    if x.ndim != 2 or not x.size or (columns is not None and x.shape[1] != columns):
+        raise NotEstimable(f"attributes have shape {x.shape}: a row for each unit, and {columns or 'some'} columns")
+    if not np.isfinite(x).all():
+        row, column = np.argwhere(~np.isfinite(x))[0]
+        raise NotEstimable(
+            f"attribute {column} of row {row} is missing or infinite: leave the unit out, or give it a value and a "
+            "column that says so"
+        )
+    return x
+
+
+def _column(name: str, values: ArrayLike, n: int) -> FloatArray:
+    column = np.asarray(values, dtype=np.float64).ravel()
+    if len(column) != n:
+        raise NotEstimable(f"{len(column)} values of {name} for {n} rows")
+    if not np.isfinite(column).all():
+        raise NotEstimable(f"{name} of row {int(np.flatnonzero(~np.isfinite(column))[0])} is missing or infinite")
+    return column
