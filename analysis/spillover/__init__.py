@@ -1,1 +1,1 @@
-"""Who pays for it: the graph of substitutes, clusters that keep substitutes together, and effects with their spillover."""
+"""Who pays for it: the graph of substitutes, clusters that keep substitutes together, effects with spillover."""

@@ -14,6 +14,8 @@ from importlib import resources
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.spillover.sales import SalesYear
+
 Floats = NDArray[np.float64]
 
 
@@ -74,6 +76,21 @@ class Market:
             "price": np.exp(self.log_price).ravel(),
             "quantity": self.quantity.ravel(),
         }
+
+
+def year_of(market: Market) -> SalesYear:
+    """The market in the form that `sales_year` reads from its columns, without the detour over rows."""
+    products, markets, days = market.quantity.shape
+    categories = tuple(f"c{number:04d}" for number in range(int(market.category.max()) + 1))
+    return SalesYear(
+        tuple(f"p{number:05d}" for number in range(products)),
+        categories,
+        tuple(f"m{number}" for number in range(markets)),
+        market.category,
+        np.arange(days),
+        np.exp(market.log_price),
+        market.quantity,
+    )
 
 
 def scenario() -> Scenario:
