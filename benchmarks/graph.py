@@ -1,6 +1,6 @@
 """The graph of substitutes on seeds that only judge: recall, false discoveries, edges where there is no substitution.
 
-`python -m benchmarks.graph --judge 20 --null 40 --write benchmarks/results/graph.json`; `--large` times 10,000 products.
+`python -m benchmarks.graph --judge 20 --null 40 --write benchmarks/results/graph.json`.
 """
 
 import argparse

@@ -83,13 +83,13 @@ def spillover_effects(
 
     def between(name: str, one: str, two: str) -> Contrast:
         a, b = position[one], position[two]
-        return hajek(name, outcome, now == a, now == b, drawn == a, drawn == b, draws, linked, groups)
+        return hajek(name, outcome, now == a, now == b, drawn == a, drawn == b, draws, linked, label)
 
     same = (label[:, None] == label[None, :]).astype(float)
     plain = (treated, ~treated, draws.treated, ~draws.treated)
     return SpilloverEffects(
-        hajek("naive", outcome, *plain, draws, same, groups),
-        hajek("total", outcome, all_now, none_now, all_drawn, none_drawn, draws, linked, groups),
+        hajek("naive", outcome, *plain, draws, same, label),
+        hajek("total", outcome, all_now, none_now, all_drawn, none_drawn, draws, linked, label),
         between("direct", "direct", "none"),
         between("spillover", "indirect", "none"),
         linear_in_share(outcome, treated, weights),
@@ -105,13 +105,13 @@ def hajek(
     two_drawn: Bools,
     draws: Draws,
     linked: Floats,
-    groups: int,
+    label: Ints,
 ) -> Contrast:
     """A difference of weighted means, its variance by linearisation over units that depend on a common cluster.
 
     Args:
         linked: 1 where two units' exposures depend on a common cluster, shape (units, units).
-        groups: clusters; the interval has one degree of freedom fewer than two means leave of them.
+        label: the cluster of each unit, shape (units,).
     """
     p, q = probabilities(one_drawn, draws), probabilities(two_drawn, draws)
     possible = (p > 0) & (q > 0)
@@ -120,15 +120,36 @@ def hajek(
     if not a.any() or not b.any():
         return Contrast(name, None, None, None, dropped, "no unit was in one of the two exposures")
     v, w = np.where(a, 1 / np.where(possible, p, 1), 0), np.where(b, 1 / np.where(possible, q, 1), 0)
-    mean_a, mean_b = float(v @ outcome / v.sum()), float(w @ outcome / w.sum())
-    influence = v * (outcome - mean_a) / v.sum() - w * (outcome - mean_b) / w.sum()
-    variance = float(influence @ linked @ influence) * groups / (groups - 2)
-    value = mean_a - mean_b
-    if not variance > 0:
+    v, w = v / v.sum(), w / w.sum()
+    value = float((v - w) @ outcome)
+    variance, freedom = _variance(outcome, v, w, a, b, linked, label)
+    if not variance > 0 or not freedom >= 1:
         return Contrast(name, value, None, None, dropped, "its variance cannot be estimated from these exposures")
     error = variance**0.5
-    half = float(stats.t.ppf(0.975, groups - 2)) * error
+    half = float(stats.t.ppf(0.975, freedom)) * error
     return Contrast(name, value, error, (value - half, value + half), dropped)
+
+
+def _variance(
+    outcome: Floats, v: Floats, w: Floats, a: Bools, b: Bools, linked: Floats, label: Ints
+) -> tuple[float, float]:
+    """The linearised variance, made unbiased for shocks common to a cluster, and Satterthwaite's degrees of freedom.
+
+    Residuals are from the two means, which takes from every pair of linked units; the factor that gives it back is
+    Bell and McCaffrey's idea (2002) with the dependence of exposures in place of clusters.
+    """
+    used = np.flatnonzero(a | b)
+    weight = (v - w)[used]
+    demeaned = np.eye(len(used)) - np.outer(a[used], v[used]) - np.outer(b[used], w[used])
+    influence = weight[:, None] * demeaned
+    form = influence.T @ linked[np.ix_(used, used)] @ influence
+    shocks = (label[used][:, None] == label[used][None, :]).astype(float)
+    expected = form @ shocks
+    trace = float(np.trace(expected))
+    if not trace > 0:
+        return float("nan"), 0.0
+    raw = float(outcome[used] @ form @ outcome[used])
+    return raw * float(weight @ shocks @ weight) / trace, trace**2 / float((expected * expected.T).sum())
 
 
 def dependent(label: Ints, weights: sparse.csr_array) -> Floats:
