@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -236,7 +236,7 @@ def _discovered(pairs: Pairs) -> Pairs:
         one_sided = np.where(side, pairs.p, 1 - pairs.p)
         nulls = min(1.0, (np.sum(one_sided > 0.5) + 1) / (0.5 * len(pairs)))
         q[side] = np.minimum(1.0, nulls / part * stats.false_discovery_control(one_sided))[side]
-    return Pairs(*(getattr(pairs, name) for name in Pairs.__slots__[:-1]), q)
+    return replace(pairs, q=q)
 
 
 def _version(products: tuple[str, ...], edges: Pairs) -> str:

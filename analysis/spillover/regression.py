@@ -64,7 +64,7 @@ def joint_fit(sales: Floats, prices: Floats, basis: Floats, clusterings: tuple[I
     gram = x.T @ x
     if not (scale > 1e-9).all() or np.linalg.cond(gram / np.outer(scale, scale)) > 1e10:
         raise linalg.LinAlgError("prices are collinear within markets and weeks")
-    inverse = np.linalg.inv(gram)
+    inverse: Floats = np.linalg.inv(gram)
     beta, residuals, share = _coefficients(sales, x, basis, inverse)
     rows, k = prices.shape
     freedom = share * rows - basis.shape[1] - k
@@ -115,15 +115,14 @@ def _jackknife(
     # Row k of these is cluster g's weight on all rows, in the space of the prices; see Bell and McCaffrey, section 4.
     reach = without @ grams
     own = np.einsum("gkl,gkl->gk", reach, without)
+    # The estimator's matrix of regressor k is diag(own[k]) - R_k inverse R_k': inner products without building any.
     k = x.shape[1]
-    flat = np.empty((k, len(starts) ** 2))
-    traces = np.empty(k)
-    for regressor in range(k):
-        rows = reach[:, regressor, :]
-        matrix = np.diag(own[:, regressor]) - rows @ inverse @ rows.T
-        flat[regressor] = matrix.ravel()
-        traces[regressor] = np.trace(matrix)
-    return moved, flat @ flat.T, traces
+    white = np.swapaxes(reach @ np.linalg.cholesky(inverse), 0, 1)
+    norms = np.einsum("kgl,kgl->kg", white, white)
+    flat = np.swapaxes(white, 0, 1).reshape(len(starts), k * k)
+    squares = ((flat.T @ flat) ** 2).reshape(k, k, k, k).sum(axis=(1, 3))
+    alike = own.T @ own - own.T @ norms.T - norms @ own + squares
+    return moved, alike, own.sum(axis=0) - norms.sum(axis=1)
 
 
 def clustered(moved: Floats) -> Floats:

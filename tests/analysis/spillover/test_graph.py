@@ -51,6 +51,26 @@ def test_errors_by_week_are_the_jackknife_that_leaves_out_each_week() -> None:
     np.testing.assert_allclose(clustered(fit.moved[0]), (moved**2).sum(axis=0) * 11 / 12, rtol=1e-8)
 
 
+def test_degrees_of_freedom_are_those_of_the_estimators_matrix_written_out() -> None:
+    sales, prices, codes = drawn_category()
+    week, basis = codes[1], effects_basis(codes[1])
+    fit = joint_fit(sales, prices, basis, (week,))
+    x = prices - basis @ (basis.T @ prices)
+    inverse = np.linalg.inv(x.T @ x)
+    maker = np.eye(len(x)) - x @ inverse @ x.T
+    matrices = []
+    for regressor in range(4):
+        rows = []
+        for one in np.unique(week):
+            there = week == one
+            weight = np.zeros(len(x))
+            weight[there] = (np.linalg.inv(x[~there].T @ x[~there]) @ x[there].T)[regressor]
+            rows.append(weight @ maker)
+        matrices.append(np.array(rows) @ np.array(rows).T)
+    np.testing.assert_allclose(fit.traces[0], [np.trace(matrix) for matrix in matrices], rtol=1e-8)
+    np.testing.assert_allclose(fit.alike[0], [[(a * b).sum() for b in matrices] for a in matrices], rtol=1e-8)
+
+
 def test_the_graph_finds_substitutes_and_few_pairs_that_are_none() -> None:
     market = draw_market(SMALL, 3)
     graph = substitute_graph(year_of(market))
