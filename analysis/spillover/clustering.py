@@ -44,7 +44,7 @@ def clusters(graph: Graph, max_size: int, *, seed: int = 0) -> Clusters:
         raise NotEstimable("the graph has no substitutes: every product is a cluster of its own, randomise products")
     label = partition(weights, max_size, seed=seed)
     within = share_within(weights, label)
-    return Clusters(graph.version, label, np.bincount(label), 1 - float(within.sum()), float(within.max()))
+    return Clusters(graph.version, label, np.bincount(label), max(0.0, 1 - float(within.sum())), float(within.max()))
 
 
 def partition(weights: sparse.csr_array, max_size: int, *, seed: int = 0) -> Ints:

@@ -64,7 +64,7 @@ def joint_fit(sales: Floats, prices: Floats, basis: Floats, clusterings: tuple[I
     gram = x.T @ x
     if not (scale > 1e-9).all() or np.linalg.cond(gram / np.outer(scale, scale)) > 1e10:
         raise linalg.LinAlgError("prices are collinear within markets and weeks")
-    inverse: Floats = np.linalg.inv(gram)
+    inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
     beta, residuals, share = _coefficients(sales, x, basis, inverse)
     rows, k = prices.shape
     freedom = share * rows - basis.shape[1] - k
