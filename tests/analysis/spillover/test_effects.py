@@ -1,0 +1,177 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from analysis.spillover.effects import dependent, hajek, horvitz_thompson, linear_in_share, spillover_effects
+from analysis.spillover.exposure import conditions, every_assignment, probabilities, redraws, share_treated, wholly
+from controller.errors import NotEstimable
+
+DIRECT, SPILL = 1.0, -0.6
+TOTAL = 0.4
+
+
+def toy(groups: int, size: int = 4) -> tuple[sparse.csr_array, np.ndarray]:
+    """Clusters on a ring: 64 % of a unit's substitution stays inside, a part of the units has the rest next door."""
+    n = groups * size
+    label = np.repeat(np.arange(groups), size)
+    weights = (label[:, None] == label[None, :]).astype(float)
+    np.fill_diagonal(weights, 0)
+    for unit in range(0, n, 2):
+        other = (unit + size + 1) % n
+        weights[unit, other] = weights[other, unit] = (size - 1) * 0.36 / 0.64
+    return sparse.csr_array(weights), label
+
+
+def by_cluster(label: np.ndarray, draws: int, seed: int) -> np.ndarray:
+    arms = np.random.default_rng(seed).random((draws, label.max() + 1)) < 0.5
+    return arms[:, label]
+
+
+def answers(treated: np.ndarray, weights: sparse.csr_array, base: np.ndarray) -> np.ndarray:
+    return base + DIRECT * treated + SPILL * np.nan_to_num(share_treated(treated, weights))
+
+
+def ring_chances(label: np.ndarray, weights: sparse.csr_array) -> np.ndarray:
+    """A neighbourhood of c clusters is wholly in one arm with probability 1/2 to the c."""
+    reached = np.array([len({*label[weights[[unit]].indices], label[unit]}) for unit in range(len(label))])
+    return 0.5**reached
+
+
+def test_the_toy_market_shows_its_total_to_hajek_and_hides_it_from_the_naive_number() -> None:
+    weights, label = toy(40)
+    base = np.random.default_rng(1).normal(0, 0.3, len(label))
+    chance = ring_chances(label, weights)
+    rng = np.random.default_rng(8)
+    items = rng.random((2000, len(label))) < 0.5
+    outcome = answers(items, weights, base)
+    naive = [float(y[d].mean() - y[~d].mean()) for y, d in zip(outcome, items, strict=True)]
+    treated = by_cluster(label, 6000, 9)
+    outcome = answers(treated, weights, base)
+    every, nothing = wholly(treated, weights)
+    # In one draw of five thousand no neighbourhood is wholly in one arm: the product gives no number then.
+    known = every.any(axis=1) & nothing.any(axis=1)
+    assert known.mean() > 0.999
+    every, nothing, outcome = every[known], nothing[known], outcome[known]
+    means = [(np.where(seen, outcome, 0) / chance).sum(1) / (seen / chance).sum(1) for seen in (every, nothing)]
+    total = means[0] - means[1]
+    assert abs(np.mean(naive) - 1.0) < 0.02
+    assert total.std() / 6000**0.5 <= 0.005
+    assert abs(total.mean() - TOTAL) <= 0.02
+
+
+def test_intervals_of_the_total_cover_at_forty_clusters() -> None:
+    weights, label = toy(40)
+    n = len(label)
+    rng = np.random.default_rng(2)
+    draws = redraws(by_cluster(label, 2000, 3))
+    linked = dependent(label, weights)
+    all_drawn, none_drawn = wholly(draws.treated, weights)
+    covered = 0
+    for treated in by_cluster(label, 1000, 4):
+        y = answers(treated[None], weights, rng.normal(0, 0.3, n) + np.repeat(rng.normal(0, 0.2, 40), 4))[0]
+        every, nothing = (part[0] for part in wholly(treated[None], weights))
+        effect = hajek("total", y, every, nothing, all_drawn, none_drawn, draws, linked, label)
+        assert effect.interval is not None
+        covered += effect.interval[0] <= TOTAL <= effect.interval[1]
+    assert 920 <= covered <= 980
+
+
+def unbiased(weights: sparse.csr_array, outcomes: np.ndarray) -> None:
+    """Averaged over every assignment, Horvitz-Thompson is the mean contrast of the units that can have both."""
+    n = weights.shape[0]
+    draws = every_assignment(np.arange(n), 0.4)
+    drawn = conditions(draws.treated, weights)
+    for one, two in ((1, 0), (3, 0)):
+        a, b = drawn == one, drawn == two
+        possible = (probabilities(a, draws) > 0) & (probabilities(b, draws) > 0)
+        if not possible.any():
+            continue
+        estimates, variances = [], []
+        for row in range(len(drawn)):
+            y = outcomes[drawn[row], np.arange(n)]
+            value, variance, dropped = horvitz_thompson(y, a[row], b[row], a, b, draws)
+            assert dropped == (~possible).sum()
+            estimates.append(value)
+            variances.append(variance)
+        truth = (outcomes[one] - outcomes[two])[possible].mean()
+        mean = draws.probability @ estimates
+        np.testing.assert_allclose(mean, truth, atol=1e-10)
+        assert draws.probability @ variances >= draws.probability @ (np.array(estimates) - mean) ** 2 - 1e-9
+
+
+def graph_of(n: int, links: list[tuple[int, int]]) -> sparse.csr_array:
+    matrix = np.zeros((n, n))
+    for i, j in links:
+        matrix[i, j] = matrix[j, i] = 1
+    return sparse.csr_array(matrix)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_horvitz_thompson_is_unbiased_on_every_small_graph(n: int) -> None:
+    outcomes = np.random.default_rng(n).normal(size=(4, n))
+    pairs = list(combinations(range(n), 2))
+    for chosen in range(2 ** len(pairs)):
+        unbiased(graph_of(n, [pair for at, pair in enumerate(pairs) if chosen >> at & 1]), outcomes)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_horvitz_thompson_is_unbiased_on_drawn_graphs_of_six_and_eight(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for n in (6, 8):
+        links = [pair for pair in combinations(range(n), 2) if rng.random() < 0.3]
+        unbiased(graph_of(n, links), rng.normal(size=(4, n)))
+
+
+def test_probabilities_of_ten_thousand_redraws_agree_with_exact_ones() -> None:
+    weights, label = toy(8)
+    exact, drawn = every_assignment(label), redraws(by_cluster(label, 10_000, 5))
+    for part in (0, 1):
+        p = probabilities(wholly(exact.treated, weights)[part], exact)
+        np.testing.assert_allclose(p, ring_chances(label, weights), atol=1e-12)
+        near = probabilities(wholly(drawn.treated, weights)[part], drawn)
+        assert (np.abs(near - p) < 5 * np.sqrt(p * (1 - p) / 10_000)).all()
+
+
+def test_the_four_conditions_are_told_apart() -> None:
+    treated = np.array([[True, False, False, True, False]])
+    assert conditions(treated, graph_of(5, [(0, 1), (3, 4), (0, 3)]))[0].tolist() == [3, 1, 0, 3, 1]
+    assert conditions(treated, graph_of(5, [(0, 1)]))[0].tolist() == [2, 1, 0, 2, 0]
+
+
+def test_the_linear_model_recovers_direct_and_spillover_without_noise() -> None:
+    weights, label = toy(10)
+    treated = np.random.default_rng(3).random((1, len(label))) < 0.5
+    found = linear_in_share(answers(treated, weights, np.zeros(len(label)))[0], treated[0], weights)
+    np.testing.assert_allclose(found, (1.0, -0.6, 0.4), atol=1e-10)
+
+
+def test_all_four_effects_stand_beside_the_naive_one() -> None:
+    weights, label = toy(40)
+    treated = by_cluster(label, 1, 6)
+    y = answers(treated, weights, np.random.default_rng(7).normal(0, 0.1, len(label)))[0]
+    found = spillover_effects(y, treated[0], weights, redraws(by_cluster(label, 2000, 8)), label)
+    assert found.naive.value is not None
+    assert found.total.interval is not None
+    assert abs(found.total.value - TOTAL) < abs(found.naive.value - TOTAL)
+    assert found.direct.value is None
+    assert found.direct.dropped == len(label)
+    assert found.direct.reason == "no unit was in one of the two exposures"
+
+
+def test_fewer_than_six_clusters_are_refused() -> None:
+    weights, label = toy(5)
+    with pytest.raises(NotEstimable, match="at least six"):
+        spillover_effects(np.zeros(20), label < 2, weights, redraws(by_cluster(label, 9, 1)), label)
+
+
+def test_a_graph_of_other_units_is_refused() -> None:
+    weights, label = toy(8)
+    with pytest.raises(NotEstimable, match="other units"):
+        spillover_effects(np.zeros(31), label < 2, weights, redraws(by_cluster(label, 9, 1)), label)
+
+
+def test_too_many_clusters_to_list_are_refused() -> None:
+    with pytest.raises(NotEstimable, match="redraw instead"):
+        every_assignment(np.arange(17))
