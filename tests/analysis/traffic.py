@@ -113,7 +113,7 @@ def closing(definition: Experiment, market: str, day: date, revision: int = 0, l
     """A market's day, closed; ``late`` sale events came after the first closing."""
     span = period(day, definition.time_zones()[market])
     units = len(definition.units_by_market()[market])
-    offset = 10 * (day - definition.start).days + int(market[1:]) + 10_000
+    offset = max(0, 10 * (day - definition.start).days) + int(market[1:])
     return PeriodClosed(
         market=market,
         day=day,
