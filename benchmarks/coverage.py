@@ -12,7 +12,6 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,25 +39,6 @@ PAGE = Path(__file__).parent.parent / "docs" / "coverage.md"
 TARGETS: tuple[Target, ...] = ("average", "total")
 #: runs that go to a process at once
 BATCH = 50
-
-
-@dataclass(slots=True)
-class Tally:
-    """Counts over runs of one cell."""
-
-    runs: int = 0
-    #: by target: runs with an absolute effect, and those that hold the truth; the same of the relative one
-    absolute: dict[str, list[int]] | None = None
-    relative: dict[str, list[int]] | None = None
-    #: relative effects that cannot be bounded
-    unbounded: int = 0
-    #: runs in which the two disagree about zero
-    disagree: int = 0
-    #: p below .05
-    significant: int = 0
-    #: runs with a sequence, and those of which a look missed, absolute and relative
-    sequences: list[int] | None = None
-    warned: int = 0
 
 
 def one_run(design: str, world: str, clusters: int, effect: float, seed: Sequence[int]) -> dict[str, Any]:
