@@ -23,7 +23,7 @@ Answers = dict[tuple[Metric, int], Answer]
 def cluster_weights(days: UnitDays) -> FloatArray | None:
     """(G,) units of each cluster: what its mean counts for in the total. None where all have as many."""
     units = np.bincount(days.cluster)
-    return None if units.min(initial=0) == units.max(initial=0) else units.astype(np.float64)
+    return None if len(np.unique(units)) <= 1 else units.astype(np.float64)
 
 
 def effects_by_target(case: Case, days: UnitDays) -> dict[Target, Answers]:

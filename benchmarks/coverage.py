@@ -1,4 +1,4 @@
-"""How often do published intervals hold the truth? Six designs, four numbers of clusters, five kinds of shops.
+"""How often do published intervals hold the truth? Six designs, four numbers of clusters, seven kinds of shops.
 
     python -m benchmarks.coverage                      # 2,000 runs of each (make calibration): long
     python -m benchmarks.coverage --runs 200 --designs "random days" --clusters 6 20
@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.progress import track
 
 from analysis.arm_cells import cluster_shares
-from analysis.case import METRICS
 from analysis.diagnostics.concentration import concentration
 from analysis.effects import Answer, cluster_weights, effects
 from analysis.looks import plans_of
@@ -34,6 +33,8 @@ from controller.experiment import Target
 
 CLUSTERS = (6, 10, 20, 40)
 EFFECT = -0.1
+#: shops that are simulated without an effect as well
+WITHOUT_EFFECT = ("base", "margin of 3 %", "margin of 10 %")
 RESULTS = Path(__file__).parent / "results" / "coverage.json"
 PAGE = Path(__file__).parent.parent / "docs" / "coverage.md"
 TARGETS: tuple[Target, ...] = ("average", "total")
@@ -50,8 +51,8 @@ def one_run(design: str, world: str, clusters: int, effect: float, seed: Sequenc
     for target in TARGETS:
         same = target == "total" and weight is None
         answer = answers["average"] if same else effects(
-            shop.case, days, weight if target == "total" else None, ("units",)
-        )["units", 1]  # fmt: skip
+            shop.case, days, weight if target == "total" else None, (shop.metric,)
+        )[shop.metric, 1]  # fmt: skip
         answers[target] = answer
         truth, base = _truth(shop, clean_days(shop), weight if target == "total" else None)
         found[target] = _judged(answer, truth, truth / base)
@@ -99,7 +100,7 @@ def _sequence(shop: Shop, weight: np.ndarray | None) -> list[bool] | None:
         return None
     sums: dict[Any, Any] = {}
     advance(sums, days, experiment, plans, None)
-    sequence = sequence_of(case, METRICS[0], 1, sums[METRICS[0], 1], plans, {})
+    sequence = sequence_of(case, shop.metric, 1, sums[shop.metric, 1], plans, {})
     if not sequence.looks:
         return None
     rows = {str(plan.label): plan.rows + days.before for plan in plans}
@@ -180,7 +181,7 @@ def measured(chosen: argparse.Namespace) -> list[dict[str, Any]]:
         for design in chosen.designs
         for world in chosen.worlds
         for clusters in chosen.clusters
-        for effect in ((EFFECT, 0.0) if world == "base" else (EFFECT,))
+        for effect in ((EFFECT, 0.0) if world in WITHOUT_EFFECT else (EFFECT,))
     ]
     tasks = [
         (*one, chosen.seed, first, min(BATCH, chosen.runs - first))

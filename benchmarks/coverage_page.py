@@ -12,9 +12,11 @@ How often the published 95 % intervals held the truth of a simulated shop: {runs
 A shop has 28 days of history and 28 of experiment; clusters with levels, trends and noise of their own that remembers,
 weekdays, and days that are good for all; the effect is -10 %. *Heavy*: levels and noise spread widely, noise with the
 tails of Student's t of 3. *Giant*: one cluster has 40 % of all units. *Heterogeneous*: clusters have effects of their
-own, with a standard deviation of 15 points. *All three*: at once. *Average* and *total* are the two targets
+own, with a standard deviation of 15 points. *All three*: at once. *Margin*: the outcome is what is left of revenue, 3 or
+10 % of it on average, more or less by 3 points between clusters and 5 between days: a base near zero. *Average* and *total* are the two targets
 ([methods.md](methods.md#two-targets)). *Ever missed*: some look of the always-valid sequence missed, looked at after
-every draw. *Warned*: the check `concentration` said that one cluster carries the number.
+every draw. *No relative effect*: share of runs whose base was within three standard errors of zero, or whose interval
+cannot be bounded. *Warned*: the check `concentration` said that one cluster carries the number.
 """
 NO_EFFECT = """\
 ## No effect

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from analysis.case import Case
-from analysis.study import State, Study, UnitDays, Unseen
+from analysis.study import Metric, State, Study, UnitDays, Unseen
 from controller.assignment import coin
 from controller.designs import design_of
 from controller.designs.triggered import entry_washout
@@ -58,6 +58,8 @@ class World:
     giant: bool = False
     #: standard deviation of the clusters' own effects
     own: float = 0.0
+    #: what is left of revenue, as a share, where margin is the outcome; it differs by cluster and day by MARGIN_NOISE
+    margin: float | None = None
 
 
 WORLDS = {
@@ -66,18 +68,24 @@ WORLDS = {
     "giant": World(giant=True),
     "heterogeneous": World(own=0.15),
     "all three": World(levels=0.8, noise=0.5, tails=True, giant=True, own=0.15),
+    "margin of 3 %": World(margin=0.03),
+    "margin of 10 %": World(margin=0.1),
 }
+#: standard deviations of the share that is left of revenue: between clusters, and between days of a cluster
+MARGIN_NOISE = 0.03, 0.05
 UNITS_A_CLUSTER = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """An experiment that is over, and what every unit would have sold under either arm."""
+    """An experiment that is over, and what every unit would have come to under either arm."""
 
     case: Case
-    #: (T, U) under control, and under the arm
+    #: (T, U) the outcome under control, and under the arm
     control: np.ndarray
     treated: np.ndarray
+    #: what the outcome is
+    metric: Metric = "units"
 
 
 def experiment_of(design: str, clusters: int, sizes: np.ndarray, seed: str) -> Experiment:
@@ -105,14 +113,28 @@ def outcomes_of(world: World, cluster: np.ndarray, rng: np.random.Generator) -> 
     """(T, U) what units sell under control."""
     clusters, days = int(cluster.max()) + 1, BEFORE + DAYS
     drawn = rng.standard_t(3, (days, clusters)) / 3**0.5 if world.tails else rng.normal(0, 1, (days, clusters))
-    noise = np.zeros_like(drawn)
-    for day in range(days):
-        noise[day] = drawn[day] * (1 - 0.6**2) ** 0.5 + (0.6 * noise[day - 1] if day else 0.0)
+    noise = _remembered(drawn)
     trend = rng.normal(0.0, 0.1, clusters) * (np.arange(days)[:, None] / days)
     logs = rng.normal(0, world.levels, clusters) * (not world.giant) + trend + world.noise * np.clip(noise, -8, 4)
     shock = rng.normal(0, 0.1, (days, 1)) + np.log(WEEKDAYS[np.arange(days) % 7])[:, None]
     unit = rng.normal(0, 0.3, len(cluster)) + rng.normal(0, 0.2, (days, len(cluster)))
     return SCALE * np.exp(3.0 + logs[:, cluster] + shock + unit)
+
+
+def _remembered(drawn: np.ndarray) -> np.ndarray:
+    """(T, G) noise of the same spread that keeps .6 of itself from one day to the next."""
+    noise = np.zeros_like(drawn)
+    for day in range(len(drawn)):
+        noise[day] = drawn[day] * (1 - 0.6**2) ** 0.5 + (0.6 * noise[day - 1] if day else 0.0)
+    return noise
+
+
+def margins_of(margin: float, cluster: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(T, U) what is left of revenue, as a share: the same for all units of a cluster."""
+    clusters = int(cluster.max()) + 1
+    level, daily = MARGIN_NOISE
+    noise = _remembered(rng.normal(0, daily, (BEFORE + DAYS, clusters)))
+    return np.asarray((margin + rng.normal(0, level, clusters) + noise)[:, cluster])
 
 
 def shop_of(design: str, world: World, clusters: int, effect: float, rng: np.random.Generator) -> Shop:
@@ -128,8 +150,13 @@ def shop_of(design: str, world: World, clusters: int, effect: float, rng: np.ran
     sold = np.rint(np.where(arm > 0, treated, control)).astype(np.int64)
     study = Study(roster(experiment), datetime(2026, 1, 1, tzinfo=UTC))
     days = replace(_unit_days(study, sold, arm), first_day=START - timedelta(days=BEFORE))
+    metric: Metric = "units"
+    if world.margin is not None:
+        left = margins_of(world.margin, cluster, rng)
+        days = replace(days, cost=np.rint(sold * (1.0 - left)).astype(np.int64))
+        control, treated, metric = control * left, treated * left, "margin"
     case = Case(study.roster, study.units, days, study.last_day, 0, (), np.zeros(0, np.float32), entries, (), {})
-    return Shop(case, control, treated)
+    return Shop(case, control, treated, metric)
 
 
 def _arms(experiment: Experiment, entries: tuple[Entry, ...]) -> np.ndarray:
