@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from analysis.estimators.cluster_cells import chunks_of
+from analysis.counting import by_unit
+from analysis.estimators.cluster_cells import CHUNK_CELLS, chunks_of
 from analysis.panel import FloatArray
 from analysis.study import Metric, State, UnitDays, Unseen, numbers
 from controller.events import ArmCells
@@ -37,8 +38,8 @@ def cells_by_arm(days: UnitDays, arms: Sequence[Arm]) -> dict[str, ArmCells]:
             known = cells if complete else cells & observed
             number, seen = int(np.count_nonzero(cells)), int(np.count_nonzero(known))
             with_sale, out, corrected = (0 if m is None else int(np.count_nonzero(m & cells)) for m in marks)
-            total = int(np.add.reduce(events, axis=None, dtype=np.int64, where=known))
-            behind = int(np.add.reduce(late, axis=None, dtype=np.int64, where=known)) if delayed else 0
+            total = int(np.multiply(events, known).sum(dtype=np.int64))
+            behind = int(np.multiply(late, known).sum(dtype=np.int64)) if delayed else 0
             found[arm] += (number, with_sale, seen - with_sale, out, corrected, total, behind)
             if seen < number:
                 missing[arm] += np.bincount(days.unseen[begin:, units][cells & ~observed], minlength=len(Unseen))
@@ -80,12 +81,14 @@ def cluster_shares(days: UnitDays, metric: Metric) -> FloatArray:
     Empty where nothing is known, or the outcomes do not add up to something positive.
     """
     mean = np.zeros(days.state.shape[1])
-    for first in range(0, len(mean), 4096):
-        units = slice(first, first + 4096)
+    width = max(1, CHUNK_CELLS // max(len(days.state), 1))
+    for first in range(0, len(mean), width):
+        units = slice(first, first + width)
         values, known = numbers(days, metric, units)
         state = days.state[:, units]
         cells = known & ((state == 0) | (state == State.PRE_PERIOD))
-        mean[units] = np.where(cells, values, 0.0).sum(axis=0) / np.maximum(cells.sum(axis=0), 1)
+        values *= cells
+        mean[units] = values.sum(axis=0) / np.maximum(by_unit(cells), 1)
     total = np.bincount(days.cluster, mean)
     whole = float(total.sum())
     return total / whole if whole > 0 and (total >= 0).all() else np.zeros(0)

@@ -7,7 +7,6 @@ import numpy as np
 from analysis.by_design import NO_PRE_PERIOD, Method, method_of
 from analysis.by_entry import difference_by_entry
 from analysis.case import CONFIDENCE, METRICS, Case, Metric
-from analysis.estimators.cluster_cells import CHUNK_CELLS
 from analysis.estimators.cluster_day import ClusterDayDifference, ReadCells, Units, differences_by_chunks
 from analysis.panel import BoolArray, FloatArray
 from analysis.study import UNKNOWN, State, UnitDays, numbers, outcome
@@ -62,9 +61,7 @@ def draws_of(method: Method, case: Case) -> BoolArray:
 
 
 def _read_together(days: UnitDays) -> list[tuple[Metric, ...]]:
-    """Metrics that are known in the same cells, where these are so few that they stay in the processor's cache."""
-    if len(METRICS) * days.state.size > CHUNK_CELLS:
-        return [(metric,) for metric in METRICS]
+    """Metrics that are known in the same cells."""
     if (days.observed & (days.cost == UNKNOWN)).any():
         return [("units", "revenue"), ("margin",)]
     return [METRICS]

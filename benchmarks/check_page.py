@@ -65,7 +65,8 @@ def page(measured: dict[str, Any]) -> str:
     lost = [row for row in rows if "cells missing" in row["setting"] or "turned into zeros" in row["setting"]]
     lost = [row for row in lost if not row["setting"].startswith("healthy")]
     within = [row for row in rows if row not in lost and not row["setting"].startswith("healthy")]
-    parts = [head, LOST, _power(lost), WITHIN, _power(within), HEALTHY, _alarms(rows), STOCK.format(**measured["sold_out"])]
+    stock = STOCK.format(**measured["sold_out"])
+    parts = [head, LOST, _power(lost), WITHIN, _power(within), HEALTHY, _alarms(rows), stock]
     return "\n".join(part.strip() + "\n" for part in parts)
 
 
@@ -81,7 +82,8 @@ def _settings(rows: Rows) -> list[tuple[str, float]]:
 def _power(rows: Rows) -> str:
     lines = ["| what is lost | sales | 20 x 5 | 20 x 30 | 20 x 100 |", "| --- | ---: | ---: | ---: | ---: |"]
     for setting, sales in _settings(rows):
-        found = [_seen([r for r in rows if (r["setting"], r["sales"], r["units"]) == (setting, sales, s)]) for s in SIZES]
+        of = [row for row in rows if (row["setting"], row["sales"]) == (setting, sales)]
+        found = [_seen([row for row in of if row["units"] == size]) for size in SIZES]
         lines.append(f"| {setting} | {sales:g} | {' | '.join(found)} |")
     return "\n".join(lines)
 
@@ -97,8 +99,9 @@ def _seen(rows: Rows) -> str:
 def _alarms(rows: Rows) -> str:
     healthy = [row for row in rows if row["setting"].startswith("healthy")]
     checks = _checks(healthy)
+    names = " | ".join(f"`{check}`" if check != "any" else "any" for check in checks)
     lines = [
-        "| shop | sales | units | " + " | ".join(f"`{check}`" if check != "any" else "any" for check in checks) + " | any fails |",
+        f"| shop | sales | units | {names} | any fails |",
         "| --- | ---: | ---: |" + " ---: |" * (len(checks) + 1),
     ]
     for setting, sales in _settings(healthy):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from analysis.counting import by_day
+from analysis.counting import by_day, by_unit
 from analysis.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
@@ -187,7 +187,7 @@ def _seen_elsewhere(observed: BoolArray, sharing: Sharing) -> tuple[FloatArray, 
         if observed.all():
             others = np.full((1, observed.shape[1]), len(observed) - 1.0)
         else:
-            others = observed.sum(axis=0, dtype=np.float64)[np.newaxis] - 1.0
+            others = by_unit(observed)[np.newaxis] - 1.0
         return others, usable if bool((others > 0).all()) else usable & (others > 0)
     seen = observed.astype(np.float64)
     others = seen.sum(axis=0) - sharing.own(seen)
@@ -338,14 +338,15 @@ def _forecast_alone(
 ) -> FloatArray:
     """Where each day is a draw of its own: all other days of the unit, from sums over all its days."""
     shown = observed & treated
-    in_arm = shown.sum(axis=0, dtype=np.float64)[np.newaxis]
-    control = observed.sum(axis=0, dtype=np.float64)[np.newaxis] - in_arm
+    in_arm = by_unit(shown)[np.newaxis].astype(np.float64)
+    control = by_unit(observed)[np.newaxis] - in_arm
     sum_arm = np.einsum("mtu,tu->mu", outcome, shown)[:, np.newaxis]
     sum_control = outcome.sum(axis=1, keepdims=True) - sum_arm
     control_t, arm_t = _mixed(control, in_arm - 1.0, share)
     control_c, arm_c = _mixed(control - 1.0, in_arm, share)
     forecast = np.where(treated, control_t * sum_control + arm_t * sum_arm, control_c * sum_control + arm_c * sum_arm)
-    return np.asarray(forecast - np.where(treated, arm_t, control_c) * outcome)
+    forecast -= np.where(treated, arm_t, control_c) * outcome
+    return np.asarray(forecast)
 
 
 def _forecast(

@@ -151,7 +151,7 @@ def differences_by_chunks(
     sharing = Sharing(draws, days)
     within = clusters >= CLUSTERS_FOR_DAILY_VARIANCE
     needed = 2 if within else 1
-    chunks = list(chunks_of(cluster, days))
+    chunks = list(chunks_of(cluster, days * metrics))
     totals = first_reading(read, chunks, sharing, days, metrics)
     usable: BoolArray = np.asarray((totals.clusters >= needed).all(axis=0))
     left_out = {"no_other_day": totals.no_other_day, "too_few_clusters_in_an_arm": int(totals.cells[~usable].sum())}
