@@ -1,5 +1,6 @@
 """docs/checks.md, written from the figures of `benchmarks.check_power`."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "check_power.json"
 PAGE = ROOT / "docs" / "checks.md"
 SIZES = (5, 30, 100)
+EXPERIMENT = ("setting", "sales", "design", "units", "runs")
 Rows = list[dict[str, Any]]
 
 INTRODUCTION = """\
@@ -68,6 +70,29 @@ def page(measured: dict[str, Any]) -> str:
     stock = STOCK.format(**measured["sold_out"])
     parts = [head, LOST, _power(lost), WITHIN, _power(within), HEALTHY, _alarms(rows), stock]
     return "\n".join(part.strip() + "\n" for part in parts)
+
+
+def written(measured: dict[str, Any]) -> str:
+    """The figures as JSON text: a line for the checks of each setting, design and size, as what speaks and fails."""
+    checks: dict[tuple[object, ...], dict[str, list[float]]] = {}
+    for row in measured["rows"]:
+        key = tuple(row[name] for name in EXPERIMENT)
+        checks.setdefault(key, {})[row["check"]] = [row["speaks"], row["fails"]]
+    rows = ",\n  ".join(json.dumps(dict(zip(EXPERIMENT, key, strict=True)) | found) for key, found in checks.items())
+    head = json.dumps({name: value for name, value in measured.items() if name != "rows"}, indent=1)
+    return f'{head[:-2]},\n "rows": [\n  {rows}\n ]\n}}\n'
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What `written` wrote."""
+    measured: dict[str, Any] = json.loads(path.read_text())
+    measured["rows"] = [
+        {name: row[name] for name in EXPERIMENT} | {"check": check, "speaks": found[0], "fails": found[1]}
+        for row in measured["rows"]
+        for check, found in row.items()
+        if check not in EXPERIMENT
+    ]
+    return measured
 
 
 def write_page(measured: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ planned day; healthy ones on each of their days, and an alarm on any of them cou
 """
 
 import argparse
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -29,7 +28,7 @@ from analysis.nuisances import Nuisance, Nuisances
 from analysis.prices import expected
 from analysis.study import UnitDays
 from analysis.survey import survey
-from benchmarks.check_page import RESULTS, write_page
+from benchmarks.check_page import RESULTS, read, write_page, written
 from benchmarks.check_worlds import (
     DAYS,
     DESIGNS,
@@ -117,10 +116,10 @@ def settings() -> Iterator[Setting]:
         yield Setting("healthy, 2 % of cells missing", sales, _independent, healthy=True)
         yield Setting("healthy, stores out for 1 to 5 days", sales, _clustered, healthy=True)
     for loss in LOSSES:
-        yield Setting(f"{loss:.0%} of cells missing", 20.0, partial(_missing, share=loss))
-        yield Setting(f"{loss:.0%} of cells missing, stores out", 20.0, partial(_among_outages, share=loss))
+        yield Setting(f"{100 * loss:.0f} % of cells missing", 20.0, partial(_missing, share=loss))
+        yield Setting(f"{100 * loss:.0f} % of cells missing, stores out", 20.0, partial(_among_outages, share=loss))
         for sales in (2.0, 20.0):
-            yield Setting(f"{loss:.0%} of cells turned into zeros", sales, partial(_zeros, share=loss))
+            yield Setting(f"{100 * loss:.0f} % of cells turned into zeros", sales, partial(_zeros, share=loss))
     for sales in (2.0, 20.0):
         yield Setting("5 % of pieces lost", sales, partial(lose_pieces, share=0.05))
         yield Setting("5 % of sale events lost", sales, partial(lose_events, share=0.05))
@@ -257,13 +256,13 @@ def main() -> None:
     parser.add_argument("--page", action="store_true", help="write docs/checks.md from the committed results")
     options = parser.parse_args()
     if options.page:
-        write_page(json.loads(RESULTS.read_text()))
+        write_page(read(RESULTS))
         return
     console = Console(stderr=True)
     measured = measure(options.seed, options.runs, options.healthy_runs, options.jobs, console)
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(measured, indent=1) + "\n")
+        options.json.write_text(written(measured))
     Console().print(table_of(measured))
 
 

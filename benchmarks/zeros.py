@@ -89,9 +89,9 @@ class Listing(Catalog):
         super().__init__(parts)
         entry = CatalogEntry(unit=units[0], time_zone=ZONE, currency="EUR", list_price_minor=300)
         for unit in units:
-            self._known[unit] = entry.model_copy(update={"unit": unit})
-            self._listings[unit] = Listed(ALWAYS)
-            self._zones[unit.partition("/")[0]] = ZONE
+            self._listed.known[unit] = entry.model_copy(update={"unit": unit})
+            self._listed.listings[unit] = Listed(ALWAYS)
+            self._listed.zones[unit.partition("/")[0]] = ZONE
 
 
 @dataclass

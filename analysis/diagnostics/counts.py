@@ -1,4 +1,4 @@
-"""Do the arms have the cells, and the triggers, that the design gave them? Tests that may be looked at any time."""
+"""Do the arms have the triggers that their time at risk lets expect? A ratio test that may be read on any day."""
 
 from collections.abc import Sequence
 
@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from analysis.diagnostics.check import Check, Verdict, unknown
+from analysis.diagnostics.check import Check, unknown
 from analysis.windows import FloatArray
+
+DO_TRIGGERS = "Use only each unit's first trigger after a quiet period: later ones depend on the arm."
 
 
 def sequential_ratio_p(counts: NDArray[np.int64], planned: FloatArray, concentration: float = 10_000.0) -> FloatArray:
@@ -44,35 +46,6 @@ def shortfall(counts: NDArray[np.int64], planned: FloatArray) -> float:
     return float(1.0 - relative.min() / relative.max())
 
 
-def sample_ratio(
-    counts: NDArray[np.int64],
-    planned: FloatArray,
-    arms: Sequence[str] = ("control", "treatment"),
-    *,
-    alpha: float = 0.01,
-    practical: float = 0.05,
-    concentration: float = 10_000.0,
-) -> Check:
-    """Valid observed unit-days by arm against the planned shares: a mismatch means that data are lost in one arm.
-
-    With exact halves a mismatch of the planned counts would be a bug, so that the observed ones are tested. It fails
-    when the sequential p-value is under ``alpha`` and the worst arm is at least ``practical`` behind; a significant but
-    small shortfall only warns.
-    """
-    return _ratio_check(
-        "sample ratio",
-        "observed unit-days",
-        counts,
-        planned,
-        arms,
-        alpha,
-        practical,
-        concentration,
-        "fail",
-        "Stop reading the estimate. Find out why this arm loses cells: its feed, its filters, its stock.",
-    )
-
-
 def trigger_rates(
     triggers: NDArray[np.int64],
     exposure: FloatArray,
@@ -90,42 +63,21 @@ def trigger_rates(
     at_risk = np.asarray(exposure, dtype=np.float64)
     if not (at_risk > 0.0).all():
         return unknown("trigger rates", practical, "an arm had no unit-day at risk of a trigger")
-    return _ratio_check(
-        "trigger rates",
-        "triggers",
-        triggers,
-        at_risk / at_risk.sum(),
-        arms,
-        alpha,
-        practical,
-        concentration,
-        "warn",
-        "Use only each unit's first trigger after a quiet period: later ones depend on the arm.",
-    )
-
-
-def _ratio_check(
-    name: str,
-    noun: str,
-    counts: NDArray[np.int64],
-    planned: FloatArray,
-    arms: Sequence[str],
-    alpha: float,
-    practical: float,
-    concentration: float,
-    when_large: Verdict,
-    what_to_do: str,
-) -> Check:
-    latest = np.asarray(counts)[-1]
+    latest, planned = np.asarray(triggers)[-1], at_risk / at_risk.sum()
     if latest.sum() == 0:
-        return unknown(name, practical, f"no {noun} yet")
-    p = float(sequential_ratio_p(counts, planned, concentration)[-1])
+        return unknown("trigger rates", practical, "no triggers yet")
+    p = float(sequential_ratio_p(triggers, planned, concentration)[-1])
     behind = shortfall(latest, planned)
-    worst = arms[int(np.argmin(latest / np.asarray(planned)))]
+    worst = arms[int(np.argmin(latest / planned))]
     found = p < alpha
-    verdict: Verdict = "pass" if not found else when_large if behind >= practical else "warn"
     each = ", ".join(
         f"{arm} {count} (planned share {share:.3g})" for arm, count, share in zip(arms, latest, planned, strict=True)
     )
-    evidence = f"{noun}: {each}; {worst} is {behind:.1%} behind, p = {p:.2g} at any look"
-    return Check(name, behind, practical, verdict, what_to_do if found else "Nothing.", evidence)
+    return Check(
+        "trigger rates",
+        behind,
+        practical,
+        "warn" if found else "pass",
+        DO_TRIGGERS if found else "Nothing.",
+        f"triggers: {each}; {worst} is {behind:.1%} behind, p = {p:.2g} at any look",
+    )
