@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from analysis.block_sums import BlockSum
+from analysis.effects import effects, effects_by_target
 from analysis.relative_looks import relative_looks
 from benchmarks.coverage import PAGE, RESULTS, batch, cell
 from benchmarks.coverage_page import page
-from benchmarks.simulated_shops import DESIGNS
+from benchmarks.simulated_shops import DESIGNS, WORLDS, shop_of
 
 ALPHA = 0.05
 
@@ -37,6 +38,22 @@ def test_both_targets_are_covered_in_shops_with_a_giant_and_own_effects(design: 
     assert min(found[kind]["rate"] for kind in ("absolute average", "absolute total", "relative total")) >= 0.84
     assert found["disagree"] == 0
     assert found["warned"]["rate"] > 0.9
+
+
+@pytest.mark.parametrize("design", list(DESIGNS))
+def test_where_clusters_have_equally_many_units_the_total_responds_as_the_average_does(design: str) -> None:
+    case = shop_of(design, WORLDS["base"], 10, -0.1, np.random.default_rng(7)).case
+    every = effects_by_target(case, case.days)
+    assert every["total"] == every["average"]
+    weighed = effects(case, case.days, np.full(10, 5.0))
+    assert every["average"].keys() == weighed.keys()
+    for asked, (found, why) in every["average"].items():
+        again, why_again = weighed[asked]
+        assert why == why_again
+        if found is not None and again is not None:
+            assert (again.absolute.value, again.absolute.se) == pytest.approx(
+                (found.absolute.value, found.absolute.se), rel=1e-9
+            )
 
 
 def test_a_relative_look_ends_where_the_sequence_of_that_effect_ends() -> None:
