@@ -55,7 +55,7 @@ test-all: parts ## the tests and the slow ones
 # By day `make test` takes 5,000 steps, always the same ones; here they are new ones each time.
 .PHONY: model
 model: $(INSTALLED) ## the controller's promises under 200,000 random steps (minutes), for the night
-	@FLIPSIDE_MODEL_STEPS=$${FLIPSIDE_MODEL_STEPS:-200000} $(BIN)/pytest tests/controller/test_model.py $(ARGS)
+	@FLIPSIDE_MODEL_STEPS=$${FLIPSIDE_MODEL_STEPS:-200000} $(BIN)/pytest tests/controller/decisions/test_model.py $(ARGS)
 
 .PHONY: replays
 replays: bench-whole_replays ## every design through the whole system on real sales, ten seeds each (hours), for the night
@@ -66,7 +66,7 @@ chaos: parts ## the whole product under faults, and the verdict of every rule (A
 
 .PHONY: chaos-bugs
 chaos-bugs: parts ## plant one bug after the other, and show which rule of make chaos catches it (a quarter of an hour)
-	$(BIN)/python -m tests.chaos.plant $(ARGS)
+	$(BIN)/python -m tests.chaos.faults.plant $(ARGS)
 
 .PHONY: lint
 lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose file
@@ -90,7 +90,7 @@ bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage benc
 
 .PHONY: bench-streams
 bench-streams: $(VENV)/.peers ## the streams: ingest, latency, flips, workers, rebuild (ARGS="--only latency --write FILE")
-	$(BIN)/python -m benchmarks.streams $(ARGS)
+	$(BIN)/python -m benchmarks.streams.all $(ARGS)
 
 bench-%: benchmarks/%.py $(VENV)/.peers
 	$(BIN)/python -m benchmarks.$* $(ARGS)
@@ -100,8 +100,8 @@ calibrate: bench-whole_way bench-calibration ## the product's whole way, then ev
 
 .PHONY: calibration
 calibration: $(INSTALLED) ## coverage of every interval in six designs and five kinds of shops; docs/coverage.md anew (hours)
-	$(BIN)/python -m benchmarks.coverage --json benchmarks/results/coverage.json $(ARGS)
-	$(BIN)/python -m benchmarks.coverage --page
+	$(BIN)/python -m benchmarks.randomised.coverage --json benchmarks/results/coverage.json $(ARGS)
+	$(BIN)/python -m benchmarks.randomised.coverage --page
 
 .PHONY: schemas
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics
@@ -113,7 +113,7 @@ reference: $(INSTALLED) ## write the reference part of docs/commands.md anew fro
 
 .PHONY: examples
 examples: $(INSTALLED) ## write the generated sales of examples/ anew
-	$(BIN)/python -m flipside.sample
+	$(BIN)/python -m flipside.simulated_shop.sample
 
 .PHONY: lock
 lock: $(INSTALLED) ## the lock files anew from pyproject.toml; what is pinned stays (ARGS=--upgrade moves it)

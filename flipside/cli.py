@@ -18,7 +18,7 @@ from flipside.commands import (
     estimates,
     experiment,
     export,
-    life,
+    lifecycle,
     power,
     rebuild,
     replay,
@@ -27,7 +27,7 @@ from flipside.commands import (
     verify,
     worker,
 )
-from flipside.showing import say
+from flipside.terminal.escape import say
 
 #: exit codes, documented in docs/commands.md
 EXIT_CODES: tuple[tuple[type[FlipsideError], int], ...] = (
@@ -67,7 +67,7 @@ GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     (
         "experiment",
         "Experiments: submit, look, stop, pause, kill.",
-        {**experiment.VERBS, **life.VERBS},
+        {**experiment.VERBS, **lifecycle.VERBS},
     ),
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
     ("dead-letters", "What was rejected: look at it, and send it again.", dead_letters.VERBS),

@@ -7,12 +7,12 @@ from typing import Any, TypeVar
 
 import yaml
 
-from controller.codec import decode, read
+from controller.definition.experiment import Experiment, design_hash
+from controller.definition.field_types import Message
 from controller.errors import FlipsideError, InvalidExperiment, Problem, UnreadableMessage
-from controller.events import Registered
-from controller.experiment import Experiment, design_hash
-from controller.registration import MOST_BYTES, parse
-from controller.wire import Message
+from controller.messages.codec import decode, read
+from controller.messages.events import Registered
+from controller.validation.registration import MOST_BYTES, parse
 
 M = TypeVar("M", bound=Message)
 

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
-from controller.blackout import binding
-from controller.calendar import (
+from controller.definition.experiment import Experiment, Market, design_hash
+from controller.definition.field_types import market_of
+from controller.definition.parameters import StaggeredRollout
+from controller.designs import design_of
+from controller.errors import FlipsideError, InvalidExperiment
+from controller.messages.inputs import Blackout, CatalogEntry
+from controller.randomisation.randomisation_points import Search, search
+from controller.schedule.blackout import binding
+from controller.schedule.calendar import (
     Calendar,
     Delivered,
     RiskReport,
@@ -17,17 +24,10 @@ from controller.calendar import (
     risk_report,
     weekday_table,
 )
-from controller.designs import design_of
-from controller.errors import FlipsideError, InvalidExperiment
-from controller.experiment import Experiment, Market, design_hash
-from controller.inputs import Blackout, CatalogEntry
-from controller.parameters import StaggeredRollout
-from controller.periods import day_start
-from controller.propensity import propensity
-from controller.randomisation import Search, search
-from controller.registration import resolve
-from controller.rules import timeless_problems
-from controller.wire import market_of
+from controller.schedule.propensity import propensity
+from controller.time.periods import day_start
+from controller.validation.definition_rules import timeless_problems
+from controller.validation.registration import resolve
 
 #: the zone of a market that no catalog tells of: only blackouts look at it
 UNKNOWN_ZONE = "UTC"

@@ -13,7 +13,7 @@ import typer
 from flipside.cli import EXIT_CODES, app
 from flipside.commands.verify import DIFFERS
 from flipside.schemas import ROOT
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 PAGE = ROOT / "docs" / "commands.md"
 BEGINS, ENDS = "<!-- reference: written by make reference -->", "<!-- end of reference -->"

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
-from controller.checkpoints import Checkpoint, KnownExperiment
-from controller.codec import ANNOUNCE_BY, TYPES
-from controller.control import (
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import Message
+from controller.messages.checkpoints import Checkpoint, KnownExperiment
+from controller.messages.codec import ANNOUNCE_BY, TYPES
+from controller.messages.control import (
     CatalogActed,
     Entered,
     GuardrailBreached,
@@ -24,7 +26,7 @@ from controller.control import (
     TriggerFired,
     TriggerIgnored,
 )
-from controller.events import (
+from controller.messages.events import (
     SOURCE,
     Assignment,
     BlackoutSet,
@@ -42,10 +44,9 @@ from controller.events import (
     UnsoldUnits,
     Withheld,
 )
-from controller.experiment import Experiment
-from controller.findings import Health, RunningSequence
-from controller.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
-from controller.topics import (
+from controller.messages.findings import Health, RunningSequence
+from controller.messages.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
+from controller.messages.topics import (
     APPLIED,
     ASSIGNMENT,
     ASSIGNMENT_LOG,
@@ -68,7 +69,6 @@ from controller.topics import (
     TRIGGER,
     Topic,
 )
-from controller.wire import Message
 
 ROOT = Path(__file__).resolve().parent.parent
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

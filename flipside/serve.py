@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 Duty = Callable[[asyncio.Event], Awaitable[None]]
 

@@ -15,27 +15,27 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.tables.manager import TableManager
 from mode import Service
 
-from controller.codec import ce_type, message_of
-from controller.events import CE_TYPES, Tick
-from controller.topics import COMPETITOR_PRICE, MAX_RECORD_BYTES, SALE, TICK
-from streams.agents import add_agents
-from streams.catalog import Catalog
-from streams.clock import Clock, TickClock, WallClock
-from streams.groups import heartbeat_ms
-from streams.guarding import Guard
-from streams.ingest import Ingest
-from streams.kafka import connection, reach_kafka, stop_client
-from streams.metrics import Metrics
-from streams.owner import Owner
-from streams.parts import Parts
-from streams.probes import serve_probes
-from streams.published import Publications
-from streams.pulse import Pulse
-from streams.reading import begin, reader
-from streams.recount import Recount
-from streams.settings import Settings
-from streams.store.redis import RedisStore
-from streams.watchdog import look_after
+from controller.messages.codec import ce_type, message_of
+from controller.messages.events import CE_TYPES, Tick
+from controller.messages.topics import COMPETITOR_PRICE, MAX_RECORD_BYTES, SALE, TICK
+from streams.control.catalog import Catalog
+from streams.control.control_agents import add_agents
+from streams.flips.guardrail_actions import Guard
+from streams.inputs.consumer import Ingest
+from streams.inputs.published_sales import Publications
+from streams.inputs.recount import Recount
+from streams.kafka.connection import connection, reach_kafka, stop_client
+from streams.kafka.reading import begin, reader
+from streams.ownership.owner import Owner
+from streams.runtime.clock import Clock, TickClock, WallClock
+from streams.runtime.settings import Settings
+from streams.store.redis.store import RedisStore
+from streams.worker.group_membership import heartbeat_ms
+from streams.worker.heartbeat import Pulse
+from streams.worker.metrics import Metrics
+from streams.worker.probes import serve_probes
+from streams.worker.services import Parts
+from streams.worker.watchdog import look_after
 
 Duty = Callable[[asyncio.Event], Awaitable[None]]
 #: how long a duty may take to end its turn

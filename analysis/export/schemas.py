@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from analysis.rows import Unseen
+from analysis.panel_data.sales_columns import Unseen
 
 NAME = pa.dictionary(pa.int32(), pa.string())
 TEXT, REAL, INTEGER, SMALL = pa.string(), pa.float64(), pa.int64(), pa.int32()
@@ -20,7 +20,7 @@ COUNTS = pa.map_(pa.string(), pa.int64())
 Tables = dict[str, pa.Table]
 #: what a panel says of a unit-day that an estimate uses
 COUNTED = "counted"
-#: nothing is known of the unit-day, in the order of `analysis.rows.Unseen`
+#: nothing is known of the unit-day, in the order of `analysis.panel_data.sales_columns.Unseen`
 UNSEEN = tuple(one.name.lower() for one in Unseen if one is not Unseen.OBSERVED)
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from analysis.analyse import BEFORE
 from analysis.export.schemas import COUNTED, TABLES, UNSEEN, Tables
-from analysis.ledger import Ledger
-from analysis.study import UNKNOWN, State, Study
-from controller.events import AnytimeEffect, Assignment, EffectEstimate, Estimate, Registered
-from controller.findings import Health, RunningSequence
-from controller.wire import Message, market_of
+from analysis.panel_data.ledger import Ledger
+from analysis.panel_data.study import UNKNOWN, State, Study
+from analysis.worker.analyse import BEFORE
+from controller.definition.field_types import Message, market_of
+from controller.messages.events import AnytimeEffect, Assignment, EffectEstimate, Estimate, Registered
+from controller.messages.findings import Health, RunningSequence
 
 Row = dict[str, Any]
 

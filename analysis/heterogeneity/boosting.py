@@ -12,7 +12,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from analysis.heterogeneity.compiled import compiled
-from analysis.panel import FloatArray, IntArray
+from analysis.panel_data.panel import FloatArray, IntArray
 
 U8 = NDArray[np.uint8]
 #: bins that boosting looks at: a quarter of the forest's

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
-from analysis.panel import FloatArray
+from analysis.panel_data.panel import FloatArray
 from controller.errors import NotEstimable
 
 #: below this implied coverage intervals are said not to hold: it is an upper bound, so any proven shrinkage counts

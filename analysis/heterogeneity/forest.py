@@ -22,7 +22,7 @@ from scipy.special import erfc
 from analysis.heterogeneity.boosting import EFFECT, Boosted, Boosting, boost, cross_fitted
 from analysis.heterogeneity.calibration import Calibration, calibration
 from analysis.heterogeneity.trees import grow_trees, predict_trees
-from analysis.panel import FloatArray, IntArray
+from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
 
 #: histogram bins of each column

@@ -11,7 +11,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from analysis.heterogeneity.compiled import compiled
-from analysis.panel import FloatArray, IntArray
+from analysis.panel_data.panel import FloatArray, IntArray
 
 #: rows of each arm that a child must have, as in grf's default
 MIN_ARM = 5

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from controller.events import Assignment as Published
+from controller.messages.events import Assignment as Published
 from flipside_client.record import Assignment, read
 
 UNIT = "berlin/sku-1"

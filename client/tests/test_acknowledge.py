@@ -3,7 +3,7 @@
 import json
 
 from client.tests.builders import UNIT, at
-from controller.inputs import Applied
+from controller.messages.inputs import Applied
 from flipside_client.acknowledge import applied_event
 
 

@@ -10,7 +10,7 @@ from aiokafka.structs import ConsumerRecord
 from hypothesis import given
 from hypothesis import strategies as st
 
-import controller.codec
+import controller.messages.codec
 from client.tests.builders import UNIT, at, published, wire
 from flipside_client.errors import Unreadable
 from flipside_client.fold import Fold
@@ -175,7 +175,7 @@ def test_a_record_is_void_if_the_brokers_had_it_at_the_instant_that_it_names_or_
     headers = [("ce_id", b"x"), *([("ce_announceby", header)] if header is not None else []), ("other", b"")]
     assert void(headers, stamp_ms, timestamp_type) is expected
     ours = ConsumerRecord("t", 0, 0, stamp_ms, timestamp_type, None, None, None, 0, 0, tuple(headers))
-    assert controller.codec.void(ours) is expected, "workers and clients agree"
+    assert controller.messages.codec.void(ours) is expected, "workers and clients agree"
 
 
 @pytest.mark.parametrize(

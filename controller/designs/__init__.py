@@ -1,13 +1,13 @@
 """All designs, by the word that a definition uses."""
 
-from controller.design import Design
+from controller.definition.experiment import Experiment
 from controller.designs.blocked_switchback import BlockedSwitchbackDesign
 from controller.designs.crossover import CrossoverDesign
+from controller.designs.design import Design
 from controller.designs.random_days import RandomDaysDesign
 from controller.designs.staggered_rollout import StaggeredRolloutDesign
 from controller.designs.time_bound import TimeBoundDesign
 from controller.designs.triggered import TriggeredDesign
-from controller.experiment import Experiment
 
 DESIGNS: dict[str, Design] = {
     "random_days": RandomDaysDesign(),

@@ -7,11 +7,11 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from controller.design import Block, equal_chances
-from controller.draw import draw
-from controller.experiment import Experiment
-from controller.parameters import BlockedSwitchback
-from controller.randomisation import optimal_points
+from controller.definition.experiment import Experiment
+from controller.definition.parameters import BlockedSwitchback
+from controller.designs.design import Block, equal_chances
+from controller.randomisation.draw import draw
+from controller.randomisation.randomisation_points import optimal_points
 
 
 class BlockedSwitchbackDesign:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from controller.design import Block, equal_chances
-from controller.draw import draw
-from controller.experiment import Experiment
-from controller.parameters import Crossover
+from controller.definition.experiment import Experiment
+from controller.definition.parameters import Crossover
+from controller.designs.design import Block, equal_chances
+from controller.randomisation.draw import draw
 
 FIRST, BETWEEN, SECOND = 0, 1, 2
 

@@ -6,11 +6,11 @@ Valid only where an arm stops acting when it ends (carryover order 0).
 from collections.abc import Mapping
 from datetime import date
 
-from controller.assignment import permuted
-from controller.design import Block, equal_chances, single_day
-from controller.draw import draw
-from controller.experiment import Experiment
-from controller.parameters import RandomDays
+from controller.definition.experiment import Experiment
+from controller.definition.parameters import RandomDays
+from controller.designs.design import Block, equal_chances, single_day
+from controller.randomisation.draw import draw
+from controller.randomisation.hash_scores import permuted
 
 
 class RandomDaysDesign:

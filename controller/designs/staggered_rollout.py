@@ -5,10 +5,10 @@ from datetime import date, timedelta
 from fractions import Fraction
 from itertools import pairwise
 
-from controller.design import Block
-from controller.draw import draw
-from controller.experiment import Experiment
-from controller.parameters import StaggeredRollout, fraction
+from controller.definition.experiment import Experiment
+from controller.definition.parameters import StaggeredRollout, fraction
+from controller.designs.design import Block
+from controller.randomisation.draw import draw
 
 #: one draw decides all entries
 ENTRIES = 0

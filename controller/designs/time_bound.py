@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from controller.design import Block, equal_chances, whole
-from controller.draw import draw
-from controller.experiment import Experiment
-from controller.parameters import TimeBound
+from controller.definition.experiment import Experiment
+from controller.definition.parameters import TimeBound
+from controller.designs.design import Block, equal_chances, whole
+from controller.randomisation.draw import draw
 
 
 class TimeBoundDesign:

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 
-from controller.design import Block, equal_chances, single_day
-from controller.entries import Entry
-from controller.experiment import Experiment
-from controller.parameters import Triggered
+from controller.definition.experiment import Experiment
+from controller.definition.parameters import Triggered
+from controller.designs.design import Block, equal_chances, single_day
+from controller.designs.entries import Entry
 
 
 class TriggeredDesign:

@@ -70,15 +70,15 @@ def advise(
 
     Example: flipside advise examples/sales --effect -0.10 --weeks 6 --carryover-days 7
     """
-    from analysis.advice.advise import advise as ask
-    from analysis.advice.answer import Question
-    from analysis.advice.candidates import KINDS, Constraints
-    from analysis.advice.rehearsal import Truth
+    from analysis.planning.advice import Question
+    from analysis.planning.advise import advise as ask
+    from analysis.planning.candidates import KINDS, Constraints
+    from analysis.planning.rehearsal import Truth
     from controller.errors import FlipsideError
-    from flipside.advice_output import as_object, definition_text, show
     from flipside.commands.panel_output import progress_bar
-    from flipside.histories import Columns, read_sales
-    from flipside.view import print_object
+    from flipside.sales_history.tables import Columns, read_sales
+    from flipside.terminal.advice_output import as_object, definition_text, show
+    from flipside.terminal.view import print_object
 
     if effect == 0:
         raise typer.BadParameter("--effect 0: name the smallest effect that would change the decision")

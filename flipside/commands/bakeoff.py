@@ -54,8 +54,8 @@ def bakeoff(
     """
     import numpy as np
 
-    from analysis.bakeoff import bakeoff as run
-    from analysis.estimators.by_name import METHODS
+    from analysis.observational.bakeoff import bakeoff as run
+    from analysis.observational.estimators.by_name import METHODS
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import bakeoff_table, fail, progress_bar
 

@@ -29,10 +29,10 @@ def add(
     import asyncio
     import json
 
-    from controller.announcement import parse_blackout
     from controller.errors import FlipsideError
-    from controller.topics import BLACKOUT
-    from flipside import asking
+    from controller.messages.topics import BLACKOUT
+    from controller.validation.blackout_rules import parse_blackout
+    from flipside.topics import requests
 
     given = [(kind, value) for kind, value in (("market", market), ("cluster", cluster), ("unit", unit)) if value]
     if len(given) > 1:
@@ -42,7 +42,7 @@ def add(
     body = {"id": name, "scope": scope, "starts_at": starts, "ends_at": ends, "reason": reason}
     window = parse_blackout(json.dumps(body))
     settings = settings_from(kafka=kafka, namespace=namespace)
-    asyncio.run(asking.ask(settings, BLACKOUT, window, asking.recording_of(name, removed=False), timeout))
+    asyncio.run(requests.ask(settings, BLACKOUT, window, requests.recording_of(name, removed=False), timeout))
     print(f"{name} binds from {window.starts_at} to {window.ends_at}")
 
 
@@ -55,12 +55,12 @@ def remove(
     """Lift a blackout."""
     import asyncio
 
-    from controller.topics import BLACKOUT
-    from flipside import asking
-    from flipside.showing import say
+    from controller.messages.topics import BLACKOUT
+    from flipside.terminal.escape import say
+    from flipside.topics import requests
 
     settings = settings_from(kafka=kafka, namespace=namespace)
-    asyncio.run(asking.remove(settings, BLACKOUT, name, asking.recording_of(name, removed=True), timeout))
+    asyncio.run(requests.remove(settings, BLACKOUT, name, requests.recording_of(name, removed=True), timeout))
     say(f"{name} is lifted")
 
 
@@ -72,8 +72,8 @@ def list_blackouts(redis: Redis = None, namespace: Namespace = None, as_json: As
     from rich.console import Console
     from rich.table import Table
 
-    from flipside.showing import cell
-    from streams.store.redis import RedisStore
+    from flipside.terminal.escape import cell
+    from streams.store.redis.store import RedisStore
 
     settings = settings_from(redis=redis, namespace=namespace)
 

@@ -9,7 +9,7 @@ import typer
 from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
 
 if TYPE_CHECKING:
-    from flipside.letters import Kept, Wanted
+    from flipside.topics.dead_letters import Kept, Wanted
 
 Reasons = Annotated[
     list[str] | None, typer.Option("--reason", help="Only this reason code, such as unreadable; may be repeated.")
@@ -24,7 +24,7 @@ PREVIEW = 60
 def _wanted(
     ids: Sequence[str], reasons: Sequence[str] | None, topics: Sequence[str] | None, since: str, until: str
 ) -> "Wanted":
-    from flipside.letters import Wanted
+    from flipside.topics.dead_letters import Wanted
 
     return Wanted(
         frozenset(ids),
@@ -83,8 +83,8 @@ def show_list(
     from rich.console import Console
     from rich.table import Table
 
-    from flipside.letters import read_letters
-    from flipside.showing import cell, say
+    from flipside.terminal.escape import cell, say
+    from flipside.topics.dead_letters import read_letters
 
     wanted = _wanted((), reason, topic, since, until)
     every = asyncio.run(read_letters(settings_from(kafka=kafka, namespace=namespace)))
@@ -117,8 +117,8 @@ def show(
     import json
 
     from controller.errors import FlipsideError
-    from flipside.letters import read_letters
-    from flipside.showing import say
+    from flipside.terminal.escape import say
+    from flipside.topics.dead_letters import read_letters
 
     every = asyncio.run(read_letters(settings_from(kafka=kafka, namespace=namespace)))
     kept = next((kept for kept in every if kept.letter.id == id), None)
@@ -175,9 +175,9 @@ def redrive(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from controller.errors import FlipsideError
-    from flipside.letters import read_letters
-    from flipside.letters import redrive as send
-    from streams.clock import WallClock
+    from flipside.topics.dead_letters import read_letters
+    from flipside.topics.dead_letters import redrive as send
+    from streams.runtime.clock import WallClock
 
     wanted = _wanted(ids or (), reason, topic, since, until)
     if not (ids or reason or topic or since or until or everything):

@@ -27,9 +27,9 @@ def demo(
     """
     import asyncio
 
-    from flipside.demonstration import DemoOptions, run_demo
-    from flipside.outcome import must_be_writable, write_outcome
-    from flipside.view import live_view, print_json, say_first_assignment, summary
+    from flipside.replay.demo import DemoOptions, run_demo
+    from flipside.results.outcome import must_be_writable, write_outcome
+    from flipside.terminal.view import live_view, print_json, say_first_assignment, summary
     from flipside.without_pandas import keep_pandas_out
 
     keep_pandas_out()

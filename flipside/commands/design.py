@@ -10,8 +10,8 @@ from flipside.commands.options import AsJson
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from controller.calendar import Calendar, Delivered
-    from controller.experiment import Experiment
+    from controller.definition.experiment import Experiment
+    from controller.schedule.calendar import Calendar, Delivered
     from flipside.plan import Plan
 
 Catalog = Annotated[
@@ -50,10 +50,10 @@ def design(
     import json
     from datetime import date, timedelta
 
-    from controller.announcement import parse_blackout
     from controller.errors import FlipsideError
-    from controller.explanation import explain_arm
-    from controller.inputs import Blackout, CatalogEntry
+    from controller.messages.inputs import Blackout, CatalogEntry
+    from controller.schedule.explanation import explain_arm
+    from controller.validation.blackout_rules import parse_blackout
     from flipside.documents import read_experiment, read_lines
     from flipside.plan import as_object, checked, plan_of, points_of
 

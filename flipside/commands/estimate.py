@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from analysis.panel import Panel
-    from analysis.panel_estimate import PanelEstimate
+    from analysis.observational.panel_estimate import PanelEstimate
+    from analysis.panel_data.panel import Panel
 
 Method = Literal["sdid", "sc", "did", "difp", "mc", "twfe", "trop", "trop-block", "homogeneous-effect", "all"]
 SeKind = Literal["auto", "placebo", "jackknife", "bootstrap", "conditional"]
@@ -97,8 +97,8 @@ def estimate(
     """
     import numpy as np
 
-    from analysis.estimators.by_name import METHODS
-    from analysis.panel_estimate import estimate_all
+    from analysis.observational.estimators.by_name import METHODS
+    from analysis.observational.panel_estimate import estimate_all
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import diagnostics_tables, estimates_table, fail, progress_bar
 
@@ -143,9 +143,9 @@ def load(path: Path, drop_incomplete: bool, **columns: object) -> "tuple[Panel, 
     """Read a panel; with ``drop_incomplete`` without its incomplete units, and a sentence that says how many."""
     import numpy as np
 
-    from analysis.cohorts import complete_units
-    from analysis.panel_files import read_panel
-    from analysis.panel_inference.placebo import controls_only
+    from analysis.observational.cohorts import complete_units
+    from analysis.observational.inference.placebo import controls_only
+    from analysis.panel_data.panel_files import read_panel
 
     panel = read_panel(path, **columns)  # type: ignore[arg-type]
     if not drop_incomplete:

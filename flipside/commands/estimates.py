@@ -52,9 +52,9 @@ def _table(source: Path | None, experiment: str | None, kafka: str | None, names
         return read("estimates", source, experiment)
     import pyarrow.compute as pc
 
-    from controller.topics import ESTIMATE
+    from controller.messages.topics import ESTIMATE
     from flipside.commands.options import settings_from
-    from flipside.outcome import tables_from_topics
+    from flipside.results.outcome import tables_from_topics
 
     table = tables_from_topics(settings_from(kafka=kafka, namespace=namespace), (ESTIMATE,))["estimates"]
     return table if experiment is None else table.filter(pc.equal(table["experiment"].cast("string"), experiment))
@@ -81,7 +81,7 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
     import sys
 
     from analysis.export.schemas import TABLES
-    from flipside.showing import csv_cell
+    from flipside.terminal.escape import csv_cell
 
     writer = csv.DictWriter(sys.stdout, TABLES["estimates"].schema.names, lineterminator="\n")
     writer.writeheader()
@@ -95,9 +95,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from analysis.plots.style import percent
-    from controller.events import OBSERVATIONAL
-    from flipside.showing import cell
+    from analysis.report.style import percent
+    from controller.messages.events import OBSERVATIONAL
+    from flipside.terminal.escape import cell
 
     table = Table(title="effect against control, for one look on the planned day", box=box.SIMPLE, title_justify="left")
     for name in ("experiment metric arm", "through", "effect [interval]", "unit-days", "left out"):

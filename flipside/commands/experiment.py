@@ -25,10 +25,10 @@ def validate(
     """
     import json
 
+    from controller.definition.experiment import design_hash
     from controller.errors import InvalidExperiment
-    from controller.experiment import design_hash
-    from controller.inputs import CatalogEntry
-    from controller.rules import catalog_problems
+    from controller.messages.inputs import CatalogEntry
+    from controller.validation.definition_rules import catalog_problems
     from flipside.documents import read_experiment, read_lines
     from flipside.plan import checked
 
@@ -56,22 +56,22 @@ def submit(
     import asyncio
     import json
 
-    from controller.lifecycle import OVER
-    from controller.registration import register
-    from controller.topics import DEFINITION
-    from flipside import asking
+    from controller.decisions.lifecycle import OVER
+    from controller.messages.topics import DEFINITION
+    from controller.validation.registration import register
     from flipside.documents import read_experiment
-    from streams.clock import WallClock
+    from flipside.topics import requests
+    from streams.runtime.clock import WallClock
 
     settings = settings_from(kafka=kafka, namespace=namespace)
 
     async def work() -> None:
         experiment = read_experiment(file)
-        held, _ = await asking.known(settings)
+        held, _ = await requests.known(settings)
         now = WallClock().now()
         others = [one.registered.experiment for one in held.values() if one.life(now).state not in OVER]
-        resolved = register(experiment, await asking.catalog(settings), others, now)
-        answer = await asking.ask(settings, DEFINITION, resolved, asking.registration_of(resolved), timeout)
+        resolved = register(experiment, await requests.catalog(settings), others, now)
+        answer = await requests.ask(settings, DEFINITION, resolved, requests.registration_of(resolved), timeout)
         if as_json:
             print(json.dumps({"experiment": resolved.name, "design_hash": answer.design_hash}))
         else:
@@ -91,12 +91,12 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
     from rich.console import Console
     from rich.table import Table
 
-    from controller.killing import killed
-    from flipside import asking
-    from flipside.showing import cell
-    from streams.clock import WallClock
+    from controller.decisions.kill_switches import killed
+    from flipside.terminal.escape import cell
+    from flipside.topics import requests
+    from streams.runtime.clock import WallClock
 
-    held, kills = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
+    held, kills = asyncio.run(requests.known(settings_from(kafka=kafka, namespace=namespace)))
     now = WallClock().now()
     rows = []
     for name, one in sorted(held.items()):
@@ -143,11 +143,11 @@ def show(
     """The definition of an experiment as it was published, with its hash: what `flipside verify` takes."""
     import asyncio
 
-    from flipside import asking
-    from flipside.showing import say
+    from flipside.terminal.escape import say
+    from flipside.topics import requests
 
-    held, _ = asyncio.run(asking.known(settings_from(kafka=kafka, namespace=namespace)))
-    say(asking.one_of(held, name).registered.model_dump_json(indent=2))
+    held, _ = asyncio.run(requests.known(settings_from(kafka=kafka, namespace=namespace)))
+    say(requests.one_of(held, name).registered.model_dump_json(indent=2))
 
 
 VERBS: dict[str, Callable[..., None]] = {

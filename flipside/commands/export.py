@@ -29,8 +29,8 @@ def export(
     from analysis.export.folder import write
     from controller.errors import FlipsideError
     from flipside.commands.options import settings_from
-    from flipside.outcome import must_be_writable, tables_from_topics
-    from flipside.view import counting
+    from flipside.results.outcome import must_be_writable, tables_from_topics
+    from flipside.terminal.view import counting
 
     settings = settings_from(kafka=kafka, namespace=namespace)
     folder = out or (Path(settings.export_folder) if settings.export_folder else None)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from streams.settings import Settings
+    from streams.runtime.settings import Settings
 
 Kafka = Annotated[str | None, typer.Option("--kafka", help="Brokers, host:port[,host:port...] [FLIPSIDE_KAFKA].")]
 Redis = Annotated[str | None, typer.Option("--redis", help="Redis URL, redis://host:port/db [FLIPSIDE_REDIS].")]
@@ -20,7 +20,7 @@ def settings_from(**given: Any) -> "Settings":
     from pydantic import ValidationError
 
     from controller.errors import InvalidSettings
-    from streams.settings import Settings
+    from streams.runtime.settings import Settings
 
     try:
         return Settings(**{name: value for name, value in given.items() if value is not None})

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from analysis.bakeoff import Bakeoff
-from analysis.panel_diagnostics import Diagnostics, diagnose
-from analysis.panel_estimate import PanelEstimate
+from analysis.observational.bakeoff import Bakeoff
+from analysis.observational.panel_diagnostics import Diagnostics, diagnose
+from analysis.observational.panel_estimate import PanelEstimate
 
 #: rows of a table of weights or influences
 SHOWN = 6

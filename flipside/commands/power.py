@@ -26,7 +26,7 @@ def power(
 
     Example: flipside power --clusters 100 --blocks 168 --observations 20 --cv 1.5 --macro-share 0.2 --sd 1000
     """
-    from analysis.power import days_to_decide, power_of, standard_error
+    from analysis.planning.power import days_to_decide, power_of, standard_error
 
     try:
         se = standard_error(

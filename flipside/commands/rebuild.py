@@ -31,7 +31,7 @@ def rebuild(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from controller.errors import FlipsideError
-    from flipside import rebuilding
+    from flipside.topics import rebuild_requests
 
     settings = settings_from(kafka=kafka, redis=redis, namespace=namespace)
     unknown = [number for number in shard or () if not 0 <= number < settings.partitions]
@@ -39,13 +39,13 @@ def rebuild(
         raise FlipsideError(f"--shard {unknown[0]}: shards are 0 to {settings.partitions - 1} (FLIPSIDE_PARTITIONS)")
     every = range(settings.partitions)
     shards = shard or ([] if inputs else list(every))
-    counted = [(topic, p) for topic in rebuilding.INPUTS for p in every] if inputs or not shard else []
+    counted = [(topic, p) for topic in rebuild_requests.INPUTS for p in every] if inputs or not shard else []
     columns = (TextColumn("rebuilding"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=len(shards) + len(counted))
         done = asyncio.run(
-            rebuilding.rebuild(
+            rebuild_requests.rebuild(
                 settings, shards, counted, timeout, lambda done, of: bar.update(task, completed=done, total=of)
             )
         )

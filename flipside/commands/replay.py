@@ -44,12 +44,12 @@ def replay(
     import sys
 
     from flipside.documents import read_experiment
-    from flipside.fitting import fit
-    from flipside.history import read_history
-    from flipside.outcome import must_be_writable, write_outcome
-    from flipside.replay import FIRST_DAY
-    from flipside.replaying import ReplayOptions, run_replay
-    from flipside.view import print_json, progress_bar, summary
+    from flipside.replay.environment import ReplayOptions, run_replay
+    from flipside.replay.fitted_definition import fit
+    from flipside.replay.replay import FIRST_DAY
+    from flipside.results.outcome import must_be_writable, write_outcome
+    from flipside.sales_history.history import read_history
+    from flipside.terminal.view import print_json, progress_bar, summary
 
     if out is not None:
         must_be_writable(out)

@@ -29,10 +29,10 @@ def report(
 
     Example: flipside report --replay outcome --out report.html
     """
-    from analysis.vega import bundled
+    from analysis.report.vega import bundled
     from controller.errors import FlipsideError
-    from flipside.outcome import tables_from_folder, tables_from_topics, write_report
-    from streams.settings import cache_folder
+    from flipside.results.outcome import tables_from_folder, tables_from_topics, write_report
+    from streams.runtime.settings import cache_folder
 
     if replay is None and experiment is None:
         raise FlipsideError(
@@ -43,7 +43,7 @@ def report(
             tables, name = tables_from_folder(replay, experiment)
         else:
             from flipside.commands.options import settings_from
-            from flipside.view import counting
+            from flipside.terminal.view import counting
 
             name = experiment or ""
             with counting("records") as on_read:

@@ -11,7 +11,7 @@ def create(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = F
     import dataclasses
     import json
 
-    from streams.admin import create_topics
+    from streams.kafka.topics import create_topics
 
     report = asyncio.run(create_topics(settings_from(kafka=kafka, namespace=namespace)))
     if as_json:
@@ -30,7 +30,7 @@ def show(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from controller.topics import TOPICS
+    from controller.messages.topics import TOPICS
 
     if as_json:
         print(json.dumps([dataclasses.asdict(topic) for topic in TOPICS.values()]))

@@ -50,17 +50,17 @@ def verify(
     from dataclasses import asdict
     from datetime import date
 
-    from controller.verify import verify as differences
+    from controller.decisions.verify import verify as differences
     from flipside.documents import read_log, read_registered
-    from flipside.showing import say
+    from flipside.terminal.escape import say
 
     if Path(log).is_file():
         records = read_log(Path(log))
     else:
-        from flipside import asking
         from flipside.commands.options import settings_from
+        from flipside.topics import requests
 
-        records = asyncio.run(asking.read_all(settings_from(kafka=kafka, namespace=namespace), log))
+        records = asyncio.run(requests.read_all(settings_from(kafka=kafka, namespace=namespace), log))
     registered = read_registered(definition, records)
     found = differences(registered, records, through=None if through is None else date.fromisoformat(through))
     guilty = [d for d in found if not (allow_repeats and d.harmless)]
@@ -80,9 +80,9 @@ def _verify_state(kafka: str | None, redis: str | None, namespace: str | None, a
     import json
     from dataclasses import asdict
 
+    from flipside.checks.state_comparison import differences
     from flipside.commands.options import settings_from
-    from flipside.showing import say
-    from flipside.state import differences
+    from flipside.terminal.escape import say
 
     settings = settings_from(kafka=kafka, redis=redis, namespace=namespace)
     found, records = asyncio.run(differences(settings))

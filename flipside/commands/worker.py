@@ -44,11 +44,11 @@ def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
 
     from prometheus_client import start_http_server
 
-    from analysis.worker import Options, run
-    from flipside.archive import Archive, both
+    from analysis.worker.worker import Options, run
+    from flipside.results.archive import Archive, both
     from flipside.serve import serve
-    from streams.kafka import connection, reach_kafka
-    from streams.metrics import AnalysisMetrics
+    from streams.kafka.connection import connection, reach_kafka
+    from streams.worker.metrics import AnalysisMetrics
 
     settings = settings_from(kafka=kafka, namespace=namespace)
 

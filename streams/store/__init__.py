@@ -11,19 +11,19 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from controller.control import Kill, LifecycleChanged, State
-from controller.decide import Flip
+from controller.decisions.decide import Flip
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import MOST_A_DAY
 from controller.errors import CannotReach as CannotReach
 from controller.errors import FlipsideError
-from controller.experiment import Experiment
-from controller.inputs import Blackout
-from controller.price_rules import PriceChange
-from controller.schedule import MarketPlan
-from controller.wire import MOST_A_DAY
+from controller.messages.control import Kill, LifecycleChanged, State
+from controller.messages.inputs import Blackout
+from controller.schedule.due import MarketPlan
+from controller.validation.price_rules import PriceChange
 
 if TYPE_CHECKING:
-    from streams.store.restoring import CountedDay, RestorableStore
-    from streams.store.triggers import TriggerStore
+    from streams.store.restore_port import CountedDay, RestorableStore
+    from streams.store.trigger_port import TriggerStore
 
 NOTHING = timedelta(0)
 #: what a shard's owner keeps of each market: product -> whole days of its listing; day (ordinal) -> events by partition

@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from controller.control import LifecycleChanged
-from controller.decide import Flip, Proposal
-from controller.experiment import Experiment
-from controller.inputs import Blackout
-from controller.price_rules import PriceChange
-from controller.wire import from_milliseconds, milliseconds
+from controller.decisions.decide import Flip, Proposal
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import from_milliseconds, milliseconds
+from controller.messages.control import LifecycleChanged
+from controller.messages.inputs import Blackout
+from controller.validation.price_rules import PriceChange
 from streams.store import Cell, DirtyCell, Granted, OutboxEntry, Registration
-from streams.store.restoring import CountedDay, HeldUnit
+from streams.store.restore_port import CountedDay, HeldUnit
 
 EPOCH = datetime.fromtimestamp(0, UTC)
 #: what a Lua number holds exactly

@@ -6,14 +6,14 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 
-from analysis.analyse import due
 from analysis.export.schemas import TABLES, Tables
 from analysis.export.tables import tables_of
-from analysis.ledger import Ledger
-from controller.events import Assignment, Estimate
-from controller.experiment import Experiment
-from controller.findings import Health, Look, RunningSequence
-from controller.wire import Message
+from analysis.panel_data.ledger import Ledger
+from analysis.worker.analyse import due
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import Message
+from controller.messages.events import Assignment, Estimate
+from controller.messages.findings import Health, Look, RunningSequence
 from tests.analysis.traffic import experiment, history, registered
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)

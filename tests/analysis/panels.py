@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.panel import BoolArray, FloatArray, Panel
-from analysis.panel_files import read_panel
+from analysis.panel_data.panel import BoolArray, FloatArray, Panel
+from analysis.panel_data.panel_files import read_panel
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,11 @@ from decimal import Decimal
 
 import numpy as np
 
+from controller.definition.experiment import Arm, Experiment, Market, PriceRule, design_hash
+from controller.definition.field_types import Message, market_of
 from controller.designs import design_of
-from controller.events import Assignment, PeriodClosed, Reason, Registered, UnitDay
-from controller.experiment import Arm, Experiment, Market, PriceRule, design_hash
-from controller.periods import period
-from controller.wire import Message, market_of
+from controller.messages.events import Assignment, PeriodClosed, Reason, Registered, UnitDay
+from controller.time.periods import period
 
 START = date(2026, 3, 2)
 

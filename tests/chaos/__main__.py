@@ -7,13 +7,13 @@ import random
 import sys
 from pathlib import Path
 
-from tests.chaos.evidence import load
-from tests.chaos.nemesis import KINDS
-from tests.chaos.report import summary, table, write
+from tests.chaos.evidence.evidence import load
+from tests.chaos.evidence.report import summary, table, write
+from tests.chaos.faults.nemesis import KINDS
+from tests.chaos.faults.scripts import at_random
 from tests.chaos.rules import judge
 from tests.chaos.run import run
-from tests.chaos.scripts import at_random
-from tests.chaos.setting import Setting
+from tests.chaos.shop.setting import Setting
 
 
 def main() -> None:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from aiokafka.errors import KafkaError
 
-from tests.chaos.collect import collect, rest
-from tests.chaos.evidence import Evidence, save
-from tests.chaos.pace import DAY
-from tests.chaos.scripts import Script
-from tests.chaos.setting import Setting
-from tests.chaos.stage import Stage, ended, lasting, staged, tell
+from tests.chaos.evidence.collect import collect, rest
+from tests.chaos.evidence.evidence import Evidence, save
+from tests.chaos.faults.scripts import Script
+from tests.chaos.shop.pace import DAY
+from tests.chaos.shop.setting import Setting
+from tests.chaos.shop.stage import Stage, ended, lasting, staged, tell
 
 DAY_MS = int(DAY * 1000)
 

@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.evidence import Evidence, Look
-from tests.chaos.nemesis import KINDS
-from tests.chaos.plant import SMALL, caught
-from tests.chaos.planted import BUGS
-from tests.chaos.report import announced, summary, table
+from tests.chaos.evidence.evidence import Evidence, Look
+from tests.chaos.evidence.report import announced, summary, table
+from tests.chaos.evidence.seen import every_input_moves_on
+from tests.chaos.faults.nemesis import KINDS
+from tests.chaos.faults.plant import SMALL, caught
+from tests.chaos.faults.planted import BUGS
+from tests.chaos.faults.scripts import all_away, at_random, in_turn, killed, rolling_restart
 from tests.chaos.rules import judge
 from tests.chaos.run import run
-from tests.chaos.scripts import all_away, at_random, in_turn, killed, rolling_restart
-from tests.chaos.seen import every_input_moves_on
-from tests.chaos.setting import Setting
+from tests.chaos.shop.setting import Setting
 
 pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
 

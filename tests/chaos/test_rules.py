@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from aiokafka.partitioner import murmur2
 
-from tests.chaos.calm_history import DAYS, HOUR, LEAD, PACE, UNITS, calm, day, entry, midnight, number_of, said
-from tests.chaos.corruptions import CORRUPTIONS, late_and_void, look_changed, place_of
-from tests.chaos.evidence import Entry, Evidence, Fault, Window, instant, load, save
-from tests.chaos.report import announced, summary, table, takeovers, write
+from tests.chaos.evidence.calm_history import DAYS, HOUR, LEAD, PACE, UNITS, calm, day, entry, midnight, number_of, said
+from tests.chaos.evidence.evidence import Entry, Evidence, Fault, Window, instant, load, save
+from tests.chaos.evidence.report import announced, summary, table, takeovers, write
+from tests.chaos.faults.corruptions import CORRUPTIONS, late_and_void, look_changed, place_of
 from tests.chaos.rules import RULES, judge
 from tests.chaos.rules.reading import shard_of
 

@@ -7,11 +7,11 @@ from datetime import datetime
 
 from aiokafka import AIOKafkaProducer
 
-from controller.codec import announce_by, encode
-from controller.events import Assignment
-from controller.topics import APPLIED, ASSIGNMENT, TOPICS
-from streams.admin import create_topics
-from streams.settings import Settings
+from controller.messages.codec import announce_by, encode
+from controller.messages.events import Assignment
+from controller.messages.topics import APPLIED, ASSIGNMENT, TOPICS
+from streams.kafka.topics import create_topics
+from streams.runtime.settings import Settings
 
 Publish = Callable[..., Awaitable[None]]
 

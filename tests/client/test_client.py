@@ -10,8 +10,8 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
 from client.tests.builders import UNIT, at, published
-from controller.inputs import Applied
-from controller.topics import APPLIED, ASSIGNMENT
+from controller.messages.inputs import Applied
+from controller.messages.topics import APPLIED, ASSIGNMENT
 from flipside_client import Assignments, Change, KafkaUnreachable, NotStarted, TopicMissing
 from flipside_client.record import instant_ms
 from flipside_client.sync import SyncAssignments

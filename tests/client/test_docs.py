@@ -14,11 +14,11 @@ from confluent_kafka import Producer
 from openfeature import api
 
 from client.tests.builders import UNIT, published
-from controller.codec import encode
-from controller.events import Assignment
-from controller.topics import APPLIED, ASSIGNMENT
+from controller.messages.codec import encode
+from controller.messages.events import Assignment
+from controller.messages.topics import APPLIED, ASSIGNMENT
 from flipside_client.fold import Outcome, Why
-from streams.embedded import embedded_broker
+from streams.embedded.servers import embedded_broker
 from tests.conftest import IN_CI
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "pricing-engineer.md"

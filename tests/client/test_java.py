@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from client.tests.builders import UNIT, at, published
-from controller.events import Assignment
-from controller.topics import ASSIGNMENT
+from controller.messages.events import Assignment
+from controller.messages.topics import ASSIGNMENT
 from flipside_client import Assignments
 from tests.client.installation import Announced, installation
 from tests.conftest import IN_CI

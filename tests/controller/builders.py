@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from controller.experiment import Arm, Experiment, Market, PriceRule
-from controller.inputs import CatalogEntry
+from controller.definition.experiment import Arm, Experiment, Market, PriceRule
+from controller.messages.inputs import CatalogEntry
 
 START = date(2026, 3, 2)  # a Monday
 #: a good while before the first assignment of START goes out anywhere on earth

@@ -8,21 +8,21 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from controller.blackout import binding
-from controller.control import Action, Kill, LifecycleRequest
-from controller.decide import Flip, decide, release_now, settled
+from controller.decisions.decide import Flip, decide, release_now, settled
+from controller.decisions.kill_switches import killed, standing
+from controller.decisions.lifecycle import ALLOWED, Lifecycle, apply, due_by_clock, revised
+from controller.decisions.limits import keep_within
+from controller.decisions.roster import Roster, roster
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import market_of
 from controller.errors import IllegalTransition
-from controller.events import Undelivered
-from controller.experiment import Experiment
-from controller.inputs import Blackout, CatalogEntry
-from controller.killing import killed, standing
-from controller.lifecycle import ALLOWED, Lifecycle, apply, due_by_clock, revised
-from controller.limits import keep_within
-from controller.price_rules import PriceChange
-from controller.roster import Roster, roster
-from controller.schedule import MarketPlan
-from controller.wire import market_of
-from streams.orders import holding, unfinished
+from controller.messages.control import Action, Kill, LifecycleRequest
+from controller.messages.events import Undelivered
+from controller.messages.inputs import Blackout, CatalogEntry
+from controller.schedule.blackout import binding
+from controller.schedule.due import MarketPlan
+from controller.validation.price_rules import PriceChange
+from streams.control.overrides import holding, unfinished
 
 
 @dataclass(frozen=True, slots=True)

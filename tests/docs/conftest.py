@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from flipside.schemas import ROOT
-from streams.children import Child, Sandbox
-from streams.settings import child_environment
+from streams.embedded.processes import Child, Sandbox
+from streams.runtime.settings import child_environment
 from tests.parts.kafka import Kafka
 from tests.parts.ports import free_port
 

@@ -4,13 +4,13 @@ import gzip
 from datetime import UTC, datetime
 from pathlib import Path
 
-from controller.codec import read
-from controller.inputs import CatalogEntry
-from controller.registration import register
+from controller.messages.codec import read
+from controller.messages.inputs import CatalogEntry
+from controller.validation.registration import register
 from flipside.documents import read_experiment
-from flipside.history import read_history
-from flipside.sample import BRANDS, STORES, WEEKS, write_examples
+from flipside.sales_history.history import read_history
 from flipside.schemas import ROOT
+from flipside.simulated_shop.sample import BRANDS, STORES, WEEKS, write_examples
 
 EXAMPLES = ROOT / "examples"
 MOST_BYTES = 300_000

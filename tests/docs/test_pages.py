@@ -10,12 +10,12 @@ import pytest
 from prometheus_client import generate_latest
 from typer.testing import CliRunner
 
-from analysis.study import State
-from controller.events import Estimate
+from analysis.panel_data.study import State
+from controller.messages.events import Estimate
 from flipside.cli import app
 from flipside.reference import PAGE, commands, with_reference
 from flipside.schemas import ROOT
-from streams.metrics import Metrics
+from streams.worker.metrics import Metrics
 from tests.docs.blocks import pages
 
 

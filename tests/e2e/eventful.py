@@ -9,18 +9,18 @@ from datetime import date, timedelta
 
 from aiokafka.structs import ConsumerRecord
 
-from controller.codec import Record
-from controller.events import Estimate
-from controller.inputs import Blackout, Sale, Scope
-from controller.periods import day_start, period
-from controller.topics import ASSIGNMENT_LOG, DEAD_LETTER, ESTIMATE, PANEL, SALE
-from controller.wire import Message
-from flipside.history import CURRENCY, TIME_ZONE
-from flipside.played import Result
-from flipside.reader import Reader
-from flipside.replay import FIRST_DAY, Plan, Replayer, replayer
-from flipside.shop import plain
-from streams.settings import Settings
+from controller.definition.field_types import Message
+from controller.messages.codec import Record
+from controller.messages.events import Estimate
+from controller.messages.inputs import Blackout, Sale, Scope
+from controller.messages.topics import ASSIGNMENT_LOG, DEAD_LETTER, ESTIMATE, PANEL, SALE
+from controller.time.periods import day_start, period
+from flipside.replay.progress import Result
+from flipside.replay.replay import FIRST_DAY, Plan, Replayer, replayer
+from flipside.sales_history.history import CURRENCY, TIME_ZONE
+from flipside.simulated_shop.shop import plain
+from flipside.topics.reader import Reader
+from streams.runtime.settings import Settings
 from tests.e2e.running import eventually, market, plan, records, running
 
 STORES, PRODUCTS, DAYS = 6, 3, 12

@@ -12,15 +12,15 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
-from controller.events import Assignment, Estimate
-from flipside.history import History
-from flipside.market import made_up_history
-from flipside.played import Result
-from flipside.replay import Plan, ReplayFailed, default_experiment, replayer
-from flipside.replaying import Processes, processes
-from streams.admin import create_topics
-from streams.kafka import connection
-from streams.settings import Settings, child_environment
+from controller.messages.events import Assignment, Estimate
+from flipside.replay.environment import Processes, processes
+from flipside.replay.progress import Result
+from flipside.replay.replay import Plan, ReplayFailed, default_experiment, replayer
+from flipside.sales_history.history import History
+from flipside.simulated_shop.demand import made_up_history
+from streams.kafka.connection import connection
+from streams.kafka.topics import create_topics
+from streams.runtime.settings import Settings, child_environment
 
 PARTITIONS = 4
 PATIENCE_SECONDS = 120.0

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from flipside.schemas import ROOT
-from streams.settings import Settings
+from streams.runtime.settings import Settings
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)

@@ -7,11 +7,11 @@ import pytest
 from aiokafka.partitioner import DefaultPartitioner, murmur2
 from confluent_kafka import Message, Producer
 
-from controller.codec import encode
-from controller.inputs import Sale
+from controller.messages.codec import encode
+from controller.messages.inputs import Sale
 from flipside.schemas import HEADERS, ROOT
-from streams.embedded import embedded_broker
-from streams.parts import partition_of
+from streams.embedded.servers import embedded_broker
+from streams.worker.services import partition_of
 
 PAGE = (ROOT / "docs" / "contract.md").read_text()
 EXAMPLES = [

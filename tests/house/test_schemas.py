@@ -10,10 +10,12 @@ import yaml
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
-from controller.checkpoints import CHECKPOINT_TYPES
-from controller.codec import MODELS, encode
-from controller.control import CONTROL_TYPES
-from controller.events import (
+from controller.definition.experiment import Arm, Experiment, PriceRule
+from controller.definition.field_types import Message
+from controller.messages.checkpoints import CHECKPOINT_TYPES
+from controller.messages.codec import MODELS, encode
+from controller.messages.control import CONTROL_TYPES
+from controller.messages.events import (
     CE_TYPES,
     Assignment,
     EffectEstimate,
@@ -25,13 +27,11 @@ from controller.events import (
     Tick,
     UnitDay,
 )
-from controller.experiment import Arm, Experiment, PriceRule
-from controller.findings import FINDING_TYPES
-from controller.inputs import Blackout, Sale, Scope
-from controller.topics import TOPICS
-from controller.wire import Message
+from controller.messages.findings import FINDING_TYPES
+from controller.messages.inputs import Blackout, Sale, Scope
+from controller.messages.topics import TOPICS
 from flipside.schemas import MESSAGES, NAMES, ROOT, asyncapi, files, json_schema, with_table
-from tests.controller.finding_examples import FINDING_EXAMPLES
+from tests.controller.messages.finding_examples import FINDING_EXAMPLES
 
 AT = datetime(2026, 3, 1, 23, tzinfo=UTC)
 EXPERIMENT = Experiment(

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from streams import settings
+from streams.runtime import settings
 
 POM = Path(__file__).resolve().parents[2] / "deploy" / "kafka" / "pom.xml"
 GOAL = ["dependency:copy-dependencies", "-DincludeScope=runtime"]

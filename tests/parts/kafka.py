@@ -10,7 +10,7 @@ from typing import Self
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from streams.children import Child, Sandbox
+from streams.embedded.processes import Child, Sandbox
 from tests.parts.jars import jars
 from tests.parts.ports import free_port
 

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Self
 
-from streams.children import Child, Sandbox
+from streams.embedded.processes import Child, Sandbox
 from tests.parts.ports import free_port
 
 START_SECONDS = 30.0

@@ -9,10 +9,10 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from redis import Redis
 
 from controller.errors import CannotStart
-from controller.topics import Topic
-from streams.admin import create_topics
-from streams.children import Sandbox
-from streams.settings import Settings
+from controller.messages.topics import Topic
+from streams.embedded.processes import Sandbox
+from streams.kafka.topics import create_topics
+from streams.runtime.settings import Settings
 from tests.parts import jars
 from tests.parts.kafka import Kafka
 from tests.parts.ports import FIRST, LAST, free_port

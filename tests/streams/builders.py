@@ -4,10 +4,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 
-from controller.decide import Flip, Proposal
-from controller.experiment import Arm, Experiment, PriceRule
-from controller.inputs import Blackout, Scope
-from controller.wire import market_of
+from controller.decisions.decide import Flip, Proposal
+from controller.definition.experiment import Arm, Experiment, PriceRule
+from controller.definition.field_types import market_of
+from controller.messages.inputs import Blackout, Scope
 from streams.store import Cell, DirtyCell, Registration, Store
 
 S = TypeVar("S", bound=Store)

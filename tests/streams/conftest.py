@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
-from streams.embedded import embedded_broker
+from streams.embedded.servers import embedded_broker
 from streams.store import Registration, Store
-from streams.store.memory import MemoryStore
-from streams.store.redis import RedisStore
+from streams.store.memory.store import MemoryStore
+from streams.store.redis.store import RedisStore
 from tests.parts.redis_server import RedisServer
 from tests.streams.builders import experiment
 

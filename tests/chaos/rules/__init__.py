@@ -5,7 +5,7 @@ Each rule returns what breaks it, one sentence a case. `RULES` names them all.
 
 from collections.abc import Callable
 
-from tests.chaos.evidence import Evidence
+from tests.chaos.evidence.evidence import Evidence
 from tests.chaos.rules.decisions import ahead, at_rest, boundary, draw, once, one_writer, planned, same_everywhere
 from tests.chaos.rules.prices import as_announced, blackout, fail_safe, one_price
 from tests.chaos.rules.sales import dead_letters, sales_doubled, sales_lost

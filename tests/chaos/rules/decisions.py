@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-from tests.chaos.evidence import Evidence, all_of_kind, announce_by, instant, of_kind
+from tests.chaos.evidence.evidence import Evidence, all_of_kind, announce_by, instant, of_kind
 from tests.chaos.rules.reading import by_unit, each_said, first_said, lease, shard_of, version
 
 #: real instants are spelled in milliseconds

@@ -3,7 +3,7 @@
 from bisect import bisect_right
 from collections import defaultdict
 
-from tests.chaos.evidence import Evidence, Window, instant, of_kind
+from tests.chaos.evidence.evidence import Evidence, Window, instant, of_kind
 from tests.chaos.rules.reading import by_unit, lease, version
 
 #: a client is given so long, in real seconds, to hear what was appended

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tests.chaos.evidence import Entry, instant, of_kind
+from tests.chaos.evidence.evidence import Entry, instant, of_kind
 
 
 def each_said(entries: Iterable[Entry]) -> dict[tuple[str, int, int], Entry]:

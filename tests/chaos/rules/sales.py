@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from typing import Any
 
-from tests.chaos.evidence import Evidence, instant, of_kind
+from tests.chaos.evidence.evidence import Evidence, instant, of_kind
 
 
 def sold(evidence: Evidence) -> tuple[dict[tuple[str, int], tuple[int, int]], set[tuple[int, int]]]:

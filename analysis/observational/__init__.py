@@ -1,0 +1,1 @@
+"""What did a price change do that was not randomised? Panel estimators and their errors."""

@@ -1,0 +1,1 @@
+"""What did prices do that were drawn at random?"""

@@ -1,0 +1,1 @@
+"""Numbers that may be read at every interim analysis: confidence sequences."""

@@ -1,0 +1,1 @@
+"""When is what computed and published? The one process of the analysis."""

@@ -1,0 +1,123 @@
+"""Many experiments at once: among processes of this machine (joblib), or on a cluster (Dask)."""
+
+import copyreg
+import gc
+import pickle
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from importlib import import_module
+from typing import Any
+
+from analysis.sequential.running_sequences import Sums
+from analysis.worker.analyse import Finding, Job, Share, findings
+from controller.decisions.roster import Roster
+from controller.errors import FlipsideError
+
+#: fewer jobs than this are done at once: to hand them over would take longer
+WORTH_SHARING = 8
+#: parts that each process gets, so that one with long experiments does not keep the others waiting
+PARTS_EACH = 8
+
+#: rosters that a process remembers
+ROSTERS = 4096
+
+Result = tuple[list[Finding], Sums]
+
+
+def compute(jobs: list[Job]) -> list[Result]:
+    """A part of the jobs, in one go."""
+    return [(list(findings(job)), job.sums) for job in jobs]
+
+
+def compute_elsewhere(jobs: bytes) -> bytes:
+    """The same in another process. Spelled here: what joblib and Dask pickle with takes half as long again."""
+    with _no_cycles():
+        return pickle.dumps(compute(pickle.loads(jobs)), pickle.HIGHEST_PROTOCOL)
+
+
+@contextmanager
+def _no_cycles() -> Iterator[None]:
+    """A part makes many thousand values and hardly a cycle: these are looked for once it is done."""
+    looking = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looking:
+            gc.enable()
+
+
+def share_of(processes: int, dask: str = "") -> Share | None:
+    """Who computes: None for this process, else so many processes, or the Dask scheduler at ``host:port``.
+
+    Raises:
+        FlipsideError: Dask is asked for and not installed, or does not answer.
+    """
+    if dask:
+        client = _dask_client(dask)
+        return _shared(lambda parts: iter(client.gather(client.map(compute_elsewhere, parts, pure=False))), 8)
+    if processes < 2:
+        return None
+
+    import joblib  # not loaded where one process does it all
+
+    def among_processes(parts: Iterator[bytes]) -> Iterator[bytes]:
+        done: Iterator[bytes] = joblib.Parallel(n_jobs=processes, return_as="generator", batch_size=1)(
+            joblib.delayed(compute_elsewhere)(part) for part in parts
+        )
+        return done
+
+    return _shared(among_processes, processes)
+
+
+def _shared(run: Callable[[Iterator[bytes]], Iterator[bytes]], processes: int) -> Share:
+    def share(jobs: list[Job]) -> Iterator[Result]:
+        if len(jobs) < WORTH_SHARING:
+            for job in jobs:
+                yield from compute([job])
+            return
+        size = max(1, -(-len(jobs) // (PARTS_EACH * processes)))
+        # one after the other: the first ones are at work while the next are spelled
+        parts = (pickle.dumps(jobs[k : k + size], pickle.HIGHEST_PROTOCOL) for k in range(0, len(jobs), size))
+        for results in run(parts):
+            with _no_cycles():
+                read = pickle.loads(results)
+            yield from read
+
+    return share
+
+
+def _dask_client(address: str) -> Any:
+    try:
+        distributed = import_module("distributed")
+    except ImportError as error:
+        raise FlipsideError(
+            f"FLIPSIDE_ANALYSIS_DASK is {address}, but Dask is not installed: pip install 'dask[distributed]' here and"
+            " on its workers, or leave the setting out and set FLIPSIDE_ANALYSIS_PROCESSES"
+        ) from error
+    try:
+        return distributed.Client(address, timeout="10s")
+    except (OSError, TimeoutError) as error:
+        raise FlipsideError(f"no Dask scheduler answers at {address}: {error}") from error
+
+
+#: id of a roster -> it, so that the id stays its own, and its spelling
+_SPELLED: dict[int, tuple[Roster, bytes]] = {}
+
+
+def _spelled(roster: Roster) -> tuple[Callable[[bytes], Roster], tuple[bytes]]:
+    """A roster is spelled once, and read once by each process: it goes out with every refresh and never changes."""
+    held = _SPELLED.get(id(roster))
+    if held is None:
+        fields = tuple(getattr(roster, name) for name in Roster.__slots__)
+        held = _SPELLED[id(roster)] = roster, pickle.dumps(fields, pickle.HIGHEST_PROTOCOL)
+    return _read, (held[1],)
+
+
+@lru_cache(maxsize=ROSTERS)
+def _read(spelling: bytes) -> Roster:
+    return Roster(*pickle.loads(spelling))
+
+
+copyreg.pickle(Roster, _spelled)

@@ -1,0 +1,322 @@
+"""The analysis worker: reads the log, the panel and the reports; publishes estimates, sequences and checks.
+
+It keeps nothing but what it can read again: after a kill it goes on from its last snapshot, or reads the topics anew;
+it asks the topics that it writes what was published last, and goes on from there. Partitions are read at different
+paces, so a closing may be read before the rows and assignments that it speaks of: it counts only once every partition
+was read up to the end that it had when the closing was read.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from analysis.panel_data.ledger import Ledger
+from analysis.worker.analyse import Finding, Mark, Share, due, key, mark_of
+from analysis.worker.parallel import share_of
+from analysis.worker.pending_closings import ClosingsHeld, Positions
+from controller.definition.field_types import Message, stamped_at
+from controller.errors import FlipsideError, UnreadableMessage
+from controller.messages.codec import Decoded, decode_many, encode, read_many, void
+from controller.messages.events import Estimate, PeriodClosed
+from controller.messages.findings import Health, RunningSequence
+from controller.messages.inputs import Applied, CatalogEntry, CompetitorPrice
+from controller.messages.topics import (
+    APPLIED,
+    ASSIGNMENT_LOG,
+    CATALOG,
+    COMPETITOR_PRICE,
+    ESTIMATE,
+    HEALTH,
+    PANEL,
+    SEQUENCE,
+)
+
+log = structlog.get_logger(__name__)
+
+#: how long a quiet topic is waited for, and with it the delay of the answer to a stop
+POLL_MS = 100
+#: records taken at once, over all partitions
+BATCH = 20_000
+#: estimates sent before their acknowledgements are awaited
+SENT_AT_ONCE = 500
+
+#: what is read from topics of the owner's systems, and what else
+OWNERS: dict[str, type[Message]] = {APPLIED: Applied, CATALOG: CatalogEntry, COMPETITOR_PRICE: CompetitorPrice}
+SOURCES = (ASSIGNMENT_LOG, PANEL, *OWNERS)
+#: what is written where
+SINKS: dict[type[Message], str] = {Estimate: ESTIMATE, RunningSequence: SEQUENCE, Health: HEALTH}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the worker works."""
+
+    #: read rivals' prices too, ten thousand a second in a large shop, to see whether they are staler in one arm
+    rivals: bool = False
+    #: folder of snapshots; None: the log is read from its beginning at every start
+    snapshots: Path | None = None
+    #: a snapshot is written after so long, and at a stop
+    snapshot_seconds: float = 900.0
+    #: processes that share many experiments, or the address of a Dask scheduler whose workers do
+    processes: int = 1
+    dask: str = ""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the worker has done so far."""
+
+    records: int = 0
+    unreadable: int = 0
+    estimates: int = 0
+
+
+async def run(
+    connection: Mapping[str, Any],
+    namespace: str,
+    stop: asyncio.Event,
+    on_finding: Callable[[Finding], None] | None = None,
+    options: Options | None = None,
+) -> Tally:
+    """Read, fold and publish until ``stop`` is set; returns what was done.
+
+    Args:
+        connection: what aiokafka's clients are given: ``bootstrap_servers`` and, where there is one, security.
+        namespace: prefix of the topics, as in the settings.
+        stop: set by the caller; it is answered after the batch at hand.
+        on_finding: called with each estimate, sequence and check once the broker has acknowledged it.
+        options: what is read beside the log and the panel.
+
+    Raises:
+        FlipsideError: a topic does not exist.
+        aiokafka.errors.KafkaError: the broker cannot be reached, or does not acknowledge; start again to go on.
+    """
+    tally, options = Tally(), options or Options()
+    share = share_of(options.processes, options.dask)
+    sources = [_topic(namespace, name) for name in SOURCES if name != COMPETITOR_PRICE or options.rivals]
+    sinks = [_topic(namespace, name) for name in SINKS.values()]
+    await _must_exist(connection, *sources, *sinks)
+    published = await _published(connection, sinks, tally)
+    consumer = _consumer(connection, *sources)
+    producer = AIOKafkaProducer(**connection, enable_idempotence=True, acks="all", linger_ms=5)
+    try:
+        await consumer.start()
+        await producer.start()
+        ledger, closings = await _begin(consumer, options)
+        log.info("analysis reads", topics=sources, series_published=len(published))
+        reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share)
+        await _follow(reading, stop, on_finding, options)
+    finally:
+        await producer.stop()
+        await consumer.stop()
+    log.info("analysis stops", records=tally.records, unreadable=tally.unreadable, estimates=tally.estimates)
+    return tally
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the worker holds while it runs."""
+
+    consumer: AIOKafkaConsumer
+    producer: AIOKafkaProducer
+    namespace: str
+    ledger: Ledger
+    closings: ClosingsHeld
+    #: record key -> how new the finding is that was published under it
+    published: dict[str, Mark]
+    tally: Tally
+    share: Share | None
+
+    async def positions(self) -> dict[TopicPartition, int]:
+        """The next offset of each partition."""
+        return {partition: await self.consumer.position(partition) for partition in self.consumer.assignment()}
+
+
+async def _begin(consumer: AIOKafkaConsumer, options: Options) -> tuple[Ledger, ClosingsHeld]:
+    """The newest snapshot, and the consumer moved to where it ends; nothing, and the beginning, where there is none."""
+    if options.snapshots is None:
+        return Ledger(), ClosingsHeld()
+    from analysis.worker.snapshot import load  # Parquet is not loaded where nobody asks for it
+
+    found = load(options.snapshots)
+    if found is None:
+        return Ledger(), ClosingsHeld()
+    partitions = {_named(partition): partition for partition in consumer.assignment()}
+    ends = {
+        _named(partition): end for partition, end in (await consumer.end_offsets(list(partitions.values()))).items()
+    }
+    lost = sorted(name for name, offset in found.positions.items() if ends.get(name, -1) < offset)
+    if lost or set(partitions) != set(found.positions):
+        log.warning(
+            "snapshot is not of these topics: the log is read from its beginning",
+            folder=str(options.snapshots),
+            partitions=lost or sorted(set(partitions) ^ set(found.positions)),
+        )
+        return Ledger(), ClosingsHeld()
+    for name, offset in found.positions.items():
+        consumer.seek(partitions[name], offset)
+    held: list[tuple[Positions, PeriodClosed]] = [
+        ({partitions[name]: end for name, end in until.items()}, closing) for until, closing in found.closings
+    ]
+    log.info("analysis goes on from a snapshot", folder=str(options.snapshots))
+    return found.ledger, ClosingsHeld(held)
+
+
+async def _follow(
+    reading: Reading, stop: asyncio.Event, on_finding: Callable[[Finding], None] | None, options: Options
+) -> None:
+    consumer, ledger, closings = reading.consumer, reading.ledger, reading.closings
+    clock = asyncio.get_running_loop().time
+    kept, read_since = clock(), False
+    while not stop.is_set():
+        fresh = _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), reading.tally)
+        closed = [message for message, _ in fresh if isinstance(message, PeriodClosed)]
+        for message, at in fresh:
+            if not isinstance(message, PeriodClosed):
+                ledger.fold(message, at)
+        if closed:
+            closings.hold(closed, await consumer.end_offsets(list(consumer.assignment())))
+        counted: list[PeriodClosed] = []
+        if closings.held:
+            counted = closings.release(await reading.positions())
+        for closing in counted:
+            ledger.fold(closing)
+        if fresh or counted:
+            await _refresh(reading, on_finding)
+            read_since = True
+        if options.snapshots and read_since and clock() - kept >= options.snapshot_seconds:
+            await _keep(reading, options.snapshots)
+            kept, read_since = clock(), False
+    if options.snapshots and read_since:
+        await _keep(reading, options.snapshots)
+
+
+async def _refresh(reading: Reading, on_finding: Callable[[Finding], None] | None) -> None:
+    """Publish what is due."""
+    fresh = due(reading.ledger, dict(reading.published), reading.share)
+    while batch := list(islice(fresh, SENT_AT_ONCE)):
+        await _publish(reading.producer, reading.namespace, batch)
+        for finding in batch:
+            reading.published[key(finding)] = mark_of(finding)
+            reading.tally.estimates += isinstance(finding, Estimate)
+            if on_finding is not None:
+                on_finding(finding)
+
+
+async def _keep(reading: Reading, folder: Path) -> None:
+    """Write a snapshot: everything read up to the positions is in it, published or held."""
+    from analysis.worker.snapshot import Snapshot, save
+
+    held = tuple(
+        ({_named(partition): end for partition, end in ends.items()}, closing)
+        for ends, closing in reading.closings.held
+    )
+    positions = {_named(partition): offset for partition, offset in (await reading.positions()).items()}
+    path = save(folder, Snapshot(reading.ledger, positions, held))
+    log.info("snapshot written", folder=str(path))
+
+
+def _named(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"
+
+
+async def _publish(producer: AIOKafkaProducer, namespace: str, findings: list[Finding]) -> None:
+    """Send findings and wait until the broker has all of them."""
+    sent = []
+    for finding in findings:
+        identity = f"{key(finding)}/{finding.experiment_version}/{finding.through}/{finding.revision}"
+        if isinstance(finding, Health):
+            identity += f"/{mark_of(finding).digest[:16]}"
+        if finding.computed_at_event_time is None:
+            raise AssertionError(f"{identity} rests on no closed day")
+        record = encode(finding, identity, finding.computed_at_event_time)
+        topic = _topic(namespace, SINKS[type(finding)])
+        sent.append(await producer.send(topic, value=record.value, key=record.key, headers=record.headers))
+    await asyncio.gather(*sent)
+
+
+async def _published(connection: Mapping[str, Any], topics: list[str], tally: Tally) -> dict[str, Mark]:
+    """The newest mark of each series in the topics that we write."""
+    marks: dict[str, Mark] = {}
+    consumer = _consumer(connection, *topics)
+    try:
+        await consumer.start()
+        ends = await consumer.end_offsets(list(consumer.assignment()))
+        while not all([await consumer.position(partition) >= end for partition, end in ends.items()]):
+            for finding, _ in _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), tally):
+                if isinstance(finding, Estimate | RunningSequence | Health):
+                    mark = mark_of(finding)
+                    if mark >= marks.get(key(finding), mark):
+                        marks[key(finding)] = mark
+    finally:
+        await consumer.stop()
+    return marks
+
+
+def _messages(batches: Mapping[TopicPartition, list[Any]], tally: Tally) -> list[tuple[Message, datetime | None]]:
+    """The readable messages of a batch and when they were written, as far as their timestamps can be meant.
+
+    An unreadable record is counted and logged, and stops nothing. A decision that came too late to count was shown by
+    nobody.
+    """
+    found: list[tuple[Message, datetime | None]] = []
+    for partition, records in batches.items():
+        # an owner's systems need not say what kind their records are: the topic does
+        model = next((model for name, model in OWNERS.items() if partition.topic.endswith(name)), None)
+        tally.records += len(records)
+        records = [record for record in records if record.value is not None and not void(record)]
+        read: Sequence[Decoded]
+        if model:
+            read = read_many(model, [record.value for record in records])
+        else:
+            read = decode_many([(record.headers, record.value) for record in records])
+        for record, message in zip(records, read, strict=True):
+            if isinstance(message, UnreadableMessage):
+                tally.unreadable += 1
+                log.warning(
+                    "record skipped",
+                    topic=partition.topic,
+                    partition=partition.partition,
+                    offset=record.offset,
+                    reason=str(message),
+                )
+            else:
+                found.append((message, stamped_at(record.timestamp)))
+    return found
+
+
+def _consumer(connection: Mapping[str, Any], *topics: str) -> AIOKafkaConsumer:
+    """A consumer of no group that reads all partitions from the beginning."""
+    return AIOKafkaConsumer(
+        *topics,
+        **connection,
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=POLL_MS,
+        max_partition_fetch_bytes=16 * 1024 * 1024,
+    )
+
+
+async def _must_exist(connection: Mapping[str, Any], *topics: str) -> None:
+    """Raise FlipsideError where a topic does not exist: to subscribe to it would be to wait in silence."""
+    probe = AIOKafkaConsumer(**connection, group_id=None)
+    try:
+        await probe.start()
+        missing = sorted(set(topics) - await probe.topics())
+    finally:
+        await probe.stop()
+    if missing:
+        where = connection["bootstrap_servers"]
+        raise FlipsideError(f"{', '.join(missing)}: no such topic at {where}; run `flipside topics create`")
+
+
+def _topic(namespace: str, name: str) -> str:
+    return f"{namespace}.{name}" if namespace else name

@@ -1,0 +1,1 @@
+"""What may happen next: decisions, lifecycle, limits, guardrails, kill switches."""

@@ -1,0 +1,1 @@
+"""The messages on the topics, their codec, and the topics themselves."""

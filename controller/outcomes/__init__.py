@@ -1,0 +1,1 @@
+"""What a sale becomes: unit-days, silent feeds, unsold units, listings."""

@@ -1,0 +1,1 @@
+"""Chance: hashes of names, draws, and where a draw may fall."""

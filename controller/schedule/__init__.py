@@ -1,0 +1,1 @@
+"""When what is due: calendars, blackout windows, propensities, draws repeated."""

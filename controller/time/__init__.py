@@ -1,0 +1,1 @@
+"""Local days of a market, and time zones."""

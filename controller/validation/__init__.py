@@ -1,0 +1,1 @@
+"""What registration checks: definitions, prices, designs, blackouts."""

@@ -1,0 +1,106 @@
+"""Registration: from what an owner wrote to an experiment that can run, or all the reasons why it cannot."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+
+from pydantic import ValidationError
+
+from controller.definition.error_messages import explain
+from controller.definition.experiment import CatalogFilter, Experiment, Market
+from controller.definition.field_types import market_of
+from controller.errors import InvalidExperiment, Problem
+from controller.messages.inputs import CatalogEntry
+from controller.validation.definition_rules import named, problems
+
+#: a definition that names a million units has 40 MB; what is larger is a mistake or an attack
+MOST_BYTES = 64 * 1024 * 1024
+
+
+def parse(document: str | bytes) -> Experiment:
+    """An experiment from its JSON; raises InvalidExperiment with every field that is wrong."""
+    if len(document) > MOST_BYTES:
+        size = f"{len(document)} bytes"
+        raise InvalidExperiment((Problem("(document)", size, f"at most {MOST_BYTES} bytes", "use `select`"),))
+    try:
+        return Experiment.model_validate_json(document)
+    except ValidationError as error:
+        raise InvalidExperiment(explain(error, Experiment)) from error
+
+
+def register(
+    experiment: Experiment, catalog: Mapping[str, CatalogEntry], others: Iterable[Experiment], now: datetime
+) -> Experiment:
+    """The experiment with its units, time zones and strata filled in from the catalog.
+
+    Raises InvalidExperiment that lists every broken rule: unknown units, units or clusters of another experiment at the
+    same time, a start in the past, a price outside its limits, too few clusters, parameters that contradict the design.
+    """
+    resolved = resolve(experiment, catalog)
+    found = (*problems(resolved, catalog, now), *_overlaps(resolved, others))
+    if found:
+        raise InvalidExperiment(found)
+    return resolved
+
+
+def resolve(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:
+    """Units by the filter where none are named, sorted; markets with the time zones that the catalog gives them."""
+    units = experiment.units
+    changes: dict[str, object] = {}
+    if not units and experiment.select is not None:
+        units = tuple(unit for unit, entry in catalog.items() if _selected(experiment.select, entry))
+        changes["select"] = None
+    units = tuple(sorted(units))
+    zones = {market_of(unit): catalog[unit].time_zone for unit in units if unit in catalog}
+    markets = tuple(Market(name=name, time_zone=zones[name]) for name in sorted(zones))
+    resolved = experiment.model_copy(update={**changes, "units": units, "markets": markets})
+    strata = _by_category(resolved, catalog) if experiment.balance.strata == "category" else None
+    if strata is None:
+        return resolved
+    return resolved.model_copy(update={"balance": experiment.balance.model_copy(update={"strata": strata})})
+
+
+def _by_category(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> dict[str, tuple[str, ...]] | None:
+    """Category -> its clusters; None where a cluster has no category, or several."""
+    categories: dict[str, set[str | None]] = {}
+    for unit, cluster in experiment.cluster_by_unit().items():
+        categories.setdefault(cluster, set()).add(catalog[unit].category if unit in catalog else None)
+    strata: dict[str, list[str]] = {}
+    for cluster, several in sorted(categories.items()):
+        category = next(iter(several))
+        if len(several) > 1 or category is None:
+            return None
+        strata.setdefault(category, []).append(cluster)
+    return {category: tuple(clusters) for category, clusters in strata.items()}
+
+
+def _selected(select: CatalogFilter, entry: CatalogEntry) -> bool:
+    market, _, product = entry.unit.partition("/")
+    return (
+        (select.markets is None or market in select.markets)
+        and (select.products is None or product in select.products)
+        and (select.categories is None or entry.category in select.categories)
+    )
+
+
+def _overlaps(experiment: Experiment, others: Iterable[Experiment]) -> Iterator[Problem]:
+    units, clusters = set(experiment.units), set(experiment.cluster_names())
+    for other in others:
+        if other.name == experiment.name:
+            if other.version >= experiment.version:
+                yield Problem(
+                    "version", str(experiment.version), f"{other.name} is registered as version {other.version}",
+                    f"use version {other.version + 1}, or another name",
+                )  # fmt: skip
+            continue
+        if other.end <= experiment.start or experiment.end <= other.start:
+            continue
+        shared = units & set(other.units)
+        together = clusters & set(other.cluster_names()) if not shared else set()
+        for field, hits in (("units", shared), ("clusters", together)):
+            if hits:
+                yield Problem(
+                    field,
+                    named(hits),
+                    f"one experiment per unit and cluster at a time; {other.name} runs {other.start} to {other.end}",
+                    "choose other units, or other days",
+                )

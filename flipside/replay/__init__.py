@@ -1,0 +1,1 @@
+"""Replays and the demo: sales through the whole system in simulated time."""

@@ -1,0 +1,381 @@
+"""A replay: real or generated sales through the whole system, in simulated time, through the very same code.
+
+The replayer plays everything that is not Flipside: the clock (ticks), the catalog, the pricing system (through the
+client), the shop's sales and its rivals' prices. It knows the truth, because it planted it.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import partial
+
+from aiokafka import AIOKafkaProducer
+
+from controller.definition.experiment import Arm, Experiment, Market, PriceRule, RandomDays
+from controller.definition.field_types import LATEST, milliseconds
+from controller.errors import FlipsideError
+from controller.messages.codec import Record, encode
+from controller.messages.control import Entered, TriggerIgnored
+from controller.messages.events import Assignment, BlackoutSet, Estimate, PeriodClosed, Refused, Registered, Tick
+from controller.messages.inputs import Blackout
+from controller.messages.topics import (
+    APPLIED,
+    ASSIGNMENT_LOG,
+    BLACKOUT,
+    CATALOG,
+    COMPETITOR_PRICE,
+    DEAD_LETTER,
+    DEFINITION,
+    ESTIMATE,
+    HEALTH,
+    MAX_RECORD_BYTES,
+    PANEL,
+    SALE,
+    SEQUENCE,
+    TICK,
+)
+from controller.time.periods import period
+from flipside.replay.progress import Progress, Result, judged, of_units_sold
+from flipside.sales_history.history import CURRENCY, TIME_ZONE, History
+from flipside.simulated_shop.competitors import Rivals, rivals_of
+from flipside.simulated_shop.shop import Shop, plain
+from flipside.topics.reader import Reader
+from flipside_client import Assignments
+from streams.kafka.connection import connection, stop_client
+from streams.runtime.settings import Settings
+from streams.worker.services import partition_of
+
+#: data weeks become consecutive local days from here on: a spring with a change of clocks
+FIRST_DAY = date(1990, 3, 12)
+TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
+PATIENCE_SECONDS = 120.0
+POLL_SECONDS = 0.01
+#: units that an error names
+UNITS_NAMED = 5
+ONE_DAY = timedelta(days=1)
+#: how long after midnight somebody looks at rivals' prices
+RIVALS_SEEN = timedelta(hours=6)
+#: periods that may be open at once: the shop waits for the system as a real day would
+PERIODS_AHEAD = 4
+
+
+class ReplayFailed(FlipsideError):
+    """The system did not answer in time; the message says what was waited for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to replay."""
+
+    history: History
+    experiment: Experiment
+    effect: float
+    seed: str
+    #: periods of the history that lie before the experiment's start: the shop sells at control
+    before: int = 0
+    blackouts: tuple[Blackout, ...] = ()
+    #: called at the start of each period, before its assignments are due: where tests kill and poison
+    on_period: Callable[["Replayer", int], Awaitable[None]] | None = None
+    on_progress: Callable[[Progress], None] | None = None
+    #: called with the seconds from the start of the replay, when a pricing system first holds an assignment
+    on_first_assignment: Callable[[float], None] = lambda seconds: None
+    #: called once catalog, blackouts and definition are published, before anybody is waited for
+    on_submitted: Callable[[], None] = lambda: None
+    #: asked while waiting: raises if a process that we depend on has ended
+    check_alive: Callable[[], None] = lambda: None
+
+
+def default_experiment(history: History, name: str, seed: str) -> Experiment:
+    """Random days over all stores: each day half of them pay 5 % more."""
+    return Experiment(
+        name=name,
+        owner="replay",
+        description="planted effect on real sales",
+        currency=CURRENCY,
+        units=tuple(entry.unit for entry in history.catalog),
+        clusters="market",
+        arms=(Arm(name="control"), Arm(name="treatment", price=PriceRule.model_validate_json('{"percent": "5"}'))),
+        design=RandomDays(),
+        start=FIRST_DAY,
+        days=len(history.periods),
+        seed=seed,
+    )
+
+
+class Replayer:
+    """Drives one experiment over one history."""
+
+    def __init__(self, settings: Settings, plan: Plan, producer: AIOKafkaProducer, client: Assignments) -> None:
+        self.settings = settings
+        self.plan = plan
+        self._producer = producer
+        self._client = client
+        self._log = Reader(settings, [ASSIGNMENT_LOG])
+        self._estimates = Reader(settings, [ESTIMATE])
+        self._panel = Reader(settings, [PANEL])
+        self._dead = Reader(settings, [DEAD_LETTER])
+        self._findings = Reader(settings, [SEQUENCE, HEALTH])
+        self._shown: list[Estimate] = []
+        #: unit -> its assignment for the day that is played
+        self._today: dict[str, Assignment] = {}
+        self.events_in = 0
+        self.markets: tuple[Market, ...] = ()
+        #: market -> last closed day
+        self._closed: dict[str, date] = {}
+        self._rivals: Rivals | None = None
+        #: triggers that were answered
+        self._answered: set[str] = set()
+        self._started = time.monotonic()
+        self.first_assignment_seconds: float | None = None
+
+    async def run(self) -> Result:
+        """The whole replay; raises ReplayFailed or InvalidExperiment."""
+        async with AsyncExitStack() as stack:
+            for reader in (self._log, self._estimates, self._panel, self._dead, self._findings):
+                await reader.start()
+                stack.push_async_callback(reader.stop)
+            registered = await self._open()
+            self.markets = registered.experiment.markets
+            self._rivals = rivals_of(registered.experiment, self.plan.history, self.plan.seed)
+            apart = self._rivals is not None
+            shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed, apart)
+            for number, sold in enumerate(self.plan.history.periods):
+                await self._period(registered, shop, number, sold)
+            return await self._finish(registered, shop)
+
+    # --- talking to the system ----------------------------------------------------------------------------------------
+
+    async def send(self, topic: str, records: Sequence[Record]) -> None:
+        """Publish as the owner's systems do, and wait until all is acknowledged."""
+        name, partitions = self.settings.prefixed(topic), self.settings.partitions
+        sent = [
+            await self._producer.send(
+                name, value=r.value, key=r.key, headers=r.headers, partition=partition_of(r.key or b"", partitions)
+            )
+            for r in records
+        ]
+        for future in sent:
+            await future
+
+    async def tick(self, at: datetime) -> None:
+        """It is now ``at``, in every partition."""
+        record = encode(Tick(at=at), f"tick/{at.isoformat()}", at)
+        for number in range(self.settings.partitions):
+            await self._producer.send_and_wait(
+                self.settings.prefixed(TICK), value=record.value, headers=record.headers, partition=number
+            )
+
+    async def _until(self, what: str | Callable[[], str], done: Callable[[], Awaitable[bool]]) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not await done():
+            self.plan.check_alive()
+            if time.monotonic() > deadline:
+                named = what if isinstance(what, str) else what()
+                raise ReplayFailed(f"waited {PATIENCE_SECONDS:.0f} s for {named}; do worker and analysis run?")
+            await asyncio.sleep(POLL_SECONDS)
+
+    # --- the steps ----------------------------------------------------------------------------------------------------
+
+    async def _open(self) -> Registered:
+        """Catalog, blackouts, definition; returns once the log says that they bind."""
+        plan = self.plan
+        await self.tick(period(FIRST_DAY - 2 * ONE_DAY, TIME_ZONE).start)
+        await self.send(CATALOG, [plain(entry) for entry in plan.history.catalog])
+        await self.send(BLACKOUT, [plain(blackout) for blackout in plan.blackouts])
+        await self.send(DEFINITION, [plain(plan.experiment)])
+        plan.on_submitted()
+        answer: list[Registered] = []
+
+        async def answered() -> bool:
+            await self._log.poll()
+            for message in self._log.messages:
+                if isinstance(message, Refused):
+                    raise ReplayFailed(f"{message.subject} was refused:\n" + "\n".join(message.problems))
+                if isinstance(message, Registered) and message.experiment.name == plan.experiment.name:
+                    answer.append(message)
+            bound = {m.blackout for m in self._log.messages if isinstance(m, BlackoutSet)}
+            return bool(answer) and bound >= {blackout.id for blackout in plan.blackouts}
+
+        await self._until("the experiment to be registered", answered)
+        return answer[0]
+
+    async def _period(self, registered: Registered, shop: Shop, number: int, sold: Sequence[object]) -> None:
+        plan, experiment = self.plan, registered.experiment
+        day = experiment.start + timedelta(days=number - plan.before)
+        local = period(day, TIME_ZONE)
+        running = number >= plan.before
+        if plan.on_period is not None:
+            await plan.on_period(self, number)
+        await self.tick(local.start - experiment.lead)
+
+        self._today = {}
+        missing: list[str] = []
+
+        async def informed() -> bool:
+            # An arm that holds over a block of days is published again on each of them: wait for today's word.
+            await self._hear(day)
+            missing[:] = shop.uninformed(experiment.units, local.start, self._today)
+            if self.first_assignment_seconds is None and len(missing) < len(experiment.units):
+                self.first_assignment_seconds = time.monotonic() - self._started
+                plan.on_first_assignment(self.first_assignment_seconds)
+            return not missing
+
+        if running:
+            await self._until(
+                lambda: (
+                    f"the assignments of {day}: {len(missing)} of {len(experiment.units)} units have none, "
+                    f"among them {', '.join(missing[:UNITS_NAMED])}"
+                ),
+                informed,
+            )
+        if self._rivals is not None:
+            await self._rivals_move(self._rivals, shop, number, local.start)
+        traded = shop.trade(number, local.start, local.end, plan.history.periods[number])
+        await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
+        self.events_in += len(traded["sale"])
+        await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
+        await self._report(number, day, len(traded["applied"]))
+
+    async def _rivals_move(self, rivals: Rivals, shop: Shop, number: int, start: datetime) -> None:
+        """Rivals' prices of a day, wave by wave; returns once every trigger is answered and what begins today has."""
+        experiment = rivals.experiment
+        day, at = experiment.start + timedelta(days=number - self.plan.before), start + RIVALS_SEEN
+        for wave in rivals.move(number, at):
+            await self.send(COMPETITOR_PRICE, [plain(price) for price in wave.prices])
+
+            async def answered(wanted: frozenset[str] = wave.triggers) -> bool:
+                await self._hear(day)
+                return wanted <= self._answered
+
+            await self._until(f"the answers to {len(wave.triggers)} triggers of {day}", answered)
+        beginning = {
+            m.cluster: m
+            for m in self._log.messages
+            if isinstance(m, Entered) and m.first_day == day and m.starts_at > start
+        }
+        if not beginning:
+            return
+        await self.tick(at)
+
+        async def begun() -> bool:
+            await self._hear(day)
+            return all(
+                shop.assignments.arm(unit, beginning[cluster].starts_at) == beginning[cluster].arm
+                for unit, cluster in rivals.clusters.items()
+                if cluster in beginning
+            )
+
+        await self._until(f"{len(beginning)} entries to begin on {day}", begun)
+
+    async def _closed_up_to(self, number: int, day: date) -> bool:
+        """Whether every market has closed the period that lies PERIODS_AHEAD back."""
+        for message in await self._panel.poll(1):
+            if isinstance(message, PeriodClosed):
+                self._closed[message.market] = max(message.day, self._closed.get(message.market, message.day))
+        await self._dead.poll(0)
+        markets = {market.name for market in self.markets}
+        wanted = day - PERIODS_AHEAD * ONE_DAY
+        return number < PERIODS_AHEAD or all(self._closed.get(m, date.min) >= wanted for m in markets)
+
+    async def _hear(self, day: date) -> None:
+        """Take in what the log says about a day."""
+        new = await self._log.poll(1)
+        self._today.update({m.unit: m for m in new if isinstance(m, Assignment) and m.day == day})
+        self._answered.update(m.trigger for m in new if isinstance(m, Entered | TriggerIgnored))
+
+    async def _report(self, number: int, day: date, flips: int) -> None:
+        await self._hear(day)
+        latest = of_units_sold(await self._estimates.poll(1), self.plan.experiment) or self._shown
+        self._shown = latest[-1:]
+        if self.plan.on_progress is not None:
+            self.plan.on_progress(
+                Progress(
+                    period=number + 1,
+                    periods=len(self.plan.history.periods),
+                    day=day,
+                    events=self.events_in,
+                    flips=flips,
+                    blocked=sum(m.arm != m.planned_arm for m in self._today.values()),
+                    estimate=latest[-1] if latest else None,
+                    seconds=time.monotonic() - self._started,
+                )
+            )
+
+    async def _finish(self, registered: Registered, shop: Shop) -> Result:
+        """Let the last day end, the units go back to control, and the last number arrive."""
+        experiment = registered.experiment
+        last = period(experiment.end - timedelta(days=1), TIME_ZONE)
+        await self.tick(last.end - experiment.lead)
+        await self.tick(last.end + timedelta(seconds=self.settings.lateness_seconds + 60))
+
+        held = set(experiment.units)
+
+        async def released() -> bool:
+            held.difference_update(
+                m.unit for m in await self._log.poll() if isinstance(m, Assignment) and m.day == experiment.end
+            )
+            return not held
+
+        async def estimated() -> bool:
+            await self._estimates.poll()
+            return {
+                m.metric for m in self._estimates.messages if isinstance(m, Estimate) and m.through == last.day
+            } >= {
+                "units",
+                "revenue",
+                "margin",
+            }
+
+        await self._until("the release of all units to control", released)
+        await self._until(f"the estimates through {last.day}", estimated)
+        for reader in (self._log, self._panel, self._dead, self._estimates, self._findings):
+            await reader.drain()
+        return self._result(registered, shop)
+
+    def _result(self, registered: Registered, shop: Shop) -> Result:
+        start, before = registered.experiment.start, self.plan.before
+        return judged(
+            registered,
+            log=self._log.messages,
+            panel=self._panel.messages,
+            estimates=self._estimates.messages,
+            shown={(unit, start + (number - before) * ONE_DAY): arm for (unit, number), arm in shop.observed.items()},
+            blackouts=self.plan.blackouts,
+            rivals=[] if self._rivals is None else self._rivals.seen,
+            listed={entry.unit: entry.list_price_minor for entry in self.plan.history.catalog},
+            truth=self.plan.effect,
+            events_in=self.events_in,
+            dead_lettered=len(self._dead.others),
+            seconds=round(time.monotonic() - self._started, 3),
+            first_assignment_seconds=self.first_assignment_seconds,
+            findings=self._findings.messages,
+        )
+
+
+@asynccontextmanager
+async def replayer(settings: Settings, plan: Plan) -> AsyncIterator[Replayer]:
+    """A replayer connected to Kafka, with a pricing system's client."""
+    producer = AIOKafkaProducer(
+        **connection(settings),
+        acks="all",
+        enable_idempotence=True,
+        linger_ms=2,
+        max_batch_size=256 * 1024,
+        max_request_size=MAX_RECORD_BYTES,
+    )
+    await producer.start()
+    try:
+        arguments = connection(settings)
+        bootstrap = arguments.pop("bootstrap_servers")
+        fetch_wait_ms = settings.fetch_wait_ms
+        # The days of a replay are ticks', and may lie ahead of this machine's clock by as much as they like.
+        ends = milliseconds(LATEST)
+        async with Assignments(
+            bootstrap, settings.namespace, fetch_wait_ms=fetch_wait_ms, clock=lambda: ends, **arguments
+        ) as client:
+            yield Replayer(settings, plan, producer, client)
+    finally:
+        await stop_client(producer)

@@ -1,0 +1,1 @@
+"""Sales histories: read, checked and laid out by day."""

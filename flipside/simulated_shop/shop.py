@@ -1,0 +1,102 @@
+"""A shop to experiment on: it follows the assignments as a pricing system would, sells, and says what it did."""
+
+import math
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import Message, milliseconds
+from controller.messages.codec import Record, key_of
+from controller.messages.inputs import Applied, CompetitorPrice, Sale
+from controller.randomisation.hash_scores import HASH_RANGE, score
+from flipside.sales_history.history import CURRENCY, WeekOfSales
+from flipside_client import Assignments
+
+
+def plain(message: Message) -> Record:
+    """A record as the owner's systems write it: no headers, because each costs the consumer."""
+    key = key_of(message)
+    return Record(None if key is None else key.encode(), message.model_dump_json().encode(), [])
+
+
+def pieces(packs: int, factor: float, seed: str, *names: str | int) -> int:
+    """``packs * factor`` rounded up or down at random by a hash, so that the mean is kept."""
+    return math.floor(packs * factor + score(seed, "rounding", *names) / HASH_RANGE)
+
+
+@dataclass(slots=True)
+class Shop:
+    """Sells what a history says, times (1 + effect) in units that are treated at that instant."""
+
+    assignments: Assignments
+    experiment: Experiment
+    effect: float
+    seed: str
+    #: rivals have prices of their own, which are not told with the sales
+    rivals_apart: bool = False
+    #: the arm that each unit showed last: a change is told on the applied topic
+    shown: dict[str, str] = field(default_factory=dict)
+    #: (unit, period) -> the arm under which the period's sales were made
+    observed: dict[tuple[str, int], str] = field(default_factory=dict)
+
+    def uninformed(self, units: Sequence[str], instant: datetime, said: Container[str]) -> list[str]:
+        """Those of these units that have no assignment that holds at an instant, or are not among those ``said``."""
+        at = milliseconds(instant)
+        return [unit for unit in units if unit not in said or self.assignments.assignment(unit, at) is None]
+
+    def trade(
+        self, period: int, start: datetime, end: datetime, sold: Sequence[WeekOfSales]
+    ) -> Mapping[str, list[Record]]:
+        """One period of business; returns the records by what they are: sale, competitor-price, applied."""
+        middle = start + (end - start) / 2
+        now = milliseconds(middle)
+        control = self.experiment.control.name
+        factors = {arm.name: 1.0 if arm.name == control else 1.0 + self.effect for arm in self.experiment.arms}
+        rules = {arm.name: arm.price for arm in self.experiment.arms}
+        sales, rivals, applied = [], [], []
+        for row in sold:
+            price = self.assignments.price(row.unit, now)
+            arm = price.arm or control
+            self.observed[row.unit, period] = arm
+            if self.shown.get(row.unit, control) != arm:
+                self.shown[row.unit] = arm
+                applied.append(
+                    Applied(
+                        id=f"applied/{period}/{row.unit}",
+                        unit=row.unit,
+                        arm=arm,
+                        price_minor=price.price_minor,
+                        applied_at=start,
+                        assignment=price.assignment_id,
+                    )
+                )
+            quantity = pieces(row.packs, factors[arm], self.seed, row.unit, period)
+            # A shop that sells nothing has nothing to publish.
+            if quantity:
+                sale = Sale(
+                    id=f"sale/{period}/{row.unit}",
+                    unit=row.unit,
+                    occurred_at=middle,
+                    quantity=quantity,
+                    price_minor=rules[arm].price_minor(row.price_minor),
+                    cost_minor=row.cost_minor,
+                    currency=CURRENCY,
+                )
+                sales.append(sale)
+            if row.rival is not None and not self.rivals_apart:
+                rivals.append(
+                    CompetitorPrice(
+                        id=f"rival/{period}/{row.unit}",
+                        unit=row.unit,
+                        competitor=row.rival,
+                        observed_at=start + timedelta(hours=6),
+                        price_minor=row.rival_price_minor,
+                        currency=CURRENCY,
+                    )
+                )
+        return {
+            "sale": [plain(m) for m in sales],
+            "competitor-price": [plain(m) for m in rivals],
+            "applied": [plain(m) for m in applied],
+        }

@@ -1,0 +1,1 @@
+"""What commands read from topics and ask by topics."""

@@ -1,0 +1,1 @@
+"""All that ends a day: the watermark, panel rows, unsold units, sealed days."""

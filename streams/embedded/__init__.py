@@ -1,0 +1,1 @@
+"""The broker and the Redis of the demo, and child processes."""

@@ -1,0 +1,1 @@
+"""From a tick to decided flips: what is due, draws, price limits, triggers, guardrails."""

@@ -1,0 +1,106 @@
+"""How everybody connects to Kafka: one set of arguments from the settings, and one patient first contact."""
+
+import asyncio
+import ssl
+from typing import Any
+
+from aiokafka.conn import collect_hosts, create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+
+from controller.errors import CannotReach
+from flipside_client.batches import read_any_header_name
+from streams.runtime.connect_retry import patiently
+from streams.runtime.settings import Settings
+
+NOT_ADMITTED = (AuthenticationFailedError, SaslAuthenticationFailed, UnsupportedSaslMechanismError)
+#: so long may a client take to say goodbye
+STOP_SECONDS = 2.0
+WAY_OUT = "check FLIPSIDE_KAFKA (--kafka), and that the broker runs and listens there"
+
+
+def connection(settings: Settings) -> dict[str, Any]:
+    """The keyword arguments that every aiokafka client of ours is made with.
+
+    From here on, consumers of this process read records whatever their headers are called.
+
+    Raises CannotReach where the authority's certificate cannot be read.
+    """
+    read_any_header_name()
+    arguments: dict[str, Any] = {
+        "bootstrap_servers": settings.kafka,
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol in ("SSL", "SASL_SSL"):
+        arguments["ssl_context"] = _trust(settings)
+    if settings.kafka_security_protocol in ("SASL_PLAINTEXT", "SASL_SSL"):
+        assert settings.kafka_username is not None, "Settings admits no SASL without a user"
+        assert settings.kafka_password is not None, "Settings admits no SASL without a password"
+        arguments["sasl_mechanism"] = settings.kafka_sasl_mechanism
+        arguments["sasl_plain_username"] = settings.kafka_username
+        arguments["sasl_plain_password"] = settings.kafka_password.get_secret_value()
+    return arguments
+
+
+async def reach_kafka(settings: Settings) -> None:
+    """Return once a broker answers and admits us; call it before the first client is started.
+
+    aiokafka's clients say "unable to bootstrap" whatever the cause; this one says the cause. Raises CannotReach after
+    ``connect_timeout_seconds``, or at once where waiting will not help: a wrong password, a certificate not trusted.
+    """
+    arguments = connection(settings)
+    hosts = collect_hosts(arguments.pop("bootstrap_servers"))
+
+    async def any_broker() -> None:
+        refusals = []
+        for host, port, _ in hosts:
+            try:
+                (await create_conn(host, port, **arguments)).close()
+            except NOT_ADMITTED as error:
+                raise CannotReach(
+                    f"Kafka at {host}:{port} does not admit {settings.kafka_username!r}: {error}; check "
+                    "FLIPSIDE_KAFKA_USERNAME, FLIPSIDE_KAFKA_PASSWORD and FLIPSIDE_KAFKA_SASL_MECHANISM"
+                ) from error
+            except ssl.SSLCertVerificationError as error:
+                raise CannotReach(
+                    f"Kafka at {host}:{port} shows a certificate that is not trusted: {error.verify_message}; "
+                    "check FLIPSIDE_KAFKA_CA_FILE, and that the certificate names this host"
+                ) from error
+            except (OSError, KafkaError) as error:
+                refusals.append(f"{host}:{port}: {error or type(error).__name__}")
+            else:
+                return
+        raise ConnectionError("; ".join(refusals))
+
+    await patiently(any_broker, "Kafka", settings.kafka, settings.connect_timeout_seconds, WAY_OUT)
+
+
+async def stop_client(client: Any, seconds: float = STOP_SECONDS) -> None:
+    """Stop an aiokafka client; one whose broker does not answer is left as it is after ``seconds``.
+
+    Its fetcher awaits tasks that it has cancelled, and lets the cancellation of one that was waiting to try again
+    escape; that one is not ours.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await client.stop()
+    except TimeoutError:
+        return  # it says goodbye for as long as a request may take: 40 s; what it has left open ends with the process
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise
+
+
+def _trust(settings: Settings) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=settings.kafka_ca_file)
+    except OSError as error:
+        raise CannotReach(
+            f"FLIPSIDE_KAFKA_CA_FILE = {settings.kafka_ca_file!r} is no readable certificate: {error}; "
+            "name the PEM file of the authority that signed the brokers' certificates"
+        ) from error

@@ -1,0 +1,1 @@
+"""Who owns a shard: claims, takeover, and the duties of an owner."""

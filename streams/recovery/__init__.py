@@ -1,0 +1,1 @@
+"""State folded from the log: rebuilds, checkpoints, assignments that were never announced."""

@@ -1,0 +1,1 @@
+"""What does not depend on what flows: settings, the clock, retries."""

@@ -1,0 +1,1 @@
+"""The store in memory: the second adapter of the same port."""

@@ -1,0 +1,1 @@
+"""The store on Redis: each decision and each fold is one Lua call."""

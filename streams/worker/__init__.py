@@ -1,0 +1,1 @@
+"""What the parts of a worker share: services, metrics, probes, heartbeat, back-off, clock checks."""

@@ -1,0 +1,245 @@
+"""No record stops the system: whatever lies in a topic, everything lives, and what is behind it counts.
+
+Every topic that anything reads gets one record for each way in which it may be wrong. After each topic a sale must be
+counted, a kill be carried out within five seconds, and a subscribed client show a new assignment; at the end the
+processes are killed, and everything holds again after a restart.
+"""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import Message, milliseconds
+from controller.errors import FlipsideError
+from controller.messages.checkpoints import Checkpoint, KnownExperiment
+from controller.messages.control import Entered, Kill, LifecycleChanged, LifecycleRequest, TriggerFired, TriggerIgnored
+from controller.messages.events import (
+    Assignment,
+    BlackoutSet,
+    Estimate,
+    PeriodClosed,
+    Registered,
+    SaleCorrection,
+    StopExperiment,
+    Tick,
+    UnitDay,
+    UnsoldUnits,
+)
+from controller.messages.findings import Health, RunningSequence
+from controller.messages.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
+from controller.messages.topics import (
+    APPLIED,
+    ASSIGNMENT,
+    ASSIGNMENT_LOG,
+    BLACKOUT,
+    CATALOG,
+    CHECKPOINT,
+    COMPETITOR_PRICE,
+    DEAD_LETTER,
+    DEFINITION,
+    ESTIMATE,
+    HEALTH,
+    PANEL,
+    SALE,
+    SALE_CORRECTION,
+    SEQUENCE,
+    TICK,
+    TRIGGER,
+)
+from controller.time.periods import local_day
+from flipside.replay.environment import Processes, processes
+from flipside.simulated_shop.shop import plain
+from flipside.topics import requests
+from flipside.topics.dead_letters import read_letters
+from flipside_client import Assignments
+from streams.kafka.connection import connection
+from streams.kafka.topics import create_topics
+from streams.runtime.settings import Settings
+from streams.store.redis.store import RedisStore
+from tests.controller.builders import an_experiment
+from tests.e2e.inputs.hostile_records import Spoilt, good, spoilt, write
+from tests.e2e.running import Servers, eventually
+
+pytestmark = pytest.mark.broker
+
+#: topic -> what lies in it
+KINDS: dict[str, tuple[type[Message], ...]] = {
+    CATALOG: (CatalogEntry,),
+    SALE: (Sale,),
+    COMPETITOR_PRICE: (CompetitorPrice,),
+    BLACKOUT: (Blackout,),
+    DEFINITION: (Experiment, Kill, LifecycleRequest, StopExperiment),
+    APPLIED: (Applied,),
+    TICK: (Tick,),
+    TRIGGER: (TriggerFired,),
+    ASSIGNMENT: (Assignment,),
+    ASSIGNMENT_LOG: (Assignment, Registered, LifecycleChanged, Kill, BlackoutSet, Entered, TriggerIgnored),
+    PANEL: (UnitDay, PeriodClosed, UnsoldUnits),
+    CHECKPOINT: (Checkpoint, KnownExperiment),
+    ESTIMATE: (Estimate,),
+    SEQUENCE: (RunningSequence,),
+    HEALTH: (Health,),
+    SALE_CORRECTION: (SaleCorrection,),
+    DEAD_LETTER: (Sale,),
+}
+#: kept out of the way of what is looked at: the market of the examples is m0, that of what must go on is north
+UNIT, ZONE = "north/tea", "Europe/Berlin"
+KILLED_WITHIN_SECONDS = 5.0
+#: a kill stands behind so many records at most: each that is refused is answered in the log and by a letter
+RECORDS_AT_ONCE = 100
+
+
+@dataclass(slots=True)
+class Installation:
+    """A worker, an analysis, a client, and what was sent so far."""
+
+    settings: Settings
+    producer: AIOKafkaProducer
+    client: Assignments
+    store: RedisStore
+    running: Processes
+    sales: int = 0
+    cells: int = 0
+    #: by the broker
+    refused: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    async def put(self, topic: str, message: Message) -> None:
+        record = plain(message)
+        await self.producer.send_and_wait(self.settings.prefixed(topic), record.value, record.key)
+
+    async def goes_on(self, where: str) -> None:
+        """A sale counts, a kill is carried out in time, the client shows what is new, and nothing has ended."""
+        try:
+            self.running.check()
+            await self._sells()
+            await self._kills(where)
+            await self._shows()
+            self.running.check()
+        except (FlipsideError, AssertionError) as error:
+            self.failures.append(f"{where}: {str(error)[-3000:]}")
+            tails = "".join(f"\n--- {name}\n{child.tail(8000)}" for name, child in self.running.children.items())
+            raise AssertionError(f"after {where}: {error}{tails}") from error
+
+    async def _sells(self) -> None:
+        now, self.sales = datetime.now(UTC), self.sales + 1
+        sale = Sale(id=f"behind-{self.sales}", unit=UNIT, occurred_at=now, quantity=1, price_minor=100, currency="EUR")
+        await self.put(SALE, sale)
+        day = local_day(now, ZONE).toordinal()
+
+        async def counted() -> bool:
+            self.running.check()
+            days = [day - 1, day]
+            found = [one for d in days for one in await self.store.unit_days("north", d) if one.unit == UNIT]
+            return sum(one.events for one in found) == self.sales
+
+        await eventually(f"sale {self.sales} to be counted", counted)
+
+    async def _kills(self, where: str) -> None:
+        began = time.monotonic()
+        switch = Kill(
+            id="market.elsewhere", scope="market", name="elsewhere", lifted=bool(self.sales % 2), who="a test",
+            why=where[:100], requested_at=datetime.now(UTC),
+        )  # fmt: skip
+        await requests.ask(self.settings, DEFINITION, switch, requests.kill_of(switch), 60.0)
+        took = time.monotonic() - began
+        assert took < KILLED_WITHIN_SECONDS, f"the kill took {took:.1f} s"
+
+    async def _shows(self) -> None:
+        now = datetime.now(UTC)
+        shown = good(
+            Assignment, self.settings.partitions, milliseconds(now), unit=UNIT, id=f"north.1/{self.sales}/{UNIT}",
+            effective_at=now, expires_at=now + timedelta(hours=1), decided_at=now, epoch=7, sequence=self.sales,
+        )  # fmt: skip
+        await write(self.producer, self.settings.prefixed(ASSIGNMENT), shown)
+
+        async def there() -> bool:
+            held = self.client.assignment(UNIT, datetime.now(UTC))
+            return held is not None and held.sequence == self.sales
+
+        await eventually("the client to show the new assignment", there)
+
+
+@asynccontextmanager
+async def installation(settings: Settings) -> AsyncIterator[Installation]:
+    store = RedisStore(settings.redis.get_secret_value(), settings.namespace, settings.partitions)
+    producer = AIOKafkaProducer(**connection(settings), max_request_size=16 * 1024 * 1024)
+    await producer.start()
+    try:
+        async with (
+            Assignments(settings.kafka, settings.namespace) as client,
+            processes(settings) as running,
+        ):
+            found = Installation(settings, producer, client, store, running)
+            entry = CatalogEntry(unit=UNIT, time_zone=ZONE, currency="EUR", list_price_minor=100)
+            await found.put(CATALOG, entry)
+            yield found
+    finally:
+        await producer.stop()
+        await store.close()
+
+
+def records_of(topic: str, partitions: int) -> list[tuple[type[Message], Spoilt]]:
+    now_ms = milliseconds(datetime.now(UTC))
+    changes: dict[type[Message], dict[str, Any]] = {
+        # One that could be registered, but for what is wrong with it.
+        Experiment: {"experiment": None},
+    }
+    found = []
+    for model in KINDS[topic]:
+        changed = {} if model not in changes else an_experiment(name="hostile").model_dump(include={"name"})
+        record = good(model, partitions, now_ms, **changed)
+        found += [(model, one) for one in spoilt(record, partitions)]
+    return found
+
+
+async def attack(found: Installation, topics: list[str], step: int) -> None:
+    """Put one in ``step`` of each topic's records, and look after each topic whether everything goes on."""
+    for topic in topics:
+        records = records_of(topic, found.settings.partitions)[topics.index(topic) % step :: step]
+        for first in range(0, len(records), RECORDS_AT_ONCE):
+            some = records[first : first + RECORDS_AT_ONCE]
+            for _, record in some:
+                found.refused += not await write(found.producer, found.settings.prefixed(topic), record)
+            found.cells += len(some)
+            (begins, one), (ends, last) = some[0], some[-1]
+            await found.goes_on(f"{topic}: {begins.__name__}: {one.what} to {ends.__name__}: {last.what}")
+        said = found.running.children["worker"].tail(10**8).splitlines()
+        unforeseen = "\n".join(line[:3000] for line in said if "tried again" in line)
+        assert not unforeseen, f"{topic}: no rule foresaw what a record led to\n{unforeseen[:20_000]}"
+
+
+async def all_go_on(servers: Servers, namespace: str, step: int) -> None:
+    settings = servers.settings(
+        namespace, clock="wall", lateness_seconds=60, metrics_port=0, checkpoint_seconds=1, partitions=2
+    )
+    await create_topics(settings)
+    async with installation(settings) as found:
+        await found.goes_on("nothing yet")
+        await attack(found, list(KINDS), step)
+        letters = await read_letters(settings)
+        assert letters, "what is refused is a dead letter"
+        for child in found.running.children.values():
+            await child.kill()
+            await child.start()
+        await found.goes_on("a restart of everything")
+        said = f"{len(letters)} dead letters, {found.refused} refused by the broker"
+        print(f"{found.cells} cells, {len(found.failures)} failures, {said}")
+        assert found.failures == []
+
+
+async def test_one_record_in_many_of_each_topic_stops_nothing(servers: Servers, namespace: str) -> None:
+    await all_go_on(servers, namespace, step=23)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+async def test_no_record_of_any_topic_stops_anything(servers: Servers, namespace: str) -> None:
+    await all_go_on(servers, namespace, step=1)
