@@ -77,23 +77,24 @@ lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose fil
 	@if command -v docker-compose >/dev/null; then echo docker-compose config -q; docker-compose config -q; \
 	else echo "docker-compose is not installed: docker-compose.yml is not checked" >&2; test -z "$$CI"; fi
 
-# A benchmark is a file of benchmarks/ that can be run; what takes long is asked for by name.
-BENCHES := $(patsubst benchmarks/%.py,bench-%,$(shell grep -ls __main__ benchmarks/*.py))
+# A benchmark is a file in a room of benchmarks/ that can be run; what takes long is asked for by name.
+BENCHES := $(patsubst %.py,bench-%,$(notdir $(shell grep -ls __main__ benchmarks/*/*.py)))
 
 $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --require-hashes -r requirements-bench.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-coverage bench-check_power bench-forest bench-graph bench-zeros bench-streams,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-coverage bench-check_power bench-forest bench-graph bench-zeros bench-all,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
 	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
 
 .PHONY: bench-streams
 bench-streams: $(VENV)/.peers ## the streams: ingest, latency, flips, workers, rebuild (ARGS="--only latency --write FILE")
 	$(BIN)/python -m benchmarks.streams.all $(ARGS)
 
-bench-%: benchmarks/%.py $(VENV)/.peers
-	$(BIN)/python -m benchmarks.$* $(ARGS)
+bench-%: $(VENV)/.peers
+	@file=$$(echo benchmarks/*/$*.py); test -f "$$file" || { echo "benchmarks/ has no $*.py that can be run; there are: $(BENCHES)" >&2; exit 1; }; \
+	$(BIN)/python -m $$(echo "$${file%.py}" | tr / .) $(ARGS)
 
 .PHONY: calibrate
 calibrate: bench-whole_way bench-calibration ## the product's whole way, then every interval and test, in simulation (long)

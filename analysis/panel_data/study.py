@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from analysis.panel_data.design_facts import method_of
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.panel_data.sales_columns import UNKNOWN, Rows, Unseen
-from analysis.sequential.block_sums import BlockSums
 from controller.decisions.roster import Roster
 from controller.time.periods import period
 
@@ -172,8 +171,8 @@ class Study:
         self._revised: defaultdict[date, int] = defaultdict(int)
         #: market and day -> seconds from midnight to each activation
         self.lags: dict[tuple[str, date], NDArray[np.float32]] = {}
-        #: what its running sequences added up so far
-        self.sums: dict[tuple[Metric, int], BlockSums] = {}
+        #: what its running sequences added up so far: `BlockSums` of the room above, kept with the days they rest on
+        self.sums: dict[tuple[Metric, int], Any] = {}
         #: earliest row written since `changed_since_asked`
         self._changed: int | None = None
         #: rows from the first to the last day of which anything was read; memory of the others is never touched

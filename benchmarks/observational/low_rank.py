@@ -70,7 +70,7 @@ def peer(python: Path, task: str, **arrays: Any) -> tuple[float | None, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "arrays.npz"
         np.savez(path, **arrays)
-        script = ROOT / "benchmarks" / "low_rank_peers.py"
+        script = ROOT / "benchmarks" / "observational" / "low_rank_peers.py"
         done = subprocess.run([python, script, task, path], capture_output=True, text=True, check=False)
     if done.returncode:
         return None, done.stderr.strip().splitlines()[-1]

@@ -109,8 +109,8 @@ def test_every_field_of_an_estimate_is_explained() -> None:
 
 
 def test_every_reason_to_leave_a_cell_out_is_explained() -> None:
-    source = (ROOT / "analysis" / "analyse.py").read_text() + (
-        ROOT / "analysis" / "estimators" / "cluster_day.py"
+    source = (ROOT / "analysis/worker/analyse.py").read_text() + (
+        ROOT / "analysis/randomised/cluster_day.py"
     ).read_text()
     named = table("docs/analyst.md", "reason")
     states = {state.name.lower() for state in State if state is not State.UNSETTLED}

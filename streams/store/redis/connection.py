@@ -47,7 +47,7 @@ FENCED = frozenset(
     }
 )
 #: what stands at the head of which scripts
-HEADS = {"fence": FENCED, "later": frozenset({"blackout", "kill"})}
+HEADS = {"fence": FENCED, "is_newer_offset": frozenset({"blackout", "kill"})}
 #: how long one answer may take
 ANSWER_SECONDS = 5.0
 #: how often a lost answer is asked for again; and after so many times ANSWER_SECONDS it is CannotReach in any case,
