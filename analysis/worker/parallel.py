@@ -3,7 +3,9 @@
 import copyreg
 import gc
 import pickle
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib import import_module
@@ -18,6 +20,11 @@ from controller.errors import FlipsideError
 WORTH_SHARING = 8
 #: parts that each process gets, so that one with long experiments does not keep the others waiting
 PARTS_EACH = 8
+
+#: Dask's workers come and go; with so many in mind the jobs are divided
+DASK_PROCESSES = 8
+#: how long a Dask scheduler may take to answer, and its first worker to be there
+DASK_SECONDS = 10.0
 
 #: rosters that a process remembers
 ROSTERS = 4096
@@ -48,15 +55,15 @@ def _no_cycles() -> Iterator[None]:
             gc.enable()
 
 
-def share_of(processes: int, dask: str = "") -> Share | None:
+def share_of(processes: int, dask: str = "", dask_seconds: float = DASK_SECONDS) -> Share | None:
     """Who computes: None for this process, else so many processes, or the Dask scheduler at ``host:port``.
 
     Raises:
-        FlipsideError: Dask is asked for and not installed, or does not answer.
+        FlipsideError: Dask is asked for and not installed, does not answer or has no worker. What is returned raises
+            it too, once the scheduler is gone.
     """
     if dask:
-        client = _dask_client(dask)
-        return _shared(lambda parts: iter(client.gather(client.map(compute_elsewhere, parts, pure=False))), 8)
+        return _shared(_among_dask_workers(dask, dask_seconds), DASK_PROCESSES)
     if processes < 2:
         return None
 
@@ -88,7 +95,26 @@ def _shared(run: Callable[[Iterator[bytes]], Iterator[bytes]], processes: int) -
     return share
 
 
-def _dask_client(address: str) -> Any:
+def _among_dask_workers(address: str, seconds: float) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
+    client = _dask_client(address, seconds)
+
+    def run(parts: Iterator[bytes]) -> Iterator[bytes]:
+        # Not pure: otherwise the scheduler would hash every part to find out whether it knows the result.
+        futures = deque(client.submit(compute_elsewhere, part, pure=False) for part in parts)
+        while futures:
+            try:
+                result: bytes = futures.popleft().result()
+            except (OSError, CancelledError) as error:
+                raise FlipsideError(
+                    f"the Dask scheduler at {address} went away before all experiments were computed ({error}):"
+                    " start it and its workers again, then the analysis, which continues from what it has published"
+                ) from error
+            yield result
+
+    return run
+
+
+def _dask_client(address: str, seconds: float) -> Any:
     try:
         distributed = import_module("distributed")
     except ImportError as error:
@@ -97,9 +123,21 @@ def _dask_client(address: str) -> Any:
             " on its workers, or leave the setting out and set FLIPSIDE_ANALYSIS_PROCESSES"
         ) from error
     try:
-        return distributed.Client(address, timeout="10s")
-    except (OSError, TimeoutError) as error:
-        raise FlipsideError(f"no Dask scheduler answers at {address}: {error}") from error
+        client = distributed.Client(address, timeout=seconds)
+    except (OSError, ValueError) as error:
+        raise FlipsideError(
+            f"FLIPSIDE_ANALYSIS_DASK is {address}, and no Dask scheduler answers there ({error}): start one with"
+            " `dask scheduler`, or leave the setting out"
+        ) from error
+    try:
+        client.wait_for_workers(1, timeout=seconds)
+    except TimeoutError as error:
+        client.close()
+        raise FlipsideError(
+            f"the Dask scheduler at {address} has no worker after {seconds:g} s: start some with `dask worker"
+            f" {address} --nworkers 4 --nthreads 1`, each where Flipside is installed"
+        ) from error
+    return client
 
 
 #: id of a roster -> it, so that the id stays its own, and its spelling

@@ -23,7 +23,7 @@ class Seen:
 
 def lacking() -> str | None:
     """What keeps this machine from opening a page, or None."""
-    return None if executable() else "no chromium on the PATH (install chromium)"
+    return None if executable() else "there is no chromium on the PATH"
 
 
 def executable() -> str | None:

@@ -15,7 +15,7 @@ from tests.chaos.rules import judge
 from tests.chaos.run import run
 from tests.chaos.shop.setting import Setting
 
-pytestmark = [pytest.mark.broker, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.broker, pytest.mark.redis7, pytest.mark.timeout(600)]
 
 #: what fits into a minute: one broker, which is not struck
 SHORT = Setting(nodes=1, workers=2, clients=2, partitions=3, day_seconds=10.0, session_ms=3000, seed=20)

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,6 @@ from controller.messages.events import Assignment
 from controller.messages.topics import APPLIED, ASSIGNMENT
 from flipside_client.fold import Outcome, Why
 from streams.embedded.servers import embedded_broker
-from tests.conftest import IN_CI
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "pricing-engineer.md"
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -67,10 +65,8 @@ def test_a_snippet_prints_what_the_page_says(number: int, broker: str, capsys: p
     assert capsys.readouterr().out == PRINTED[number]
 
 
+@pytest.mark.kcat
 def test_kcat_reads_key_headers_and_json_as_documented(broker: str) -> None:
-    if shutil.which("kcat") is None:
-        assert not IN_CI, "kcat is missing (Debian package kcat)"
-        pytest.skip("kcat is not on the PATH")
     (command,) = COMMANDS
     arguments = shlex.split(command.replace(WRITTEN_ADDRESS, broker))
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=True)

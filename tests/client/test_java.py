@@ -1,6 +1,5 @@
 """A reader that shares no line with ours: Java, kafka-clients, the rule as the page states it."""
 
-import shutil
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,6 @@ from controller.messages.events import Assignment
 from controller.messages.topics import ASSIGNMENT
 from flipside_client import Assignments
 from tests.client.installation import Announced, installation
-from tests.conftest import IN_CI
 from tests.parts.jars import jars
 from tests.parts.kafka import Kafka
 
@@ -28,12 +26,10 @@ def early(day: int, arm: str, **other: object) -> Assignment:
 
 
 @pytest.mark.broker
+@pytest.mark.jdk
 async def test_a_java_consumer_reads_the_same_arms_at_every_instant(
     kafka: Kafka, namespace: str, tmp_path: Path
 ) -> None:
-    if shutil.which("javac") is None:
-        assert not IN_CI, "javac is missing (a JDK, not only a Java runtime)"
-        pytest.skip("javac is not on the PATH: this machine has a Java runtime without a compiler")
     instants = [at(1, hour) for hour in range(-2, 98, 6)] + [at(2), at(3), at(4)]
     async with installation(kafka.address, namespace) as publish:
         await publish(*(published(1, "low" if unit > "berlin/sku-5" else "high", unit=unit) for unit in OTHERS))

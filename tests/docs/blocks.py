@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flipside.schemas import ROOT
+from tests.parts.dask_cluster import SCHEDULER, WORKERS
 
 #: pages whose commands another test runs, with the reason
 TESTED_ELSEWHERE = {"docs/pricing-engineer.md": "tests/client/test_docs.py runs it against records of a known instant"}
@@ -22,6 +23,12 @@ NOT_RUN = {
     "make demo": "it would make a .venv inside the tests; `make --dry-run` is run, and what it runs by the slow test",
     "FLIPSIDE_METRICS_PORT=9400 flipside worker": "runs until it is stopped: the fixture has started it",
     "flipside analysis": "runs until it is stopped: the fixture has started it",
+    'python -m pip install "dask[distributed]"': "it would change .venv, which has it: the development lock",
+    SCHEDULER: "runs until it is stopped: tests/analysis/worker/test_parallel.py runs it",
+    WORKERS: "runs until it is stopped: tests/analysis/worker/test_parallel.py runs it",
+    "FLIPSIDE_ANALYSIS_DASK=127.0.0.1:8786 flipside analysis": (
+        "runs until it is stopped: tests/analysis/worker/test_parallel.py computes on the same cluster"
+    ),
 }
 SECONDS = 240
 

@@ -1,8 +1,6 @@
 """docker-compose.yml and the image: pinned, on loopback, and in settings that exist."""
 
-import os
 import re
-import shutil
 import subprocess
 from typing import Any
 
@@ -78,10 +76,7 @@ def test_what_the_image_copies_is_not_left_out_of_its_context() -> None:
     assert all((ROOT / path).exists() for path in copied)
 
 
-@pytest.mark.skipif(
-    shutil.which("docker-compose") is None and not os.environ.get("CI"),
-    reason="docker-compose is not installed",
-)
+@pytest.mark.docker_compose
 def test_docker_compose_finds_nothing_to_complain_of() -> None:
     done = subprocess.run(["docker-compose", "config", "-q"], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -2,10 +2,12 @@
 
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.parts.kafka import Kafka, password_listener
+from tests.parts.machine import SHARED
 from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
 
@@ -28,6 +30,13 @@ def redis_url() -> Iterator[str]:
     """A Redis with its append-only file, shared by all tests: leave it running."""
     with RedisServer() as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder with real sales and published panels; its absence is a failure where it is promised (CI)."""
+    assert SHARED.is_dir(), f"{SHARED} is missing: in CI the shared data are part of the deal"
+    return SHARED
 
 
 @pytest.fixture

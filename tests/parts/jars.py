@@ -35,11 +35,11 @@ def lacking() -> str | None:
     """What this machine lacks to run the broker, said so that its owner can mend it; None where nothing."""
     found = java_version()
     if found is None:
-        return "no java on the PATH (install a Java runtime, version 17 or newer)"
+        return "there is no java on the PATH (version 17 or newer)"
     if found < OLDEST_JAVA:
         return f"java is version {found}, and Kafka 4 needs {OLDEST_JAVA} or newer"
     if not cache_folder().is_dir() and shutil.which("mvn") is None:
-        return "no mvn on the PATH to fetch the broker's jars with (install maven)"
+        return "there is no mvn on the PATH to fetch the broker's jars with"
     return None
 
 

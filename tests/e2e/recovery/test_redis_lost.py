@@ -11,7 +11,7 @@ from tests.e2e.running import Servers, decisions, final_estimates, market, plan,
 from tests.parts.kafka import Kafka
 from tests.parts.redis_server import RedisServer
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.redis7]
 
 DAYS = 12
 

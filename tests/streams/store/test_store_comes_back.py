@@ -31,6 +31,7 @@ async def test_what_was_acknowledged_is_there_after_a_stop_and_the_owner_goes_on
     await store.close()
 
 
+@pytest.mark.redis7
 async def test_a_server_from_before_a_claim_does_not_take_its_old_owner_for_the_present_one(
     own_server: RedisServer,
 ) -> None:
