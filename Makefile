@@ -68,6 +68,10 @@ chaos: parts ## the whole product under faults, and the verdict of every rule (A
 chaos-bugs: parts ## plant one bug after the other, and show which rule of make chaos catches it (a quarter of an hour)
 	$(BIN)/python -m tests.chaos.faults.plant $(ARGS)
 
+.PHONY: chaos-struck
+chaos-struck: $(INSTALLED) ## plant an error that nobody foresaw at each named place, for one market, and show that the rest goes on
+	$(BIN)/python -m tests.chaos.faults.struck $(ARGS)
+
 .PHONY: lint
 lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose file
 	$(BIN)/ruff check .

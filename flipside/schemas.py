@@ -23,6 +23,7 @@ from controller.messages.control import (
     LifecycleRequest,
     LimitKept,
     SeedRevealed,
+    SetAside,
     TriggerFired,
     TriggerIgnored,
 )
@@ -99,6 +100,7 @@ MESSAGES: dict[str, tuple[type[Message], ...]] = {
         CatalogActed,
         SeedRevealed,
         GuardrailBreached,
+        SetAside,
     ),
     APPLIED: (Applied,),
     PANEL: (UnitDay, UnsoldUnits, PeriodClosed),

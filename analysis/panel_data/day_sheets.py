@@ -19,6 +19,8 @@ from controller.time.periods import period
 
 #: an experiment's array -> its values on one day
 Cells = dict[str, NDArray[Any]]
+#: study, market, how often its rows and closing were revised, how late arms came
+Note = tuple[Study, str, int, NDArray[np.float32]]
 
 
 def settle_day(books: Mapping[str, Book], day: date, wanted: Mapping[Study, Sequence[str]]) -> None:
@@ -38,13 +40,16 @@ def settle_day(books: Mapping[str, Book], day: date, wanted: Mapping[Study, Sequ
         begun, arms, zones = day >= study.first_day, tuple(study.arm_numbers), study.roster.time_zones
         for market in markets:
             asking[market, zones[market], begun, arms].append(study)
-    sheet = _read(books, day, asking, places, ends[-1])
+    sheet, notes = _read(books, day, asking, places, ends[-1])
     for study, markets in wanted.items():
         place = places[study]
         whole = len(markets) == len(study.columns)
         for columns in (slice(0, len(study.units)),) if whole else [study.columns[market] for market in markets]:
             ours = slice(place + columns.start, place + columns.stop)
             study.write(day, columns, {name: values[ours] for name, values in sheet.items()})
+    # Only now: what is noted counts as settled, and what fails before is settled again.
+    for study, market, revised, lags in notes:
+        study.note(market, day, revised, lags)
 
 
 def _read(
@@ -53,8 +58,9 @@ def _read(
     asking: Mapping[tuple[str, str, bool, tuple[int, ...]], list[Study]],
     places: Mapping[Study, int],
     width: int,
-) -> Cells:
-    """The sheet, read market by market; what is noted beside the cells goes to the studies at once."""
+) -> tuple[Cells, list[Note]]:
+    """The sheet, read market by market, and what is noted beside the cells."""
+    notes: list[Note] = []
     parts: list[tuple[NDArray[np.int64], Cells]] = []
     for (market, *_), studies in asking.items():
         book = books[market]
@@ -68,7 +74,7 @@ def _read(
         bounds = np.searchsorted(found.lagged, [*begin, int(length.sum())]) if len(found.lags) else None
         for k, study in enumerate(studies):
             lags = found.lags if bounds is None else found.lags[bounds[k] : bounds[k + 1]]
-            study.note(market, day, revised[k], lags)
+            notes.append((study, market, revised[k], lags))
     sheet: Cells = {
         name: np.empty(width, np.result_type(type(empty), *{part[name].dtype for _, part in parts}))
         for name, empty in EMPTY.items()
@@ -76,7 +82,7 @@ def _read(
     for where, part in parts:
         for name, values in part.items():
             sheet[name][where] = values
-    return sheet
+    return sheet, notes
 
 
 def _narrow(cells: Cells) -> Cells:

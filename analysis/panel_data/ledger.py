@@ -223,10 +223,11 @@ class Ledger:
         _check(book, message.day)
         book.days_changed.add(message.day)
 
-    def tell(self) -> None:
-        """Tell the studies what was read since the last time: once a refresh, not once a record."""
+    def tell(self, markets: Iterable[str]) -> None:
+        """Tell the studies of these markets what was read since the last time: once a refresh, not once a record."""
         self._place()
-        for market, book in self.books.items():
+        for market in markets:
+            book = self.books[market]
             if market not in self._by_market or (not book.days_changed and book.changed_from == FOREVER):
                 continue
             since = None if book.changed_from == FOREVER else EPOCH + book.changed_from * MICROSECOND
@@ -262,8 +263,8 @@ class Ledger:
 
     def settle_all(self, studies: Iterable[tuple[Study, date]]) -> None:
         """The same of many experiments, day by day and market by market: what stood then is found out once for all."""
-        self.tell()
         asked = list(studies)
+        self.tell({market: None for study, _ in asked for market in study.roster.units})
         wanted: defaultdict[date, defaultdict[Study, list[str]]] = defaultdict(lambda: defaultdict(list))
         for study, through in asked:
             for market, day in study.unsettled(through, lambda market: self.books[market].rows.days):

@@ -5,7 +5,8 @@ the unit-days up to it; a revision of any of them makes the latest step anew. Bo
 of the order in which it was read.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from hashlib import sha256
@@ -14,7 +15,7 @@ import numpy as np
 
 from analysis.checks.arm_cells import SoldOutPolicy, any_sold_out, cells_by_arm, cluster_shares, under_policy
 from analysis.checks.health import CHECKS, health
-from analysis.panel_data.analysis_context import CONFIDENCE, METRICS, Case, Metric
+from analysis.panel_data.analysis_context import CODE_VERSION, CONFIDENCE, METRICS, Case, Metric
 from analysis.panel_data.design_facts import is_undrawn, method_of
 from analysis.panel_data.ledger import Ledger
 from analysis.panel_data.panel import BoolArray, IntArray
@@ -25,7 +26,7 @@ from analysis.sequential.block_sums import BlockPlan
 from analysis.sequential.interim_analyses import plans_of
 from analysis.sequential.running_sequences import Sums, advance, anytime, sequence_of, settings_of
 from controller.definition.experiment import Target
-from controller.errors import NotEstimable
+from controller.errors import FlipsideError, NotEstimable
 from controller.messages.codec import key_of
 from controller.messages.control import ControlMessage
 from controller.messages.events import (
@@ -36,9 +37,10 @@ from controller.messages.events import (
     SoldOutEffect,
     TargetEffect,
 )
+from controller.messages.faults import SET_ASIDE, Fault, fault_of
 from controller.messages.findings import Health, RunningSequence
 
-__all__ = ["CONFIDENCE", "METRICS", "Mark", "due", "estimates", "key", "mark_of"]
+__all__ = ["CONFIDENCE", "METRICS", "Aside", "Mark", "due", "estimates", "key", "mark_of"]
 
 #: what is published of an experiment
 Finding = Estimate | RunningSequence | Health
@@ -46,6 +48,8 @@ Finding = Estimate | RunningSequence | Health
 BEFORE = (State.UNSETTLED, State.PRE_PERIOD, State.OTHER_EXPERIMENT)
 #: so many blocked cells are listed; all of them are counted
 BLOCKED_CELLS_LISTED = 1000
+#: so many experiments are put aside whatever their share; of more than these, more than half are everybody's fault
+FEW_EXPERIMENTS = 2
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -99,28 +103,148 @@ class Job:
     published: dict[str, Mark]
 
 
-#: jobs -> their findings and sums, in order: in this process, in several, or on a cluster
-Share = Callable[[list[Job]], Iterator[tuple[list[Finding], Sums]]]
+#: jobs -> their findings (or why there are none) and sums, in order: in this process, in several, or on a cluster
+Share = Callable[[list[Job]], Iterator[tuple[list[Finding] | Fault, Sums]]]
 
 
-def due(ledger: Ledger, published: Mapping[str, Mark], share: Share | None = None) -> Iterator[Finding]:
+@dataclass(slots=True)
+class Aside:
+    """What the analysis goes on without until it is started again, and why."""
+
+    #: name and version
+    experiments: dict[tuple[str, int], Fault] = field(default_factory=dict)
+    #: of which a record could not be taken in: numbers without it would be wrong
+    markets: dict[str, Fault] = field(default_factory=dict)
+
+
+def due(
+    ledger: Ledger, published: Mapping[str, Mark], share: Share | None = None, aside: Aside | None = None
+) -> Iterator[Finding]:
     """The findings that are newer than what was published, oldest first; ``published`` by record key.
 
     All of them are computed on what the ledger holds now: publish them before reading on. An experiment of which
     nothing new was read costs nothing. ``share``: who computes where there are many.
+
+    An experiment that fails as nobody foresaw is put ``aside``, its estimates are absent with that reason, and the
+    others are computed. Raises FlipsideError where more than `FEW_EXPERIMENTS`, and more than half, fail.
     """
-    closed = [(study, through) for _, study in sorted(ledger.studies.items()) if (through := ledger.horizon(study))]
-    ledger.settle_all(closed)
+    aside = aside or Aside()
+    faults = {
+        study: aside.markets[market]
+        for study in ledger.studies.values()
+        for market in study.roster.units
+        if market in aside.markets and study.key not in aside.experiments
+    }
+    there = [study for key, study in sorted(ledger.studies.items()) if key not in aside.experiments]
+    closed = _settled(ledger, [study for study in there if study not in faults], faults)
+    jobs = _jobs(ledger, closed, published, faults)
     if share is None:
-        for study, through in closed:
+        for study, job in jobs:
+            yield from _spared(study, job, faults)
+    else:
+        asked = list(jobs)
+        for (study, _), (found, sums) in zip(asked, share([job for _, job in asked]), strict=True):
+            study.sums = sums
+            if isinstance(found, Fault):
+                faults[study] = found
+            else:
+                yield from found
+    if len(faults) > FEW_EXPERIMENTS and 2 * len(faults) > len(there):
+        study, fault = next(iter(faults.items()))
+        raise FlipsideError(f"{len(faults)} of {len(there)} experiments fail: {study.key[0]}: {fault}")
+    for study, fault in faults.items():
+        aside.experiments[study.key] = fault
+        yield from _absent(ledger, study, fault)
+
+
+def _settled(ledger: Ledger, studies: Sequence[Study], faults: dict[Study, Fault]) -> list[tuple[Study, date]]:
+    """Those with closed days, settled up to the last; at once, and where that fails each alone."""
+
+    def settled(some: Sequence[Study]) -> list[tuple[Study, date]]:
+        closed = [(study, through) for study in some if (through := ledger.horizon(study))]
+        ledger.settle_all(closed)
+        return closed
+
+    try:
+        return settled(studies)
+    except MemoryError:
+        raise
+    except Exception:
+        found = []
+        for study in studies:
+            with _noted(study, faults):
+                found += settled([study])
+        return found
+
+
+def _jobs(
+    ledger: Ledger, closed: Sequence[tuple[Study, date]], published: Mapping[str, Mark], faults: dict[Study, Fault]
+) -> Iterator[tuple[Study, Job]]:
+    for study, through in closed:
+        job = None
+        with _noted(study, faults):
             job = job_of(ledger, study, through, published)
-            if job is not None:
-                yield from findings(job)
-        return
-    jobs = [(study, job) for study, end in closed if (job := job_of(ledger, study, end, published)) is not None]
-    for (study, _), (found, sums) in zip(jobs, share([job for _, job in jobs]), strict=True):
-        study.sums = sums
-        yield from found
+        if job is not None:
+            yield study, job
+
+
+def _spared(study: Study, job: Job, faults: dict[Study, Fault]) -> Iterator[Finding]:
+    with _noted(study, faults):
+        yield from findings(job)
+
+
+@contextmanager
+def _noted(study: Study, faults: dict[Study, Fault]) -> Iterator[None]:
+    """What goes wrong is one experiment's fault, unless the machine is out of memory."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        faults[study] = fault_of(error)
+
+
+def _absent(ledger: Ledger, study: Study, fault: Fault) -> Iterator[Estimate]:
+    """Every estimate of an experiment that was put aside: no number, and the reason."""
+    through, standing = _last_known(ledger, study)
+    experiment, why = study.roster.experiment, f"{SET_ASIDE}{fault}"[:500]
+    watermark = min((closing.watermark for closing in standing), default=study.registered_at)
+    for metric in METRICS:
+        for arm in experiment.arms[1:]:
+            yield Estimate(
+                experiment=experiment.name,
+                experiment_version=experiment.version,
+                design_hash=study.roster.design_hash,
+                metric=metric,
+                arm=arm.name,
+                estimator=method_of(experiment).estimator,
+                absolute=None,
+                relative=None,
+                reason_absent=why,
+                anytime_reason_absent=why,
+                confidence=CONFIDENCE,
+                through=through,
+                clusters=0,
+                days=0,
+                cells=0,
+                left_out={},
+                blocked_cells=(),
+                watermark=watermark,
+                offsets={},
+                revision=0,
+                computed_at_event_time=watermark,
+                code_version=CODE_VERSION,
+            )
+
+
+def _last_known(ledger: Ledger, study: Study) -> tuple[date | None, tuple[PeriodClosed, ...]]:
+    """The last closed day and the closings that stand there, as far as that much can be said."""
+    through: date | None = None
+    standing: tuple[PeriodClosed, ...] = ()
+    with _noted(study, {}):
+        through = ledger.horizon(study)
+        standing = () if through is None else ledger.standing(study, through)
+    return through, standing
 
 
 def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, Mark]) -> Job | None:

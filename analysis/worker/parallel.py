@@ -15,6 +15,7 @@ from analysis.sequential.running_sequences import Sums
 from analysis.worker.analyse import Finding, Job, Share, findings
 from controller.decisions.roster import Roster
 from controller.errors import FlipsideError
+from controller.messages.faults import Fault, fault_of
 
 #: fewer jobs than this are done at once: to hand them over would take longer
 WORTH_SHARING = 8
@@ -29,12 +30,22 @@ DASK_SECONDS = 10.0
 #: rosters that a process remembers
 ROSTERS = 4096
 
-Result = tuple[list[Finding], Sums]
+Result = tuple[list[Finding] | Fault, Sums]
 
 
 def compute(jobs: list[Job]) -> list[Result]:
     """A part of the jobs, in one go."""
-    return [(list(findings(job)), job.sums) for job in jobs]
+    return [(_computed(job), job.sums) for job in jobs]
+
+
+def _computed(job: Job) -> list[Finding] | Fault:
+    """What fails as nobody foresaw is this experiment's fault, unless the machine is out of memory."""
+    try:
+        return list(findings(job))
+    except MemoryError:
+        raise
+    except Exception as error:
+        return fault_of(error)
 
 
 def compute_elsewhere(jobs: bytes) -> bytes:

@@ -8,23 +8,24 @@ was read up to the end that it had when the closing was read.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from analysis.panel_data.ledger import Ledger
-from analysis.worker.analyse import Finding, Mark, Share, due, key, mark_of
+from analysis.worker.analyse import Aside, Finding, Mark, Share, due, key, mark_of
 from analysis.worker.parallel import share_of
 from analysis.worker.pending_closings import ClosingsHeld, Positions
-from controller.definition.field_types import Message, stamped_at
+from controller.definition.field_types import Message, market_of, stamped_at
 from controller.errors import FlipsideError, UnreadableMessage
-from controller.messages.codec import Decoded, decode_many, encode, read_many, void
+from controller.messages.codec import Decoded, decode_many, encode, key_of, read_many, void
 from controller.messages.events import Estimate, PeriodClosed
+from controller.messages.faults import SET_ASIDE, fault_of
 from controller.messages.findings import Health, RunningSequence
 from controller.messages.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.messages.topics import (
@@ -84,6 +85,7 @@ async def run(
     stop: asyncio.Event,
     on_finding: Callable[[Finding], None] | None = None,
     options: Options | None = None,
+    on_set_aside: Callable[[Literal["record", "experiment"]], None] = lambda _: None,
 ) -> Tally:
     """Read, fold and publish until ``stop`` is set; returns what was done.
 
@@ -93,6 +95,7 @@ async def run(
         stop: set by the caller; it is answered after the batch at hand.
         on_finding: called with each estimate, sequence and check once the broker has acknowledged it.
         options: what is read beside the log and the panel.
+        on_set_aside: called with each record or experiment that an error nobody foresaw has set aside.
 
     Raises:
         FlipsideError: a topic does not exist.
@@ -111,7 +114,7 @@ async def run(
         await producer.start()
         ledger, closings = await _begin(consumer, options)
         log.info("analysis reads", topics=sources, series_published=len(published))
-        reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share)
+        reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share, on_set_aside)
         await _follow(reading, stop, on_finding, options)
     finally:
         await producer.stop()
@@ -133,6 +136,37 @@ class Reading:
     published: dict[str, Mark]
     tally: Tally
     share: Share | None
+    on_set_aside: Callable[[Literal["record", "experiment"]], None] = lambda _: None
+    aside: Aside = field(default_factory=Aside)
+    #: those of it that were told of
+    told: set[tuple[str, int]] = field(default_factory=set)
+
+    def fold(self, message: Message, at: datetime | None = None) -> None:
+        """Take a record in; where that fails as nobody foresaw, all numbers of its market are absent from now on."""
+        try:
+            self.ledger.fold(message, at)
+        except MemoryError:
+            raise
+        except Exception as error:
+            fault = fault_of(error)
+            market = str(getattr(message, "market", "")) or market_of(str(getattr(message, "unit", "")))
+            self.aside.markets.setdefault(market, fault)
+            self.on_set_aside("record")
+            log.exception(
+                "set aside", kind="record", duty="analysis", type=type(message).__name__, key=key_of(message),
+                market=market, place=fault.place, error=fault.error,
+            )  # fmt: skip
+
+    def tell_aside(self) -> None:
+        """Log and count the experiments that were put aside since the last time."""
+        for name, fault in self.aside.experiments.items():
+            if name not in self.told:
+                self.told.add(name)
+                self.on_set_aside("experiment")
+                log.error(
+                    "set aside", kind="experiment", duty="analysis", experiment=name[0], version=name[1],
+                    place=fault.place, error=fault.error, way_out="see the place; a restart computes it again",
+                )  # fmt: skip
 
     async def positions(self) -> dict[TopicPartition, int]:
         """The next offset of each partition."""
@@ -172,7 +206,7 @@ async def _begin(consumer: AIOKafkaConsumer, options: Options) -> tuple[Ledger, 
 async def _follow(
     reading: Reading, stop: asyncio.Event, on_finding: Callable[[Finding], None] | None, options: Options
 ) -> None:
-    consumer, ledger, closings = reading.consumer, reading.ledger, reading.closings
+    consumer, closings = reading.consumer, reading.closings
     clock = asyncio.get_running_loop().time
     kept, read_since = clock(), False
     while not stop.is_set():
@@ -180,14 +214,14 @@ async def _follow(
         closed = [message for message, _ in fresh if isinstance(message, PeriodClosed)]
         for message, at in fresh:
             if not isinstance(message, PeriodClosed):
-                ledger.fold(message, at)
+                reading.fold(message, at)
         if closed:
             closings.hold(closed, await consumer.end_offsets(list(consumer.assignment())))
         counted: list[PeriodClosed] = []
         if closings.held:
             counted = closings.release(await reading.positions())
         for closing in counted:
-            ledger.fold(closing)
+            reading.fold(closing)
         if fresh or counted:
             await _refresh(reading, on_finding)
             read_since = True
@@ -200,7 +234,7 @@ async def _follow(
 
 async def _refresh(reading: Reading, on_finding: Callable[[Finding], None] | None) -> None:
     """Publish what is due."""
-    fresh = due(reading.ledger, dict(reading.published), reading.share)
+    fresh = due(reading.ledger, dict(reading.published), reading.share, reading.aside)
     while batch := list(islice(fresh, SENT_AT_ONCE)):
         await _publish(reading.producer, reading.namespace, batch)
         for finding in batch:
@@ -208,6 +242,7 @@ async def _refresh(reading: Reading, on_finding: Callable[[Finding], None] | Non
             reading.tally.estimates += isinstance(finding, Estimate)
             if on_finding is not None:
                 on_finding(finding)
+    reading.tell_aside()
 
 
 async def _keep(reading: Reading, folder: Path) -> None:
@@ -251,6 +286,8 @@ async def _published(connection: Mapping[str, Any], topics: list[str], tally: Ta
         ends = await consumer.end_offsets(list(consumer.assignment()))
         while not all([await consumer.position(partition) >= end for partition, end in ends.items()]):
             for finding, _ in _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), tally):
+                if isinstance(finding, Estimate) and (finding.reason_absent or "").startswith(SET_ASIDE):
+                    continue  # to be computed again
                 if isinstance(finding, Estimate | RunningSequence | Health):
                     mark = mark_of(finding)
                     if mark >= marks.get(key(finding), mark):

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from controller.decisions.lifecycle import PRICES
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message
-from controller.messages.control import Kill, LifecycleChanged
+from controller.messages.control import Kill, LifecycleChanged, SetAside
 
+#: how long after a market was set aside its units may go back to control
+RELEASED_WITHIN = timedelta(days=1)
 ALWAYS = datetime.max.replace(tzinfo=UTC)
 
 
@@ -26,7 +28,7 @@ class Orders:
 
     def __init__(self, experiment: Experiment, log: Iterable[Message]) -> None:
         records = list(log)
-        self.spans = (*_lifecycle(records), *_switches(experiment.name, records))
+        self.spans = (*_lifecycle(records), *_switches(experiment.name, records), *_set_aside(records))
 
     def at(self, market: str, instant: datetime) -> bool:
         """Whether control was asked for at an instant."""
@@ -68,3 +70,10 @@ def _switches(experiment: str, records: Iterable[Message]) -> Iterable[Span]:
             yield Span(pulled.name if pulled.scope == "market" else "", pulled.requested_at, kill.requested_at)
     for pulled in on.values():
         yield Span(pulled.name if pulled.scope == "market" else "", pulled.requested_at, ALWAYS)
+
+
+def _set_aside(records: Iterable[Message]) -> Iterable[Span]:
+    """A market that was set aside goes back to control; days that nobody decides meanwhile are said to be missed."""
+    for record in records:
+        if isinstance(record, SetAside):
+            yield Span(record.market, record.set_aside_at, record.set_aside_at + RELEASED_WITHIN)

@@ -11,7 +11,7 @@ from controller.definition.field_types import Message, market_of
 from controller.definition.parameters import Triggered
 from controller.designs import design_of
 from controller.designs.design import Block
-from controller.messages.control import Entered, Kill, SeedRevealed
+from controller.messages.control import Entered, Kill, SeedRevealed, SetAside
 from controller.messages.events import Assignment, Registered, Undelivered, Withheld
 from controller.randomisation.hash_scores import coin
 from controller.time.periods import day_start, period
@@ -67,6 +67,8 @@ def _concerns(record: Message, experiment: Experiment) -> bool:
     """Whether a record is of this version of the experiment, or a kill switch, which may hold any."""
     if isinstance(record, Kill):
         return True
+    if isinstance(record, SetAside):
+        return record.experiment in ("", experiment.name)
     return (
         getattr(record, "experiment", None) == experiment.name
         and getattr(record, "experiment_version", None) == experiment.version

@@ -218,6 +218,32 @@ class CatalogActed(OfVersion):
         return self.unit
 
 
+class SetAside(ControlMessage):
+    """A market, or one experiment in it, that a worker goes on without, because of an error that nobody foresaw.
+
+    It holds as long as ``epoch`` owns the shard: the next owner tries the market again.
+    """
+
+    version: Literal[1] = 1
+    id: EventId
+    market: Name
+    #: empty where it is not one experiment's
+    experiment: Annotated[str, Field(max_length=64)] = ""
+    #: what is not done for it any more
+    duty: Literal["deciding", "closing", "relay"]
+    #: module and function in which the error was raised
+    place: Text
+    error: Text
+    shard: Ordinal
+    epoch: Ordinal
+    worker: Text
+    set_aside_at: Instant
+
+    @property
+    def key(self) -> str:
+        return self.market
+
+
 class SeedRevealed(OfVersion):
     """The committed seed of an experiment that is over: now anyone can draw its arms."""
 
@@ -241,4 +267,5 @@ CONTROL_TYPES: dict[type[Message], str] = {
     LimitKept: "flipside.limit-kept.v1",
     CatalogActed: "flipside.catalog-acted.v1",
     SeedRevealed: "flipside.seed-revealed.v1",
+    SetAside: "flipside.set-aside.v1",
 }

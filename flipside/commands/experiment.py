@@ -91,12 +91,14 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
     from rich.console import Console
     from rich.table import Table
 
-    from controller.decisions.kill_switches import killed
+    from controller.decisions.kill_switches import concerns, killed
     from flipside.terminal.escape import cell
     from flipside.topics import requests
     from streams.runtime.clock import WallClock
 
-    held, kills = asyncio.run(requests.known(settings_from(kafka=kafka, namespace=namespace)))
+    settings = settings_from(kafka=kafka, namespace=namespace)
+    held, kills = asyncio.run(requests.known(settings))
+    aside = asyncio.run(requests.suspended(settings))
     now = WallClock().now()
     rows = []
     for name, one in sorted(held.items()):
@@ -110,6 +112,7 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
                 "state": life.state,
                 "frozen": life.frozen,
                 "killed_markets": markets,
+                "suspended_markets": sorted({s.market for s in aside if concerns(s, experiment)}),
                 "design": experiment.design.kind,
                 "start": str(experiment.start),
                 "end": str(experiment.end),
@@ -128,10 +131,41 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
     for row in rows:
         killed_in = row["killed_markets"]
         said = [str(row["state"])] + ["frozen"] * bool(row["frozen"])
+        suspended_in = row["suspended_markets"]
+        said += [f"set aside in {', '.join(suspended_in)}"] if isinstance(suspended_in, list) and suspended_in else []
         said += [f"killed in {', '.join(killed_in)}"] if isinstance(killed_in, list) and killed_in else []
         columns = ("design", "start", "end", "units", "why")
         shown = ("" if row[c] is None else str(row[c]) for c in columns)
         table.add_row(*map(cell, (row["experiment"], row["version"], ", ".join(said), *shown)))
+    Console().print(table)
+
+
+def suspended(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
+    """Markets, or one experiment in them, that a worker goes on without because of an error that nobody foresaw.
+
+    Their units are on control. A restart of the worker tries them again. What the analysis has set aside is in
+    `flipside estimates`: a number that is absent, with the reason.
+    """
+    import asyncio
+    import json
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from flipside.terminal.escape import cell
+    from flipside.topics import requests
+
+    found = asyncio.run(requests.suspended(settings_from(kafka=kafka, namespace=namespace)))
+    if as_json:
+        print(json.dumps([one.model_dump(mode="json") for one in found]))
+        return
+    if not found:
+        print("no market is set aside")
+        return
+    table = Table("market", "experiment", "duty", "place", "error", "since", "worker")
+    for one in found:
+        row = (one.market, one.experiment or "all", one.duty, one.place, one.error, one.set_aside_at, one.worker)
+        table.add_row(*map(cell, row))
     Console().print(table)
 
 
@@ -154,5 +188,6 @@ VERBS: dict[str, Callable[..., None]] = {
     "validate": validate,
     "submit": submit,
     "list": list_experiments,
+    "suspended": suspended,
     "show": show,
 }

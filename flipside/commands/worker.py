@@ -65,12 +65,13 @@ def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
             dask=settings.analysis_dask,
         )
         if not settings.export_folder:
-            await run(connection(settings), settings.namespace, stop, metrics.saw, options)
+            await run(connection(settings), settings.namespace, stop, metrics.saw, options, metrics.put_aside)
             return
         archive = Archive(Path(settings.export_folder))
         writing = asyncio.create_task(archive.run(settings, stop))
         try:
-            await run(connection(settings), settings.namespace, stop, both(metrics.saw, archive.take), options)
+            saw = both(metrics.saw, archive.take)
+            await run(connection(settings), settings.namespace, stop, saw, options, metrics.put_aside)
         finally:
             stop.set()
             await writing

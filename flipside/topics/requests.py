@@ -11,15 +11,16 @@ from typing import TypeVar
 from aiokafka import AIOKafkaProducer
 
 from controller.decisions.kill_switches import standing
+from controller.decisions.kill_switches import suspended as standing_aside
 from controller.decisions.lifecycle import Lifecycle, lived
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message
 from controller.errors import FlipsideError
-from controller.messages.codec import Record, encode, key_of
-from controller.messages.control import Kill, LifecycleChanged, LifecycleRequest
-from controller.messages.events import BlackoutSet, Refused, Registered
+from controller.messages.codec import Record, ce_type, encode, key_of
+from controller.messages.control import Kill, LifecycleChanged, LifecycleRequest, SetAside
+from controller.messages.events import CE_TYPES, BlackoutSet, Ownership, Refused, Registered
 from controller.messages.inputs import CatalogEntry
-from controller.messages.topics import ASSIGNMENT_LOG, CATALOG, MAX_RECORD_BYTES
+from controller.messages.topics import ASSIGNMENT_LOG, CATALOG, MAX_RECORD_BYTES, TICK
 from flipside.topics.reader import Reader
 from streams.control.catalog_entries import Entries
 from streams.kafka.connection import connection, reach_kafka, stop_client
@@ -106,6 +107,25 @@ async def known(settings: Settings) -> tuple[dict[str, Known], dict[str, Kill]]:
             if message.experiment_version == version and message.id not in {c.id for c in of.changes}:
                 found[message.experiment] = replace(of, changes=(*of.changes, message))
     return found, standing(kills)
+
+
+async def suspended(settings: Settings) -> list[SetAside]:
+    """Markets that are set aside by those who own their shards now."""
+    said = [m for m in await read_all(settings, ASSIGNMENT_LOG) if isinstance(m, SetAside)]
+    if not said:
+        return []
+    epochs: dict[int, int] = {}
+    reader = Reader(settings, [TICK])
+    await reader.start()
+    try:
+        ends = await reader.ends()
+        while not await reader.reached(ends):
+            for record in await reader.records(100):
+                if ce_type(record.headers) == CE_TYPES[Ownership]:
+                    epochs[record.partition] = max(record.offset, epochs.get(record.partition, -1))
+    finally:
+        await reader.stop()
+    return standing_aside(said, epochs)
 
 
 def one_of(found: Mapping[str, Known], name: str) -> Known:

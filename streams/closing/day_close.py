@@ -15,6 +15,7 @@ from streams.closing.unsold_units import DayUnsold, Unsold
 from streams.control.catalog import Catalog
 from streams.store import DirtyCell
 from streams.store.restore_port import Damaged
+from streams.worker.last_line import Place, Suspended, alone, concerns_all, unforeseen
 from streams.worker.services import Parts
 
 #: a market that is behind by more days is closed in several rounds, so that it holds up no other of its shard
@@ -48,7 +49,10 @@ class Closings:
 class Closing:
     """Publishes the panel rows of one shard's markets."""
 
-    def __init__(self, parts: Parts, catalog: Catalog, shard: int, epoch: int) -> None:
+    def __init__(
+        self, parts: Parts, catalog: Catalog, shard: int, epoch: int, suspended: Suspended | None = None
+    ) -> None:
+        self._suspended = suspended or Suspended(shard, epoch)
         self._parts = parts
         self._catalog = catalog
         self._shard = shard
@@ -70,7 +74,7 @@ class Closing:
                     if self._new(self._last(watermark)):
                         # What is listed, and what is closed, is asked of the catalog as it is by now.
                         await self._catalog.catch_up()
-                    await self.close(watermark)
+                    await self.close_each(watermark)
                     self._seen = watermark.at
                 except Damaged as damage:
                     if damage.input is None:
@@ -97,11 +101,39 @@ class Closing:
             {p: found.counting for p, found in enumerate(inputs)},
         )
 
-    async def close(self, watermark: Watermark) -> None:
-        """Publish what the watermark has passed: rows, the closings that vouch for them, revisions of late sales."""
+    async def close_each(self, watermark: Watermark) -> None:
+        """Close all markets; where that fails as nobody foresaw, each alone, and set aside those that fail alone.
+
+        No day of theirs is closed any more by this owner; their sales stay counted in the store.
+        """
+        try:
+            await self.close(watermark)
+        except Exception as error:
+            if not unforeseen(error):
+                raise
+            await self.begin()
+            places = [Place(market) for market in sorted(self._catalog.time_zones) if self._mine(market)]
+            faults = await alone(places, lambda place: self._close_alone(watermark, place))
+            if concerns_all(faults, places) or not places:
+                raise
+            await self._suspended.add(self._parts, "closing", faults)
+
+    async def _close_alone(self, watermark: Watermark, place: Place) -> None:
+        try:
+            await self.close(watermark, place.market)
+        except BaseException:
+            # What was noted of it by half is read again.
+            await self.begin()
+            raise
+
+    async def close(self, watermark: Watermark, market: str | None = None) -> None:
+        """Publish what the watermark has passed: rows, the closings that vouch for them, revisions of late sales.
+
+        ``market``: of this one alone; without it, of all of the shard's.
+        """
         parts = self._parts
         parts.metrics.watermark.set(watermark.at.timestamp())
-        last = self._last(watermark)
+        last = self._last(watermark, market)
         # Before the rows: what is folded in between is then counted again, which their own offsets put right.
         recount = {str(p): offset for p, offset in enumerate(await parts.store.recount_from())}
         await self._shut(last)
@@ -124,12 +156,15 @@ class Closing:
             await self._unsold.let_go({m: day - parts.settings.revision_days for m, day in new.items()})
         self._count(cells, closings)
 
-    def _last(self, watermark: Watermark) -> dict[str, int]:
+    def _mine(self, market: str) -> bool:
+        return self._parts.shard_of(market) == self._shard and market not in self._suspended.markets("closing")
+
+    def _last(self, watermark: Watermark, alone: str | None = None) -> dict[str, int]:
         """The last day (ordinal) of each market of the shard that a watermark has passed."""
         return {
             market: last_closed_day(watermark.at, time_zone).toordinal()
             for market, time_zone in self._catalog.time_zones.items()
-            if self._parts.shard_of(market) == self._shard
+            if self._mine(market) and alone in (None, market)
         }
 
     def _new(self, last: Mapping[str, int]) -> dict[str, int]:

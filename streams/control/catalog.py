@@ -1,7 +1,7 @@
 """The catalog as every worker holds it: read from its compacted topic, and known to be caught up when it matters."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,6 +14,7 @@ from streams.control.catalog_entries import Entries, Listing
 from streams.kafka.connection import stop_client
 from streams.kafka.dead_letters import Rejected
 from streams.kafka.reading import begin, read_up_to, reader
+from streams.worker.last_line import Spared
 from streams.worker.services import Parts
 
 
@@ -26,6 +27,7 @@ class Catalog:
         self._partitions: list[TopicPartition] = []
         self._lock = asyncio.Lock()
         self._listed = Entries()
+        self._spared = Spared(parts)
 
     @property
     def entries(self) -> Mapping[str, CatalogEntry]:
@@ -95,8 +97,18 @@ class Catalog:
         parts, now = self._parts, self._parts.clock.now()
         # Under a clock of ticks, records are stamped ahead of it.
         latest = now if parts.settings.clock == "wall" else LATEST
-        judged = [self._listed.take(record, latest, self._since(record, now)) for record in records]
-        rejected = [found for found in judged if found is not None]
+        rejected: list[Rejected] = []
+
+        async def take(some: Sequence[Listing]) -> None:
+            for record in some:
+                found = self._listed.take(record, latest, self._since(record, now))
+                rejected.extend([] if found is None else [found])
+
+        async def read_on(_: Listing) -> None:
+            """The consumer has passed it."""
+
+        for record in records:
+            await self._spared.each([record], take, list, read_on)
         for change in self._listed.settle():
             parts.log.warning(
                 "time zone changed",

@@ -21,6 +21,7 @@ from controller.errors import CannotReach, FlipsideError, InvalidExperiment
 from controller.messages.codec import TYPES, GivenHeaders, ce_type, encode, read
 from controller.messages.control import Action, Kill, LifecycleRequest, SeedRevealed, State
 from controller.messages.events import BlackoutSet, Refused, Registered, StopExperiment, Stopped, Tick
+from controller.messages.faults import fault_of
 from controller.messages.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, TICK
 from controller.schedule.due import MarketPlan
 from controller.validation.blackout_rules import announce, parse_blackout
@@ -29,6 +30,7 @@ from streams.control.catalog import Catalog
 from streams.control.overrides import holding, life
 from streams.kafka.dead_letters import Rejected
 from streams.store import Registration, TopicPlace, plan_key
+from streams.worker.last_line import unforeseen
 from streams.worker.services import Parts
 
 LONGEST_PAUSE_SECONDS = 5.0
@@ -63,8 +65,7 @@ LATER_IS_KNOWN = {
 }
 
 
-#: what the same event leads to again; a part that is away raises others
-FAULTS = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+#: so often is an event tried that fails as nobody foresaw
 FAULTS_AT_MOST = 4
 
 
@@ -310,8 +311,8 @@ async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler)
                 parts.log.warning("waiting", error=str(error), **where)
             else:
                 parts.log.exception("tried again", **where)
-                faults += isinstance(error, FAULTS)
-                last = printable(f"{type(error).__name__}: {error}", 300)
+                faults += unforeseen(error)
+                last = str(fault_of(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         else:

@@ -5,7 +5,7 @@ what follows is for the lifecycle. So a number moves a price only along the same
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 
 from aiokafka import AIOKafkaConsumer
@@ -22,6 +22,7 @@ from streams.kafka.connection import stop_client
 from streams.kafka.dead_letters import Incoming, unreadable
 from streams.store import Registration
 from streams.worker.backoff import Backoff
+from streams.worker.last_line import Spared
 from streams.worker.services import Parts
 
 DUTY = "guard"
@@ -32,6 +33,7 @@ class Guard:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._spared = Spared(parts)
         self._version = -1
         self._registrations: dict[str, Registration] = {}
         #: requests that were made; whoever makes them again is not heard twice
@@ -64,7 +66,7 @@ class Guard:
                     polled = await consumer.getmany(timeout_ms=int(min(wait, 1.0) * 1000))
                     try:
                         for record in chain.from_iterable(polled.values()):
-                            await self.look(record)
+                            await self._spared.each([record], self._look_at, list, _no_position)
                     except BaseException:
                         # Read again; by whoever has the partition now, where that is not us.
                         for partition in polled.keys() & consumer.assignment():
@@ -74,6 +76,10 @@ class Guard:
                         await consumer.commit()
         finally:
             await stop_client(consumer)
+
+    async def _look_at(self, records: Sequence[Incoming]) -> None:
+        for record in records:
+            await self.look(record)
 
     async def look(self, record: Incoming) -> None:
         """Act on one record, where a guardrail asks for it."""
@@ -134,6 +140,10 @@ class Guard:
         self._asked.add(request.id)
         parts.metrics.breaches.labels(guardrail.on_breach).inc()
         parts.log.warning("guardrail breached", experiment=sequence.experiment, action=action, why=request.why)
+
+
+async def _no_position(_: Incoming) -> None:
+    """The group's commit passes over what was set aside."""
 
 
 def breaches(known: Registration, sequence: RunningSequence) -> Iterator[Verdict]:

@@ -14,6 +14,7 @@ from controller.decisions.roster import Roster
 from controller.designs.entries import Entry
 from controller.messages.inputs import CatalogEntry
 from streams.control.overrides import holds_back, withheld
+from streams.flips.due_work import markets_of
 from streams.flips.price_safety import safe
 from streams.flips.shard import Shard, key_of_plan
 from streams.flips.trigger_answers import spelled
@@ -52,7 +53,7 @@ async def begin(
     """
     begun: Begun = []
     for laid_out in shard.rosters.values():
-        mine = [m for m in laid_out.units if parts.shard_of(m) == shard.number and (markets is None or m in markets)]
+        mine = [m for m in markets_of(parts, shard, laid_out) if markets is None or m in markets]
         found = [one for market in mine for one in beginning(shard, laid_out, market, at, catalog)]
         if not found:
             continue
@@ -107,5 +108,4 @@ def anything_begins(
     parts: Parts, shard: Shard, laid_out: Roster, now: datetime, catalog: Mapping[str, CatalogEntry]
 ) -> bool:
     """Whether an entry waits to be begun."""
-    mine = (market for market in laid_out.units if parts.shard_of(market) == shard.number)
-    return any(beginning(shard, laid_out, market, now, catalog) for market in mine)
+    return any(beginning(shard, laid_out, m, now, catalog) for m in markets_of(parts, shard, laid_out))

@@ -1,7 +1,7 @@
 """A shard as its owner holds it in memory: all of it can be read back from the store."""
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from controller.decisions.enrolment import Enrolment
@@ -14,6 +14,7 @@ from streams.closing.day_close import Closing
 from streams.control.overrides import life
 from streams.outputs.outbox_relay import Relay
 from streams.store import NOTHING, Registration, plan_key
+from streams.worker.last_line import Place, Suspended
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Shard:
     relay: Relay
     closing: Closing
     tasks: list[asyncio.Task[None]]
+    suspended: Suspended
     version: int = -1
     rosters: dict[str, Roster] = field(default_factory=dict)
     registrations: dict[str, Registration] = field(default_factory=dict)
@@ -44,6 +46,18 @@ class Shard:
     asked: set[str] = field(default_factory=set)
     #: unit -> what the catalog said when this was last put on the log
     acted: dict[str, str] = field(default_factory=dict)
+    #: of a view: the one place that is worked for
+    alone: Place | None = None
+
+    def only(self, place: Place) -> "Shard":
+        """A view of the shard with the same memory, in which there is one market of one experiment."""
+        return replace(self, alone=place)
+
+    def takes(self, market: str, experiment: str) -> bool:
+        """Whether anything is decided for a market of an experiment."""
+        if self.alone is not None and self.alone != (market, experiment):
+            return False
+        return not self.suspended.holds(market, experiment)
 
     def plan(self, laid_out: Roster, market: str) -> MarketPlan:
         """The plan of a market for one experiment; a fresh one where nothing was decided yet."""

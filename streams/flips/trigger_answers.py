@@ -20,6 +20,7 @@ from streams.flips.shard import Shard, key_of_plan
 from streams.kafka.connection import stop_client
 from streams.kafka.dead_letters import Incoming, Rejected, unreadable
 from streams.store.trigger_port import CLUSTER
+from streams.worker.last_line import Spared
 from streams.worker.services import Parts
 
 #: between a plan's key and a cluster, in the names of the store; neither has one
@@ -99,8 +100,22 @@ async def answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> set
     """Answer triggers: entries and refusals go to the store with the position, and from there to the log.
 
     Returns the markets in which an entry begins within a day. Raises Fenced. What was answered before, by whomever, is
-    passed over.
+    passed over; one that cannot be answered is a dead letter.
     """
+    begin = set[str]()
+
+    async def together(some: Sequence[Incoming]) -> None:
+        begin.update(await _answer(parts, shard, some))
+
+    async def pass_over(record: Incoming) -> None:
+        await parts.store.triggers.enrol(shard.number, shard.epoch, {}, [], record.offset + 1)
+        shard.trigger = record.offset + 1
+
+    await Spared(parts).each(records, together, lambda some: [r for r in some if r.offset >= shard.trigger], pass_over)
+    return begin
+
+
+async def _answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> set[str]:
     records = [record for record in records if record.offset >= shard.trigger]
     begin = set[str]()
     if not records:

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 
 from controller.decisions.triggers import RivalHistory
 from controller.definition.parameters import Triggered
-from controller.messages.codec import encode
-from controller.messages.control import State, TriggerFired
+from controller.messages.codec import Record, encode
+from controller.messages.control import State
 from controller.messages.topics import TRIGGER
 from streams.control.catalog import Catalog
 from streams.control.overrides import life
@@ -100,7 +100,7 @@ class Rivals:
         self._watched: Sequence[Watch] = ()
         self._folded: dict[int, Folded] = {}
         #: what has fired and was not told yet
-        self._fired: list[TriggerFired] = []
+        self._fired: list[Record] = []
         #: what is being told: no position passes it before the brokers have it
         self._telling: set[asyncio.Task[None]] = set()
         self._keeping: asyncio.Task[None] | None = None
@@ -112,6 +112,12 @@ class Rivals:
     def forget(self, partition: int) -> None:
         """The partition is somebody else's: who goes on where the store stands, and finds the same."""
         self._folded.pop(partition, None)
+
+    def pass_over(self, partition: int, end: int) -> None:
+        """Nothing is made of the record before ``end``: it was set aside."""
+        folded = self._folded.get(partition)
+        if folded is not None:
+            folded.take({}, end)
 
     def stored(self, partition: int) -> int | None:
         """The position up to which a partition is in the store; None where it is not folded, or has to begin anew."""
@@ -137,9 +143,10 @@ class Rivals:
             await parts.reject(too_many(records, gone, self._catalog.known), now)
         await self._recall(partition.partition, folded, watches, usable)
         changed, triggers = fold_rivals(usable, watches, folded.histories, self._catalog.known)
+        fired = [encode(told, told.id, told.observed_at) for told in triggers]
         folded.take(changed, records[-1].offset + 1)
         # A rebalance may have taken it away meanwhile; its triggers are told all the same, by two under one id.
-        self._fired += triggers
+        self._fired += fired
         parts.metrics.triggers.labels("fired").inc(len(triggers))
         return len(usable)
 
@@ -219,9 +226,8 @@ class Rivals:
 
     def _tell(self) -> None:
         """A trigger waits for no other, and for no store."""
-        triggers, self._fired = self._fired, []
-        if triggers:
-            records = [encode(told, told.id, told.observed_at) for told in triggers]
+        records, self._fired = self._fired, []
+        if records:
             self._telling.add(asyncio.create_task(self._parts.publish(TRIGGER, records), name="rivals-tell"))
 
     async def _rounds(self) -> None:

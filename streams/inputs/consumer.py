@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaError
@@ -25,6 +26,7 @@ from streams.store import CountedBefore, DayFull
 from streams.worker.backoff import Backoff
 from streams.worker.group_membership import leave, membership
 from streams.worker.input_lag import Progress
+from streams.worker.last_line import Spared
 from streams.worker.services import Parts
 
 RECORDS_PER_FETCH = 10_000
@@ -35,6 +37,7 @@ GATHERING_SECONDS = {SALE: 0.05, COMPETITOR_PRICE: 0.002}
 #: how often it is told how far an input is behind
 REPORT_SECONDS = 0.1
 #: topic, partition, and the position that Kafka was told last
+AnyRecord = TypeVar("AnyRecord", bound=Incoming)
 Mend = Callable[[str, int, int | None], Awaitable[None]]
 
 
@@ -56,6 +59,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         self._short = {SALE: "sale", COMPETITOR_PRICE: "competitor-price"}[topic]
         self._topic = parts.topic(topic)
         self._rivals = Rivals(parts, catalog)
+        self._spared = Spared(parts)
         self._gathering_seconds = GATHERING_SECONDS[topic]
         self._positions: dict[int, int] = {}
         #: partition -> (instant, end offset at that instant), until the position has passed it
@@ -214,6 +218,23 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
         return False
 
     async def _apply_sales(self, partition: TopicPartition, records: Sequence[Arrived]) -> None:
+        async def pass_over(record: Arrived) -> None:
+            start = self._positions[partition.partition]
+            if await self._parts.store.fold_sales(partition.partition, start, record.offset + 1, []):
+                self._advance(partition, record.offset + 1)
+            else:
+                await self._seek(partition)
+
+        await self._spared.each(
+            records, lambda some: self._apply_together(partition, some), partial(self._left, partition), pass_over
+        )
+
+    def _left(self, partition: TopicPartition, records: Sequence[AnyRecord]) -> Sequence[AnyRecord]:
+        """Those of some records that are not folded yet."""
+        position = self._positions.get(partition.partition)
+        return [] if position is None else [record for record in records if record.offset >= position]
+
+    async def _apply_together(self, partition: TopicPartition, records: Sequence[Arrived]) -> None:
         met = False
         while records and await self._follows(partition, records):
             batch, used = fold(records, self._positions[partition.partition], self._rules(partition.partition))
@@ -307,6 +328,15 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._positions[partition.partition] = end
 
     async def _apply_prices(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
+        async def pass_over(record: Incoming) -> None:
+            self._rivals.pass_over(partition.partition, record.offset + 1)
+            self._advance(partition, record.offset + 1)
+
+        await self._spared.each(
+            records, lambda some: self._fold_prices(partition, some), partial(self._left, partition), pass_over
+        )
+
+    async def _fold_prices(self, partition: TopicPartition, records: Sequence[Incoming]) -> None:
         if self._stored(partition.partition) is None or not await self._follows(partition, records):
             return
         start = self._positions[partition.partition]

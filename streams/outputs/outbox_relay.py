@@ -6,9 +6,9 @@ from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
-from controller.definition.field_types import event_id, from_milliseconds, milliseconds
+from controller.definition.field_types import event_id, from_milliseconds, market_of, milliseconds
 from controller.errors import FlipsideError
 from controller.messages.codec import Headers, Record, announce_by, decode, encode, headers_of
 from controller.messages.events import Assignment, Reason
@@ -16,6 +16,7 @@ from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG
 from streams.outputs.late_assignments import announced_ahead, overdue, put_back
 from streams.store import OutboxEntry
 from streams.store.outbox_invariants import RULES, Newest, broken, newest
+from streams.worker.last_line import Place, Suspended, alone, concerns_all, unforeseen
 from streams.worker.services import Parts
 
 ENTRIES_PER_ROUND = 25
@@ -133,10 +134,24 @@ async def both(log: Coroutine[Any, Any, None], topic: Coroutine[Any, Any, None])
     await asyncio.shield(writing)
 
 
+def _about(entry: OutboxEntry) -> Place:
+    """The market of an entry; of records, what the first one names."""
+    if entry.granted:
+        return Place(market_of(entry.granted[0].unit))
+    for _, body in entry.records:
+        said = from_json(body)
+        market = said.get("market") or market_of(said.get("unit", ""))
+        return Place(market, said.get("experiment", ""))
+    return Place("unknown")
+
+
 class Relay:
     """Publishes the outbox of one shard while its worker owns it."""
 
-    def __init__(self, parts: Parts, shard: int, epoch: int) -> None:
+    def __init__(self, parts: Parts, shard: int, epoch: int, suspended: Suspended | None = None) -> None:
+        self._suspended = suspended or Suspended(shard, epoch)
+        #: entries that cannot be published, and when that was found: they stay in the outbox, for the next owner
+        self._held: dict[str, datetime] = {}
         self._parts = parts
         self._shard = shard
         self._epoch = epoch
@@ -166,8 +181,33 @@ class Relay:
                 continue
 
     async def _round(self) -> bool:
-        # 1. read; what should have been out before it began does not go out as it is
-        entries = await self._parts.store.outbox(self._shard, ENTRIES_PER_ROUND)
+        # 1. read
+        found = await self._parts.store.outbox(self._shard, ENTRIES_PER_ROUND + len(self._held))
+        entries = [entry for entry in found if entry.id not in self._held]
+        try:
+            return await self._publish(entries)
+        except Exception as error:
+            if not unforeseen(error) or not entries:
+                raise
+            again = False
+
+            async def one(place: int) -> None:
+                nonlocal again
+                again |= await self._publish(entries[place : place + 1])
+
+            faults = await alone(range(len(entries)), one)
+            tried = {_about(entry) for entry in entries}
+            failed = {_about(entries[place]): fault for place, fault in faults.items()}
+            if concerns_all(failed, tried):
+                raise
+            await self._suspended.add(self._parts, "relay", failed)
+            now = self._parts.clock.now()
+            self._held |= {entries[place].id: now for place in faults}
+            return again or bool(faults)
+
+    async def _publish(self, entries: Sequence[OutboxEntry]) -> bool:
+        """All of it may be done again. Returns whether there is more."""
+        # What should have been out before it began does not go out as it is.
         begun = overdue(entries, self._now_ms(self._margin))
         if await put_back(self._parts, self._shard, self._epoch, entries, begun):
             return True
@@ -196,8 +236,9 @@ class Relay:
     def _look(self, entries: Sequence[OutboxEntry]) -> None:
         metrics, now = self._parts.metrics, self._parts.clock.now()
         decided = [int(str(entry.header["decided"])) for entry in entries if entry.header]
-        age = (milliseconds(now) - min(decided)) / 1000 if decided else 0.0
-        metrics.outbox_depth.set(self._shard, len(entries))
+        waits = [*decided, *map(milliseconds, self._held.values())]
+        age = (milliseconds(now) - min(waits)) / 1000 if waits else 0.0
+        metrics.outbox_depth.set(self._shard, len(entries) + len(self._held))
         metrics.outbox_age.set(self._shard, max(0.0, age))
         before = self._newest
         for entry in entries:

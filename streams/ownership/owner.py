@@ -7,6 +7,7 @@ grows with the log, so it outlives the store, and the store refuses whoever come
 import asyncio
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from functools import partial
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -19,7 +20,6 @@ from streams.control.catalog import Catalog
 from streams.flips.decider import Deciding
 from streams.flips.due_work import dues, leases, orders_at_once
 from streams.flips.intraday_entries import anything_begins, begin_at_once
-from streams.flips.lifecycle_clock import ask_clock
 from streams.flips.shard import Shard
 from streams.flips.trigger_answers import Triggers, answer
 from streams.inputs.published_sales import Publications
@@ -162,7 +162,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
                 await self._deciding.refresh(shard)
                 markets = await answer(self._parts, shard, records)
                 if markets:
-                    await begin_at_once(self._parts, shard, markets, self._catalog.last)
+                    await self._deciding.spared(
+                        shard, lambda some: begin_at_once(self._parts, some, markets, self._catalog.last)
+                    )
                 # Not before: the answer and the flips that it leads to go out in one round.
                 shard.relay.wake()
 
@@ -212,12 +214,21 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         """Where something is due, say so by a tick, so that the history can be replayed."""
         now, producer = self._parts.clock.now(), self._parts.producer
         await self._deciding.refresh(shard)
-        await ask_clock(self._parts, shard, now)
+        await self._deciding.ask_clock(shard, now)
+        asked = list[bool]()
+
+        async def look(some: Shard) -> None:
+            asked.append(self._anything_due(some, now))
+
+        await self._deciding.spared(shard, look)
+        if any(asked) or shard.suspended.to_release:
+            tick = encode(Tick(at=now), f"{self._topic}/{shard.number}/{now.isoformat()}", now)
+            await producer.send_and_wait(self._topic, tick.value, partition=shard.number, headers=tick.headers)
+
+    def _anything_due(self, shard: Shard, now: datetime) -> bool:
         urgent = next(orders_at_once(self._parts, shard, now), None) is not None
         waiting = [d for laid_out in shard.rosters.values() for d in dues(self._parts, shard, laid_out, now)]
         oversee(self._parts.metrics, shard.number, waiting, leases(self._parts, shard), now)
         last = self._catalog.last
         begins = any(anything_begins(self._parts, shard, r, now, last) for r in shard.rosters.values())
-        if urgent or waiting or begins:
-            tick = encode(Tick(at=now), f"{self._topic}/{shard.number}/{now.isoformat()}", now)
-            await producer.send_and_wait(self._topic, tick.value, partition=shard.number, headers=tick.headers)
+        return bool(urgent or waiting or begins)

@@ -22,6 +22,7 @@ from streams.ownership.claims import Lost, append_ownership
 from streams.recovery.rebuild import Rebuild, Watch
 from streams.runtime.gather import all_of
 from streams.store import Fenced
+from streams.worker.last_line import Suspended
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import unseen
 
@@ -127,7 +128,8 @@ class Holdings:
             self._lost.add(number)
             await self.let_go(number)
             return None
-        shard = Shard(number, epoch, tick, *self._duties(number, epoch), [])
+        suspended = Suspended(number, epoch)
+        shard = Shard(number, epoch, tick, *self._duties(suspended), [], suspended)
         shard.plans = await parts.store.plans(number)
         shard.trigger, clusters = await parts.store.triggers.enrolments(number)
         shard.enrolments = enrolments(clusters)
@@ -139,13 +141,16 @@ class Holdings:
             raise Fenced(f"shard {number} was claimed after epoch {epoch}", newer=True)
         return await self._parts.store.claim(number, epoch)
 
-    def _duties(self, number: int, epoch: int) -> tuple[Relay, Closing]:
-        return Relay(self._parts, number, epoch), Closing(self._parts, self._catalog, number, epoch)
+    def _duties(self, suspended: Suspended) -> tuple[Relay, Closing]:
+        number, epoch = suspended.shard, suspended.epoch
+        return Relay(self._parts, number, epoch, suspended), Closing(
+            self._parts, self._catalog, number, epoch, suspended
+        )
 
     def _go_on(self, shard: Shard) -> None:
         number, epoch, metrics = shard.number, shard.epoch, self._parts.metrics
         # Those of before it rested were cut off in the middle.
-        shard.relay, shard.closing = self._duties(number, epoch)
+        shard.relay, shard.closing = self._duties(shard.suspended)
         watch = Watch(self._parts, self._rebuild, number, epoch)
         shard.tasks = [
             asyncio.create_task(self._guarded(shard, name, run), name=f"{name}-{number}")

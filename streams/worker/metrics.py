@@ -45,6 +45,19 @@ class Metrics:
         self.dead_letters = Counter(
             "flipside_dead_letters", "Records rejected, by reason", ["reason"], registry=registry
         )
+        self.set_aside = Counter(
+            "flipside_set_aside",
+            "Records, markets and experiments that an error nobody foresaw has set aside, by input or duty",
+            ["kind", "duty"],
+            registry=registry,
+        )
+        for kind in ("market", "experiment"):
+            for duty in ("deciding", "closing", "relay"):
+                self.set_aside.labels(kind, duty)
+        self.suspended = OverShards(
+            sum, "flipside_suspended_markets", "Markets, or experiments in one, that are on control until a restart",
+            registry,
+        )  # fmt: skip
         self.flips = Counter("flipside_flips", "Proposals decided, by outcome", ["outcome"], registry=registry)
         self.undelivered = Counter(
             "flipside_undelivered_market_days", "Days for which no decision was in time", registry=registry
@@ -152,6 +165,18 @@ class AnalysisMetrics:
             registry=registry,
         )
         self._verdicts: dict[tuple[str, str], str] = {}
+        self.set_aside = Counter(
+            "flipside_set_aside",
+            "Records, and experiments, that an error nobody foresaw has set aside",
+            ["kind", "duty"],
+            registry=registry,
+        )
+        for kind in ("record", "experiment"):
+            self.set_aside.labels(kind, "analysis")
+
+    def put_aside(self, kind: str) -> None:
+        """Count a record or an experiment that was set aside."""
+        self.set_aside.labels(kind, "analysis").inc()
 
     def saw(self, finding: Estimate | RunningSequence | Health) -> None:
         """Count what was published."""

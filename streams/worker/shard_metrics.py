@@ -25,7 +25,14 @@ def oversee(
 
 def unseen(metrics: Metrics, shard: int) -> None:
     """The shard is another worker's."""
-    for gauge in (metrics.outbox_depth, metrics.outbox_age, metrics.due, metrics.overdue, metrics.lease):
+    for gauge in (
+        metrics.outbox_depth,
+        metrics.outbox_age,
+        metrics.due,
+        metrics.overdue,
+        metrics.lease,
+        metrics.suspended,
+    ):
         gauge.drop(shard)
 
 

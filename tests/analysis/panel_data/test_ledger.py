@@ -161,7 +161,7 @@ def test_a_closed_day_settles_its_own_cells_and_no_others() -> None:
     ledger.settle(study, study.last_day)
     assert list(study.unsettled(study.last_day, never)) == []
     ledger.fold(unit_day(definition, "m01/p0", DAY, 8, revision=1))
-    ledger.tell()
+    ledger.tell(ledger.books)
     assert list(study.unsettled(study.last_day, never)) == [("m01", DAY)]
 
 

@@ -12,6 +12,7 @@ from controller.messages.control import (
     LifecycleRequest,
     LimitKept,
     SeedRevealed,
+    SetAside,
     TriggerFired,
     TriggerIgnored,
 )
@@ -66,5 +67,10 @@ CONTROL_EXAMPLES: dict[type[Message], tuple[Message, str]] = {
         SeedRevealed(id="sr", experiment="x", experiment_version=1, design_hash="0" * 64, seed="rosebud",
                      revealed_at=AT),
         "x",
+    ),
+    SetAside: (
+        SetAside(id="0/7/closing/m0/", market="m0", duty="closing", place="streams.closing.day_close:Closing._row",
+                 error="KeyError: 'm0/p1'", shard=0, epoch=7, worker="w1", set_aside_at=AT),
+        "m0",
     ),
 }  # fmt: skip

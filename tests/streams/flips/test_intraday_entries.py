@@ -21,6 +21,7 @@ from streams.flips.trigger_answers import answer
 from streams.runtime.settings import Settings
 from streams.store import Registration
 from streams.store.memory.store import MemoryStore
+from streams.worker.last_line import Suspended
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from tests.streams.flips.test_ten_thousand_triggers import Rec, Stopped, Topics
@@ -58,7 +59,7 @@ async def an_owner() -> tuple[Parts, Shard]:
     await store.put_registration(registration)
     await store.claim(0, 1)
     relay: Any = Woken()
-    shard = Shard(0, 1, 0, relay, relay, [])
+    shard = Shard(0, 1, 0, relay, relay, [], Suspended(0, 1))
     laid_out = roster(EXPERIMENT)
     shard.registrations, shard.rosters = {"juice": registration}, {"juice": laid_out}
     plans = {market: MarketPlan() for market in laid_out.units}

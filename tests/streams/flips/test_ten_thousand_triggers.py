@@ -34,6 +34,7 @@ from streams.runtime.settings import Settings
 from streams.store import Registration, Store
 from streams.store.memory.store import MemoryStore
 from streams.store.redis.store import RedisStore
+from streams.worker.last_line import Suspended
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts, partition_of
 from tests.controller.decisions.test_enrolment import STRICT, market_of_rivals, triggered
@@ -131,7 +132,7 @@ class System:
             await self.store.claim(number, 1)
             position, clusters = await self.store.triggers.enrolments(number)
             relay: Any = Relay(self.parts, number, 1)
-            shard = self.shards[number] = Shard(number, 1, 0, relay, relay, [], trigger=position)
+            shard = self.shards[number] = Shard(number, 1, 0, relay, relay, [], Suspended(number, 1), trigger=position)
             shard.enrolments = enrolments(clusters)
             shard.registrations = registrations
             shard.rosters = {name: roster(known.experiment) for name, known in registrations.items()}

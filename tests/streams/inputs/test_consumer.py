@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 import structlog
 from aiokafka import TopicPartition
+from structlog.testing import capture_logs
 
 from controller.errors import CannotReach
 from controller.messages.inputs import CatalogEntry
@@ -17,6 +18,7 @@ from streams.inputs.sales import Rules, fold
 from streams.runtime.clock import TickClock
 from streams.runtime.settings import Settings
 from streams.store.memory.store import MemoryStore
+from streams.worker.last_line import RECORDS_IN_A_ROW
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from tests.streams.builders import Batch, day_totals
@@ -300,3 +302,21 @@ async def test_a_store_that_came_back_older_is_followed(store: Watched) -> None:
     events, position, sought = await events_after(store, polled(TEN[:6]), poll, polled(TEN))
     assert (events, position) == (10, 10)
     assert sought == [0, 0]
+
+
+class Broken(Watched):
+    """A store that takes nothing in but a position."""
+
+    async def fold_sales(self, partition: int, start: int, end: int, cells: Any, *more: Any, **named: Any) -> bool:
+        if cells:
+            raise ZeroDivisionError
+        return await super().fold_sales(partition, start, end, cells, *more, **named)
+
+
+async def test_what_fails_for_every_record_is_no_records_fault_and_ends_the_reader() -> None:
+    records = [sale(str(k), offset=k) for k in range(RECORDS_IN_A_ROW + 10)]
+    store = Broken()
+    with capture_logs() as log, pytest.raises(ZeroDivisionError):
+        await events_after(store, polled(records))
+    assert [line["offset"] for line in log if line["event"] == "set aside"] == list(range(RECORDS_IN_A_ROW))
+    assert await store.position("sale", HOME) == RECORDS_IN_A_ROW
