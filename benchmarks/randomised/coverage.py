@@ -2,7 +2,8 @@
 
     python -m benchmarks.randomised.coverage                      # 2,000 runs of each (make calibration): long
     python -m benchmarks.randomised.coverage --runs 200 --designs "random days" --clusters 6 20
-    python -m benchmarks.randomised.coverage --page               # write docs/coverage.md from the committed figures
+    python -m benchmarks.randomised.coverage --page               # write the pages of coverage from the committed
+    figures
 
 Every run goes through the analysis' own front door, from unit-days to effects, sequences and checks. The truth is that
 of the simulated shop itself: what its units would have sold under both arms.
@@ -25,7 +26,7 @@ from analysis.checks.concentration import concentration
 from analysis.randomised.effects import Answer, cluster_weights, effects
 from analysis.sequential.interim_analyses import plans_of
 from analysis.sequential.running_sequences import advance, sequence_of
-from benchmarks.randomised.coverage_page import page
+from benchmarks.randomised.coverage_page import pages
 from benchmarks.randomised.simulated_shops import DESIGNS, WORLDS, Shop, clean_days, shop_of
 from benchmarks.streams.installation import machine
 from controller.definition.experiment import Target
@@ -36,7 +37,7 @@ EFFECT = -0.1
 #: shops that are simulated without an effect as well
 WITHOUT_EFFECT = ("base", "margin of 3 %", "margin of 10 %")
 RESULTS = Path(__file__).parents[1] / "results" / "coverage.json"
-PAGE = Path(__file__).parents[2] / "docs" / "coverage.md"
+DOCS = Path(__file__).parents[2] / "docs"
 TARGETS: tuple[Target, ...] = ("average", "total")
 #: runs that go to a process at once
 BATCH = 50
@@ -208,15 +209,17 @@ def main() -> int:
     parser.add_argument("--worlds", nargs="+", default=list(WORLDS), choices=list(WORLDS))
     parser.add_argument("--clusters", nargs="+", type=int, default=list(CLUSTERS))
     parser.add_argument("--json", type=Path, help="write the figures here")
-    parser.add_argument("--page", action="store_true", help="write docs/coverage.md from the committed figures and end")
+    parser.add_argument("--page", action="store_true", help="write the pages from the committed figures and end")
     chosen = parser.parse_args()
     if chosen.page:
-        PAGE.write_text(page(json.loads(RESULTS.read_text())))
+        for name, text in pages(json.loads(RESULTS.read_text())).items():
+            (DOCS / name).parent.mkdir(exist_ok=True)
+            (DOCS / name).write_text(text)
         return 0
     shown = {"machine": machine(), "seed": chosen.seed, "runs": chosen.runs, "rows": measured(chosen)}
     if chosen.json:
         chosen.json.write_text(json.dumps(shown, indent=1) + "\n")
-    print(page(shown))
+    print(*pages(shown).values(), sep="\n")
     return 0
 
 

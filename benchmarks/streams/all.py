@@ -98,18 +98,18 @@ def exact(shown: dict[str, Any]) -> Iterator[Row]:
 
 PIECES = {
     "latency": Piece(
-        "latency",
+        "streams.latency",
         (),
         ("--rates", "200", "--seconds", "3", "--units", "600", "--sales", "50", "--warm-up", "10"),
         latency,
     ),
-    "flips": Piece("flips", (), ("--units", "500"), flips),
-    "ingest": Piece("ingest", ("--repeat", "3"), ("--events", "5000", "--repeat", "1"), ingest),
-    "workers": Piece("workers", (), ("--workers", "1", "2", "--events", "2000"), workers),
-    "rebuild": Piece("rebuild", ("10000",), ("200", "--days", "7", "--at-once"), rebuild),
-    "client": Piece("client", (), ("--units", "2000", "--repeat", "1"), client),
-    "store": Piece("store", ("100000",), ("1000",), store),
-    "exact": Piece("exact", ("200000", "--days", "10"), ("4000", "--days", "10"), exact),
+    "flips": Piece("streams.flips", (), ("--units", "500"), flips),
+    "ingest": Piece("streams.ingest", ("--repeat", "3"), ("--events", "5000", "--repeat", "1"), ingest),
+    "workers": Piece("streams.workers", (), ("--workers", "1", "2", "--events", "2000"), workers),
+    "rebuild": Piece("streams.rebuild", ("10000",), ("200", "--days", "7", "--at-once"), rebuild),
+    "client": Piece("client.client", (), ("--units", "2000", "--repeat", "1"), client),
+    "store": Piece("streams.store", ("100000",), ("1000",), store),
+    "exact": Piece("streams.exact", ("200000", "--days", "10"), ("4000", "--days", "10"), exact),
 }
 
 

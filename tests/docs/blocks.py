@@ -30,6 +30,19 @@ NOT_RUN = {
         "runs until it is stopped: tests/analysis/worker/test_parallel.py computes on the same cluster"
     ),
 }
+#: page -> what its reader has that nobody should paste: commands that are run before those of the page
+SET_UP = {
+    "docs/on-call.md": r"""
+        sed -E 's/.*"unit":"([^"]*)".*/\1\t&/' examples/catalog.jsonl |
+          kcat -P -b 127.0.0.1:9092 -t pricing.catalog.v1 -K '\t' -X topic.partitioner=murmur2_random
+        sed 's/juice-random-days/juice/' examples/random_days.yaml > juice.yaml
+        flipside experiment submit juice.yaml
+        echo 'store-1/brand-1:{"version":1,"id":"till-4711"' |
+          kcat -P -b 127.0.0.1:9092 -t pricing.sale.v1 -K : -X topic.partitioner=murmur2_random
+        letters="kcat -C -e -q -b 127.0.0.1:9092 -t pricing.experiment.dead-letter.v1"
+        timeout 60 sh -c "until $letters | grep till-4711; do sleep 1; done"
+    """,
+}
 SECONDS = 240
 
 
@@ -102,6 +115,11 @@ def run(
                 assert re.fullmatch(as_pattern(printed), said), f"{where}\nprinted\n{said}\nthe page says\n{printed}"
             done.append((script, said))
     return done
+
+
+def set_up(page: str) -> list[Block]:
+    """The commands that a page takes for granted, as a block."""
+    return [Block(page, 0, "sh", "parts", SET_UP[page])] if page in SET_UP else []
 
 
 def as_pattern(printed: str) -> str:

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,13 @@ from prometheus_client import generate_latest
 from typer.testing import CliRunner
 
 from analysis.panel_data.study import State
+from controller.designs import design_of
 from controller.messages.events import Estimate
 from flipside.cli import app
+from flipside.documents import read_experiment
 from flipside.reference import PAGE, commands, with_reference
 from flipside.schemas import ROOT
-from streams.worker.metrics import Metrics
+from streams.worker.metrics import AnalysisMetrics, Metrics
 from tests.docs.blocks import pages
 
 
@@ -44,6 +47,15 @@ def test_links_lead_somewhere(page: str) -> None:
 def test_files_that_a_page_names_are_there(page: str) -> None:
     for name in re.findall(r"`((?:\w+/)+[\w-]+\.(?:py|lua|java|md|yaml|jsonl))`", text(page)):
         assert (ROOT / name).is_file(), f"{page} names {name}"
+
+
+def test_the_index_of_decisions_is_complete() -> None:
+    folder = ROOT / "docs" / "decisions"
+    listed = re.findall(r"^\| \[(\d+)\]\(([^)]+)\) \| (.*) \|$", (folder / "README.md").read_text(), re.MULTILINE)
+    found = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
+    assert [name for _, name, _ in listed] == [path.name for path in found]
+    for number, name, title in listed:
+        assert (folder / name).read_text().splitlines()[0] == f"# {number}: {title}"
 
 
 def test_the_reference_is_what_the_code_has() -> None:
@@ -95,16 +107,42 @@ def test_every_metric_is_explained_with_its_labels() -> None:
     exported = generate_latest(Metrics().registry).decode()
     names = set(re.findall(r"^# HELP (\S+)", exported, re.MULTILINE))
     names = {name for name in names if not name.endswith("_created")}
-    assert {word.partition("{")[0] for word in table("docs/on-call.md", "metric")} == names
+    assert {word.partition("{")[0] for word in table("docs/metrics.md", "metric")} == names
+
+
+def test_every_metric_of_the_analysis_is_explained() -> None:
+    exported = generate_latest(AnalysisMetrics().registry).decode()
+    names = set(re.findall(r"^# HELP (flipside_\S+)", exported, re.MULTILINE))
+    named = {word.partition("{")[0] for word in table("docs/metrics.md", "metric of the analysis")}
+    assert named | {"flipside_build_info"} == {name for name in names if not name.endswith("_created")}
+
+
+def test_on_call_names_how_long_a_price_outlives_the_workers_in_each_design() -> None:
+    longest: dict[str, int] = {}
+    for path in sorted((ROOT / "examples" / "designs").glob("*.yaml")):
+        experiment = read_experiment(path)
+        days = [experiment.start + timedelta(days=k) for k in range((experiment.end - experiment.start).days)]
+        design = design_of(experiment)
+        leases = [(block.end - day).days for day in days if (block := design.block_on(experiment, day))]
+        kind = experiment.design.kind
+        longest[kind] = max(longest.get(kind, 0), *leases)
+    rows = re.findall(r"^\| (`\w+`.*?) \|.*\| (\d+) days? \|$", text("docs/on-call.md"), re.MULTILINE)
+    assert {kind: int(days) for kinds, days in rows for kind in re.findall(r"`(\w+)`", kinds)} == longest
+
+
+def test_metrics_that_on_call_names_exist() -> None:
+    exported = generate_latest(Metrics().registry) + generate_latest(AnalysisMetrics().registry)
+    names = set(re.findall(r"^# HELP (\S+)", exported.decode(), re.MULTILINE))
+    assert set(re.findall(r"\bflipside_\w+", text("docs/on-call.md"))) <= names
 
 
 def test_every_log_event_that_the_page_names_is_logged() -> None:
     source = "".join(path.read_text() for path in (ROOT / "streams").rglob("*.py"))
-    assert all(f'"{event}"' in source for event in table("docs/on-call.md", "event"))
+    assert all(f'"{event}"' in source for event in table("docs/metrics.md", "event"))
 
 
 def test_every_field_of_an_estimate_is_explained() -> None:
-    named = table("docs/analyst.md", "field")
+    named = table("docs/estimates.md", "field")
     assert named | {"version", "experiment"} == set(Estimate.model_fields)
 
 
@@ -112,7 +150,7 @@ def test_every_reason_to_leave_a_cell_out_is_explained() -> None:
     source = (ROOT / "analysis/worker/analyse.py").read_text() + (
         ROOT / "analysis/randomised/cluster_day.py"
     ).read_text()
-    named = table("docs/analyst.md", "reason")
+    named = table("docs/estimates.md", "reason")
     states = {state.name.lower() for state in State if state is not State.UNSETTLED}
     assert states <= named
     assert all(f'"{reason}"' in source for reason in named - states)
