@@ -19,9 +19,12 @@ class Problem:
     rule: str
     #: what to write instead
     way_out: str
+    #: file and line where it was read from a file; None otherwise
+    where: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.field} = {self.value}: {self.rule}; {self.way_out}"
+        place = "" if self.where is None else f"{self.where}: "
+        return f"{place}{self.field} = {self.value}: {self.rule}; {self.way_out}"
 
 
 class InvalidExperiment(FlipsideError):
@@ -34,6 +37,10 @@ class InvalidExperiment(FlipsideError):
 
 class InvalidBlackout(InvalidExperiment):
     """The announcer's fault: a blackout breaks one rule or several; all of them are listed."""
+
+
+class InvalidLines(InvalidExperiment):
+    """The author's fault: lines of a catalog or of blackouts break rules; all of them are listed with their places."""
 
 
 class InvalidPanel(FlipsideError):

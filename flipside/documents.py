@@ -2,17 +2,23 @@
 
 import json
 from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from pydantic import ValidationError
 
+from controller.definition.error_messages import LISTED_AT_MOST, explain, shown
 from controller.definition.experiment import Experiment, design_hash
 from controller.definition.field_types import Message
-from controller.errors import FlipsideError, InvalidExperiment, Problem, UnreadableMessage
+from controller.errors import FlipsideError, InvalidExperiment, InvalidLines, Problem, UnreadableMessage
 from controller.messages.codec import decode, read
 from controller.messages.events import Registered
+from controller.messages.inputs import Blackout
+from controller.validation.blackout_rules import parse_blackout
 from controller.validation.registration import MOST_BYTES, parse
+from flipside.places import placed
 
 M = TypeVar("M", bound=Message)
 
@@ -82,18 +88,54 @@ def read_experiment(file: Path) -> Experiment:
         text = file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise FlipsideError(f"{file} is no text in UTF-8: {error}; save it as such") from error
-    return parse_document(text, file.suffix.lower())
+    try:
+        return parse_document(text, file.suffix.lower())
+    except InvalidExperiment as error:
+        raise InvalidExperiment(placed(error.problems, file)) from error
 
 
 def read_lines(file: Path, model: type[M]) -> list[M]:
-    """Messages of one kind from a file with one JSON object a line; raises FlipsideError that names the line."""
-    found = []
+    """Messages of one kind from a file with one JSON object a line; raises InvalidLines that names line and field."""
+    return [message for _, message in read_numbered(file, model)]
+
+
+def read_numbered(file: Path, model: type[M]) -> list[tuple[int, M]]:
+    """The same with the number of each line, from 1; raises InvalidLines with every broken line, ten at most."""
+    found: list[tuple[int, M]] = []
+    broken: list[Problem] = []
     for number, line in _lines(file):
         try:
-            found.append(read(model, line.encode()))
+            found.append((number, read(model, line.encode())))
         except UnreadableMessage as error:
-            raise FlipsideError(f"{file}, line {number}: {error}") from error
+            where = f"{file.name}, line {number}"
+            broken += [replace(problem, where=where) for problem in _broken(model, line, error)]
+            if len(broken) >= LISTED_AT_MOST:
+                break
+    if broken:
+        raise InvalidLines(tuple(broken))
     return found
+
+
+def read_blackouts(file: Path) -> list[tuple[int, Blackout]]:
+    """Blackout windows with the numbers of their lines; raises InvalidLines with every rule that a window breaks."""
+    found, broken = read_numbered(file, Blackout), []
+    for number, window in found:
+        try:
+            parse_blackout(window.model_dump_json())
+        except InvalidExperiment as error:
+            broken += [replace(problem, where=f"{file.name}, line {number}") for problem in error.problems]
+    if broken:
+        raise InvalidLines(tuple(broken))
+    return found
+
+
+def _broken(model: type[M], line: str, error: UnreadableMessage) -> tuple[Problem, ...]:
+    """The rules that a line breaks, said field by field where its fields can be read."""
+    try:
+        model.model_validate_json(line)
+    except ValidationError as invalid:
+        return explain(invalid, model)
+    return (Problem("(line)", shown(line), str(error), "write one JSON object a line"),)
 
 
 def read_log(file: Path) -> list[Message]:
@@ -159,7 +201,12 @@ def read_registered(file: Path, log: Sequence[Message]) -> Registered:
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     if not file.is_file():
         raise FlipsideError(f"{file} is no file")
-    with file.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                yield number, line
+    # With or without the mark that some editors put ahead of UTF-8.
+    with file.open(encoding="utf-8-sig") as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, line
+        except UnicodeDecodeError as error:
+            rule = "a file of one JSON object a line is text in UTF-8"
+            raise InvalidLines((Problem("(file)", str(error), rule, "save it as such", file.name),)) from error

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from controller.definition.experiment import Experiment, Market, design_hash
 from controller.definition.field_types import market_of
-from controller.definition.parameters import StaggeredRollout
+from controller.definition.parameters import StaggeredRollout, Triggered
 from controller.designs import design_of
 from controller.errors import FlipsideError, InvalidExperiment
 from controller.messages.inputs import Blackout, CatalogEntry
 from controller.randomisation.randomisation_points import Search, search
 from controller.schedule.blackout import binding
 from controller.schedule.calendar import (
+    WASHOUT,
     Calendar,
     Delivered,
     RiskReport,
@@ -26,8 +27,7 @@ from controller.schedule.calendar import (
 )
 from controller.schedule.propensity import propensity
 from controller.time.periods import day_start
-from controller.validation.definition_rules import timeless_problems
-from controller.validation.registration import resolve
+from controller.validation.registration import judge
 
 #: the zone of a market that no catalog tells of: only blackouts look at it
 UNKNOWN_ZONE = "UTC"
@@ -57,17 +57,17 @@ class Plan:
     steps: tuple[tuple[date, tuple[float, ...]], ...] = ()
 
 
-def checked(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:
-    """The definition resolved as far as the catalog goes; raises InvalidExperiment with every broken timeless rule.
+def checked(
+    experiment: Experiment, catalog: Mapping[str, CatalogEntry] | None, now: datetime | None = None
+) -> Experiment:
+    """The definition resolved as far as the catalog goes; raises InvalidExperiment with every rule that it breaks.
 
-    Start, prices and other experiments are checked when it is submitted, because they need the clock and the system.
+    The rules are registration's own (`controller.validation.registration.judge`). Without a catalog those that need
+    one are left out, without ``now`` the one on the start; other experiments are known to the running system alone.
     """
-    resolved = resolve(experiment, catalog) if catalog else experiment
-    problems = tuple(timeless_problems(resolved))
+    resolved, problems = judge(experiment, catalog, (), now)
     if problems:
         raise InvalidExperiment(problems)
-    if resolved.balance.strata == "category":
-        raise FlipsideError("strata by category need the catalog; give it with --catalog FILE")
     known = resolved.time_zones()
     markets = sorted({market_of(unit) for unit in resolved.units})
     return resolved.model_copy(
@@ -124,6 +124,41 @@ def points_of(
         return search(experiment.days, experiment.carryover_order, forbidden=forbidden, most_points=most_points)
     except ValueError as error:
         raise FlipsideError(str(error)) from error
+
+
+def why_left_out(
+    experiment: Experiment, layout: Calendar, delivered: Delivered, windows: Sequence[Blackout], cluster: str, day: date
+) -> str | None:
+    """Why the analysis leaves a cluster's day out, as far as the plan tells; None where its data count.
+
+    ``windows``: those that bind the cluster when the day begins, see :func:`windows_on`. Washout is judged by the arms
+    that blackouts leave, as the analysis judges it by the arms that were held.
+    """
+    row, column = layout.clusters.index(cluster), (day - experiment.start).days
+    if isinstance(experiment.design, Triggered):
+        return "nothing has entered yet: days count from a cluster's entry on"
+    if windows:
+        named = ", ".join(window.id for window in windows)
+        return f"blackout {named} binds when the day begins, so that the window and not the draw decides its arm"
+    if WASHOUT[type(experiment.design)](experiment, layout.blocks, delivered.arms)[row, column]:
+        return "washout: the arm before it may still act"
+    planned = {int(arm) for arm in layout.arms[:, column]}
+    if len(planned) == 1:
+        arm = experiment.arms[planned.pop()].name
+        return f"the plan has every cluster on {arm} on this day, so that there is nothing to compare with"
+    return None
+
+
+def windows_on(experiment: Experiment, blackouts: Sequence[Blackout], cluster: str, day: date) -> tuple[Blackout, ...]:
+    """The windows in which a unit of the cluster may not change its price when the local day begins."""
+    zones = experiment.time_zones()
+    found = {
+        window.id: window
+        for unit, of in experiment.cluster_by_unit().items()
+        if of == cluster
+        and (window := binding(blackouts, unit, cluster, day_start(day, zones[market_of(unit)]))) is not None
+    }
+    return tuple(found[name] for name in sorted(found))
 
 
 def as_object(plan: Plan) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from analysis.heterogeneity.calibration import Calibration, calibration
 from analysis.heterogeneity.trees import grow_trees, predict_trees
 from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
+from controller.validation.cluster_minima import CLUSTERS_FOR_HETEROGENEITY
 
 #: histogram bins of each column
 BINS = 250
@@ -36,7 +37,7 @@ JUDGING_TREES = 100
 #: folds of the nuisance models
 FOLDS = 3
 #: fewer clusters cannot be halved twice
-FEWEST_CLUSTERS = 6
+FEWEST_CLUSTERS = CLUSTERS_FOR_HETEROGENEITY
 
 Centring = Literal["none", "ridge", "boosted"]
 CANDIDATES: tuple[Centring, ...] = ("none", "ridge", "boosted")

@@ -64,13 +64,14 @@ from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.randomised.cluster_weights import FormSums, inflation
 from analysis.randomised.relative_effect import Effect, Spread, absolute_effect, relative_effect
 from controller.errors import NotEstimable
+from controller.validation.cluster_minima import needed as clusters_needed
 
 __all__ = ["ClusterDayDifference", "Effect", "ReadCells", "Units", "cluster_day_difference", "differences_by_chunks"]
 
 CONSTANT = "outcomes are constant: there is no variation to judge an effect by"
 UNVARIED = "outcomes do not vary within arms: there is no variation to judge an effect by"
 #: with fewer clusters a day cannot have two in each arm, and its variance is taken between days
-CLUSTERS_FOR_DAILY_VARIANCE = 4
+CLUSTERS_FOR_DAILY_VARIANCE = clusters_needed("fixed")
 #: a sum of squares that is less than this part of what it was taken from is rounding
 ROUNDING = 1e-13
 

@@ -14,6 +14,7 @@ from analysis.randomised.intervals import CONSTANT, must_vary
 from analysis.sequential.block_differences import BlockDifferences
 from controller.decisions.always_valid_bounds import mixing_for, one_sided_bound, tuning_ratio, two_sided_bound
 from controller.errors import NotEstimable
+from controller.validation.cluster_minima import NEEDS, requirement
 
 __all__ = [
     "Sequence",
@@ -237,9 +238,9 @@ def _two_sided(
 
 def _must_vary(blocks: BlockDifferences) -> None:
     smaller = np.minimum(blocks.clusters_treated, blocks.clusters_control)
-    if smaller.max() < 3:
+    if smaller.max() < NEEDS["always_valid"].an_arm:
         raise NotEstimable(
-            f"at most {smaller.max()} clusters in an arm: an interval for any time of looking needs 3 in each;"
+            f"at most {smaller.max()} clusters in an arm: {requirement('always_valid')};"
             " wait for the planned day, or randomise more clusters"
         )
     if not (blocks.variance > 0.0).any():

@@ -32,11 +32,12 @@ from controller.definition.parameters import BlockedSwitchback
 from controller.errors import NotEstimable
 from controller.messages.events import AnytimeEffect
 from controller.messages.findings import Look, RunningSequence
+from controller.validation.cluster_minima import NEEDS, requirement
 
 METHOD = "block_sequence"
 ALPHA = 1.0 - CONFIDENCE
 #: with fewer clusters in an arm its variance says too little for an interval at any time
-CLUSTERS_NEEDED = 3
+CLUSTERS_NEEDED = NEEDS["always_valid"].an_arm
 SPENT = "spent on planning the interval, because there is no pre-period to plan it from"
 
 Sums = dict[tuple[Metric, int], BlockSums]
@@ -204,7 +205,10 @@ def _found(case: Case, metric: Metric, arm: int, plans: list[BlockPlan], done: l
 
 def _no_block(experiment: Experiment, plans: list[BlockPlan], done: list[BlockSum]) -> str:
     if done:
-        return "no closed block has two clusters or more with usable cells in each arm"
+        return (
+            "no closed block has two clusters or more with usable cells in each arm;"
+            f" {requirement('always_valid', len(experiment.arms))}"
+        )
     design = experiment.design
     if isinstance(design, BlockedSwitchback) and not plans:
         return (

@@ -6,7 +6,14 @@
 
 from flipside_client.assignments import Assignments, Status
 from flipside_client.changes import Change, Changes
-from flipside_client.errors import FlipsideClientError, KafkaUnreachable, NotStarted, TopicMissing, Unreadable
+from flipside_client.errors import (
+    FlipsideClientError,
+    KafkaUnreachable,
+    NotStarted,
+    TopicMissing,
+    Unreadable,
+    WrongInstant,
+)
 from flipside_client.fold import Fold, Price
 from flipside_client.record import APPLIED_TOPIC, ASSIGNMENT_TOPIC, Assignment, read, topic
 
@@ -25,6 +32,7 @@ __all__ = [
     "Status",
     "TopicMissing",
     "Unreadable",
+    "WrongInstant",
     "read",
     "topic",
 ]

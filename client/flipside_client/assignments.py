@@ -18,6 +18,7 @@ from flipside_client.changes import Change, Changes
 from flipside_client.clock import Clock, seconds_running, wall_clock
 from flipside_client.errors import FlipsideClientError, KafkaUnreachable, NotStarted, TopicMissing
 from flipside_client.fold import Fold, Outcome, Price
+from flipside_client.markets import wanted_markets
 from flipside_client.record import ASSIGNMENT_TOPIC, Assignment, topic, void
 
 log = logging.getLogger("flipside_client")
@@ -65,8 +66,10 @@ class Assignments:
     KafkaUnreachable or TopicMissing with the address. Afterwards no look-up raises or waits for Kafka: what is held
     holds until its lease ends. Look-ups work from any thread.
 
-    ``markets``: only units of these markets are held. ``on_change``: called in the event loop with every
-    :class:`Change`; keep it short. ``clock``: milliseconds for the callback alone, look-ups take ``now``.
+    ``markets``: only units of these markets are held; a collection of names, never one string. Those of which nothing
+    was on the topic when the client became ready are logged and in :attr:`markets_never_seen`. ``on_change``: called in
+    the event loop with every :class:`Change`; keep it short. ``clock``: answers milliseconds since 1970 and times the
+    callback and the check of records' instants alone (pass the replay's clock in a rehearsal); look-ups take ``now``.
     ``fetch_wait_ms``: how long a broker may hold back a fetch that finds nothing; questions queue behind it.
     ``security``: passed on to aiokafka: security_protocol, ssl_context, sasl_mechanism, sasl_plain_username, ...
     """
@@ -87,7 +90,9 @@ class Assignments:
         self.topic = topic(ASSIGNMENT_TOPIC, namespace)
         self._bootstrap = bootstrap
         self._security = security
-        self._prefixes = None if markets is None else tuple(f"{market}/".encode() for market in sorted(markets))
+        self._markets = wanted_markets(markets)
+        self._prefixes = None if self._markets is None else tuple(f"{name}/".encode() for name in self._markets)
+        self._never_seen: tuple[str, ...] = ()
         self._on_change = on_change
         self._clock = clock
         self._ready_timeout_seconds = ready_timeout_seconds
@@ -134,6 +139,17 @@ class Assignments:
     def ready(self) -> bool:
         """Everything that was on the topic at the start has been read."""
         return self._ready.is_set()
+
+    @property
+    def markets_never_seen(self) -> tuple[str, ...]:
+        """Markets that were asked for and of which no record has been read, sorted; empty before the client is ready.
+
+        A market is in here until its first assignment: a name that stays is misspelt, or has no experiment yet.
+        """
+        if not (self.ready and self._never_seen):
+            return ()
+        seen = self._fold.markets()
+        return tuple(name for name in self._never_seen if name not in seen)
 
     def status(self) -> Status:
         """The client in numbers."""
@@ -316,6 +332,15 @@ class Assignments:
         if self._on_change is not None:
             self._changes = Changes(self._fold, self._clock())
             self._tasks.append(asyncio.create_task(self._watch(self._changes), name="flipside-client-watch"))
+        seen = self._fold.markets()
+        self._never_seen = tuple(name for name in self._markets or () if name not in seen)
+        if self._never_seen:
+            log.warning(
+                "%s: no record of the markets %s; their units show control. Check the spelling, or wait for their "
+                "first experiment",
+                self.topic,
+                ", ".join(self._never_seen),
+            )
         self._ready.set()
         log.info("%s: %d units held", self.topic, len(self._fold))
 

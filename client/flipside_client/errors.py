@@ -19,3 +19,7 @@ class TopicMissing(FlipsideClientError):
 
 class NotStarted(FlipsideClientError):
     """A thing that needs Kafka was asked of a client that is not running."""
+
+
+class WrongInstant(FlipsideClientError, ValueError):
+    """``now`` is a number that is no milliseconds since 1970: most likely seconds; the message says what to pass."""

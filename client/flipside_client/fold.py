@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Literal, get_args
 
 from flipside_client.errors import Unreadable
-from flipside_client.record import Assignment, instant_ms, read
+from flipside_client.record import FIRST_MS, LAST_MS, Assignment, instant_ms, read
 
 #: A record whose time was over this long before the unit's newest decision is dropped. Longer than clocks are wrong.
 FORGET_MS = 6 * 3_600_000
@@ -193,7 +193,7 @@ class Fold:
 
     def arm(self, unit: str, now: datetime | int) -> str | None:
         """The arm to show; None means control. The hot path: one dictionary look-up and two comparisons."""
-        if now.__class__ is not int:
+        if now.__class__ is not int or not FIRST_MS <= now < LAST_MS:
             now = instant_ms(now)
         step = self._steps.get(unit)
         while step is not None:
@@ -222,3 +222,7 @@ class Fold:
     def units(self) -> tuple[str, ...]:
         """All units of which a record is held, sorted."""
         return tuple(sorted(self._held))
+
+    def markets(self) -> frozenset[str]:
+        """Markets of which a record was ever taken; those of units that were forgotten by a tombstone too."""
+        return frozenset(unit.partition("/")[0] for known in (self._held, self._forgotten) for unit in known)

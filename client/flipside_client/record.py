@@ -13,7 +13,7 @@ from operator import itemgetter
 from sys import intern
 from typing import Any, NamedTuple
 
-from flipside_client.errors import Unreadable
+from flipside_client.errors import Unreadable, WrongInstant
 
 #: the topics of the contract that a pricing system meets
 ASSIGNMENT_TOPIC = "pricing.experiment.assignment.v1"
@@ -66,13 +66,28 @@ class Assignment(NamedTuple):
         return self.epoch, self.sequence
 
 
+#: milliseconds of 1973-03-03 and of 2200-01-01. What lies outside is seconds (1.8e9 today), or micro- or nanoseconds
+FIRST_MS, LAST_MS = 100_000_000_000, 7_258_118_400_000
+
+
+def checked_ms(now: int) -> int:
+    """Milliseconds since 1970 as they are; raises WrongInstant for a number of another unit."""
+    if FIRST_MS <= now < LAST_MS:
+        return now
+    unit = "seconds" if 0 <= now < FIRST_MS else "microseconds or nanoseconds" if now >= LAST_MS else "no instant"
+    raise WrongInstant(
+        f"now = {now}: an int is milliseconds since 1970, from {FIRST_MS} to {LAST_MS}; this looks like {unit}. Pass"
+        " datetime.now(UTC), or time.time_ns() // 1_000_000"
+    )
+
+
 def instant_ms(now: datetime | int) -> int:
     """An instant as whole milliseconds since 1970-01-01T00:00Z, rounded down.
 
-    Raises TypeError or ValueError for what is no instant: a naive datetime, seconds as a float.
+    Raises TypeError or ValueError for what is no instant: a naive datetime, seconds as a float or as an int.
     """
     if type(now) is int:
-        return now
+        return checked_ms(now)
     if not isinstance(now, datetime):
         raise TypeError(f"now = {now!r}: an aware datetime, or milliseconds since 1970 as an int")
     if now.tzinfo is None:

@@ -71,6 +71,11 @@ class SyncAssignments:
         """Everything that was on the topic at the start has been read."""
         return self._client.ready
 
+    @property
+    def markets_never_seen(self) -> tuple[str, ...]:
+        """Markets that were asked for and of which no record has been read; see the asyncio client."""
+        return self._client.markets_never_seen
+
     def status(self) -> Status:
         """The client in numbers."""
         return self._client.status()

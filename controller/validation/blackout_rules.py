@@ -46,7 +46,7 @@ def announce(
         way_out = "announce a window that ends in the future"
         found.append(Problem("ends_at", str(window.ends_at), f"later than now, {now}", way_out))
     if not found:
-        found += _unknown(window.scope, catalog, experiments)
+        found += unknown_scope(window.scope, catalog, experiments)
     if found:
         raise InvalidBlackout(tuple(found))
     return window
@@ -70,7 +70,10 @@ def _timeless(window: Blackout) -> Iterator[Problem]:
         yield Problem("scope.name", shown(name), f"with kind {kind} it names {what}", "name it, or choose kind global")
 
 
-def _unknown(scope: Scope, catalog: Mapping[str, CatalogEntry], experiments: Iterable[Experiment]) -> Iterator[Problem]:
+def unknown_scope(
+    scope: Scope, catalog: Collection[str], experiments: Iterable[Experiment], field: str = "scope.name"
+) -> Iterator[Problem]:
+    """A scope that names no market, cluster or unit of a catalog's units and some experiments, with the nearest."""
     if scope.kind == "global":
         return
     units = set(catalog)
@@ -84,4 +87,4 @@ def _unknown(scope: Scope, catalog: Mapping[str, CatalogEntry], experiments: Ite
     where = "a registered experiment or the catalog" if scope.kind == "cluster" else "the catalog"
     close = get_close_matches(scope.name, known[scope.kind], n=1)
     way_out = f"did you mean {close[0]}?" if close else "check the name; publish the catalog or register first"
-    yield Problem("scope.name", shown(scope.name), f"no {scope.kind} of {where} has this name", way_out)
+    yield Problem(field, shown(scope.name), f"no {scope.kind} of {where} has this name", way_out)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from zoneinfo import ZoneInfoNotFoundError
 
-from controller.definition.experiment import COMMITMENT, Experiment, PriceRule
+from controller.definition.experiment import COMMITMENT, Experiment, Market, PriceRule
 from controller.definition.field_types import market_of
 from controller.errors import Problem
 from controller.messages.inputs import CatalogEntry
@@ -14,6 +14,7 @@ from controller.validation.design_rules import design_problems
 from controller.validation.price_rules import static_breach
 
 NAMED_AT_MOST = 5
+LAST_ZONE = "Etc/GMT+12"
 
 
 def named(items: Iterable[str]) -> str:
@@ -23,11 +24,21 @@ def named(items: Iterable[str]) -> str:
     return ", ".join(ordered[:NAMED_AT_MOST]) + (f" and {more} more" if more > 0 else "")
 
 
-def problems(experiment: Experiment, catalog: Mapping[str, CatalogEntry], now: datetime) -> Iterator[Problem]:
-    """Every rule that a resolved experiment breaks, given the catalog and the time."""
+def problems(
+    experiment: Experiment, catalog: Mapping[str, CatalogEntry] | None, now: datetime | None
+) -> Iterator[Problem]:
+    """Every rule that a resolved experiment breaks, as far as the catalog and the time are known."""
     yield from timeless_problems(experiment)
-    yield from catalog_problems(experiment, catalog)
-    yield from _times(experiment, now)
+    if catalog is not None:
+        yield from catalog_problems(experiment, catalog)
+    if now is not None:
+        yield from _times(experiment if catalog is not None else _in_the_last_zone(experiment), now)
+
+
+def _in_the_last_zone(experiment: Experiment) -> Experiment:
+    """Where no catalog tells the zones a start is past only if it is so in the zone whose days begin last."""
+    names = sorted({market_of(unit) for unit in experiment.units})
+    return experiment.model_copy(update={"markets": tuple(Market(name=n, time_zone=LAST_ZONE) for n in names)})
 
 
 def timeless_problems(experiment: Experiment) -> Iterator[Problem]:

@@ -35,11 +35,34 @@ def register(
     Raises InvalidExperiment that lists every broken rule: unknown units, units or clusters of another experiment at the
     same time, a start in the past, a price outside its limits, too few clusters, parameters that contradict the design.
     """
-    resolved = resolve(experiment, catalog)
-    found = (*problems(resolved, catalog, now), *_overlaps(resolved, others))
+    resolved, found = judge(experiment, catalog, others, now)
     if found:
         raise InvalidExperiment(found)
     return resolved
+
+
+def judge(
+    experiment: Experiment,
+    catalog: Mapping[str, CatalogEntry] | None,
+    others: Iterable[Experiment],
+    now: datetime | None,
+) -> tuple[Experiment, tuple[Problem, ...]]:
+    """The experiment resolved as far as the catalog is known, and every rule of registration that it breaks.
+
+    The one list of rules: `flipside design` and `validate` ask it with what they are given, `submit` and the worker
+    with everything. ``catalog`` None: rules on units, currency and prices are left out. ``now`` None: the start is.
+    """
+    if catalog is None and (missing := tuple(_needs_catalog(experiment))):
+        return experiment, missing
+    resolved = experiment if catalog is None else resolve(experiment, catalog)
+    return resolved, (*problems(resolved, catalog, now), *_overlaps(resolved, others))
+
+
+def _needs_catalog(experiment: Experiment) -> Iterator[Problem]:
+    if experiment.select is not None and not experiment.units:
+        yield Problem("select", "given", "units are selected from the catalog", "give it with --catalog FILE")
+    if experiment.balance.strata == "category":
+        yield Problem("balance.strata", "category", "categories stand in the catalog", "give it with --catalog FILE")
 
 
 def resolve(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:

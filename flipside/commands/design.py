@@ -8,9 +8,13 @@ import typer
 from flipside.commands.options import AsJson
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.table import Table
 
     from controller.definition.experiment import Experiment
+    from controller.errors import Problem
+    from controller.messages.inputs import Blackout, CatalogEntry
     from controller.schedule.calendar import Calendar, Delivered
     from flipside.plan import Plan
 
@@ -21,6 +25,7 @@ Catalog = Annotated[
 Blackouts = Annotated[
     Path | None, typer.Option("--blackouts", help="Blackout windows, one JSON object a line: the calendar shows them.")
 ]
+Strict = Annotated[bool, typer.Option("--strict", help="Warnings are errors: exit code 3 where there is one.")]
 
 
 def design(
@@ -41,63 +46,174 @@ def design(
     weekday: Annotated[
         bool, typer.Option("--whole-weeks", help="With --search: blocks of whole weeks, so that weekdays balance.")
     ] = False,
+    strict: Strict = False,
+    at: Annotated[
+        str | None, typer.Option("--at", help="Check as of this instant (2026-12-24T00:00:00Z) instead of now.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The calendar of every cluster, its balance, risk and propensities, and the hash. Nothing is submitted.
+    """What a definition will do: units, prices, calendar, balance, risk, hash. Nothing is submitted.
 
-    Exit code 3 where the definition breaks a rule; every broken rule is named.
+    Exit code 3 where the definition, the catalog or a blackout breaks a rule; every broken rule is named, in the words
+    of `submit`. What is allowed and was perhaps not meant is a warning. --explain and --search check no start and no
+    price.
     """
+    import json
+
+    from controller.errors import InvalidExperiment
+    from controller.schedule.preflight import as_object as preview_object
+    from controller.schedule.preflight import preview
+    from controller.validation.preflight_warnings import warnings
+    from flipside.documents import read_blackouts, read_experiment
+    from flipside.places import placed
+    from flipside.plan import as_object, checked, plan_of
+    from flipside.terminal.preflight_output import lines
+
+    now = _instant(at)
+    entries, places, twice = _read_catalog(catalog)
+    found = [] if blackouts is None else read_blackouts(blackouts)
+    windows = [window for _, window in found]
+    places |= {f"blackouts[{window.id}]": f"{blackouts.name}, line {n}" for n, window in found if blackouts}
+    asked = read_experiment(file)
+    if explain is not None or search:
+        experiment = _laid_open(asked, entries, file)
+        if explain is not None:
+            _explain(experiment, windows, explain, as_json)
+        else:
+            _search(experiment, windows, most_points, weekday, as_json)
+        return
+    try:
+        experiment = checked(asked, entries, now)
+    except InvalidExperiment as error:
+        raise InvalidExperiment(placed(error.problems, file, places)) from error
+    cautions = placed((*warnings(asked, experiment, entries, windows, now), *twice), file, places)
+    if strict and cautions:
+        raise InvalidExperiment(cautions)
+    known = {} if entries is None else entries
+    plan = plan_of(experiment, windows, draws, provisional=entries is None)
+    shown = preview(experiment, known, cautions, plan.calendar)
+    if as_json:
+        print(json.dumps(as_object(plan) | {"preview": preview_object(shown)}))
+    else:
+        _show(plan, list(lines(shown)))
+
+
+def _instant(text: str | None) -> "datetime":
+    from datetime import datetime
+
+    from controller.errors import FlipsideError
+    from streams.runtime.clock import WallClock
+
+    if text is None:
+        return WallClock().now()
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise FlipsideError(f"--at {text}: an instant is written 2026-12-24T00:00:00Z") from error
+    if found.tzinfo is None:
+        raise FlipsideError(f"--at {text}: an instant has a zone; write {text}Z for UTC")
+    return found
+
+
+def _read_catalog(file: Path | None) -> "tuple[dict[str, CatalogEntry] | None, dict[str, str], tuple[Problem, ...]]":
+    """The entries of a file, where each stands, and a warning for each unit on several lines: the last one counts."""
+    from controller.errors import Problem
+    from controller.messages.inputs import CatalogEntry
+    from flipside.documents import read_numbered
+
+    if file is None:
+        return None, {}, ()
+    found = read_numbered(file, CatalogEntry)
+    numbers: dict[str, list[str]] = {}
+    for number, entry in found:
+        numbers.setdefault(entry.unit, []).append(str(number))
+    rule = "a unit has one entry: the last of several replaces the others"
+    twice = tuple(
+        Problem(f"catalog[{unit}].unit", f"{unit} on lines {', '.join(several)}", rule, "remove all but one")
+        for unit, several in numbers.items()
+        if len(several) > 1
+    )
+    places = {f"catalog[{unit}]": f"{file.name}, line {several[-1]}" for unit, several in numbers.items()}
+    return {entry.unit: entry for _, entry in found}, places, twice
+
+
+def _laid_open(asked: "Experiment", entries: "dict[str, CatalogEntry] | None", file: Path) -> "Experiment":
+    """For --explain and --search, which serve running experiments too: the rules that need neither prices nor clock."""
+    from controller.errors import InvalidExperiment
+    from controller.validation.registration import resolve
+    from flipside.places import placed
+    from flipside.plan import checked
+
+    try:
+        if entries is None:
+            return checked(asked, None)
+        resolved = resolve(asked, entries)
+        zones = resolved.time_zones()
+        laid_out = checked(resolved, None)
+        markets = tuple(m.model_copy(update={"time_zone": zones.get(m.name, m.time_zone)}) for m in laid_out.markets)
+        return laid_out.model_copy(update={"markets": markets})
+    except InvalidExperiment as error:
+        raise InvalidExperiment(placed(error.problems, file)) from error
+
+
+def _explain(experiment: "Experiment", windows: "list[Blackout]", explain: tuple[str, str], as_json: bool) -> None:
     import json
     from datetime import date, timedelta
 
     from controller.errors import FlipsideError
-    from controller.messages.inputs import Blackout, CatalogEntry
+    from controller.schedule.calendar import calendar, deliver
     from controller.schedule.explanation import explain_arm
-    from controller.validation.blackout_rules import parse_blackout
-    from flipside.documents import read_experiment, read_lines
-    from flipside.plan import as_object, checked, plan_of, points_of
+    from flipside.plan import why_left_out, windows_on
 
-    entries = {} if catalog is None else {e.unit: e for e in read_lines(catalog, CatalogEntry)}
-    windows = [] if blackouts is None else read_lines(blackouts, Blackout)
-    for window in windows:
-        parse_blackout(window.model_dump_json())
-    experiment = checked(read_experiment(file), entries)
-    if explain is not None:
-        cluster, day = explain
-        last = experiment.end - timedelta(days=1)
-        try:
-            on = date.fromisoformat(day)
-        except ValueError as error:
-            rule = f"a local day is written YYYY-MM-DD, here from {experiment.start} to {last}"
-            raise FlipsideError(f"--explain: day {day!r}: {rule}") from error
-        try:
-            found = explain_arm(experiment, cluster, on)
-        except ValueError as error:
-            raise FlipsideError(str(error)) from error
-        if as_json:
-            body = {"cluster": cluster, "day": day, "arm": found.arm, "washed_out": found.washed_out}
-            print(json.dumps(body | {"steps": found.steps}))
-        else:
-            print("\n".join(found.steps))
-            print("its data are thrown out (washout)" if found.washed_out else "its data count")
-        return
-    if search:
-        best = points_of(experiment, windows, most_points, weekday)
-        if as_json:
-            print(json.dumps({"points": best.points, "risk": best.risk}))
-        else:
-            print(f"points: [{', '.join(map(str, best.points))}]")
-            print(f"worst-case risk {best.risk:.4g} B^2; write them as `design.points` of a blocked_switchback")
-        return
-    plan = plan_of(experiment, windows, draws, provisional=not set(experiment.units) <= set(entries))
+    cluster, day = explain
+    last = experiment.end - timedelta(days=1)
+    try:
+        on = date.fromisoformat(day)
+    except ValueError as error:
+        rule = f"a local day is written YYYY-MM-DD, here from {experiment.start} to {last}"
+        raise FlipsideError(f"--explain: day {day!r}: {rule}") from error
+    try:
+        found = explain_arm(experiment, cluster, on)
+    except ValueError as error:
+        raise FlipsideError(str(error)) from error
+    layout = calendar(experiment)
+    held = deliver(experiment, layout, windows)
+    arm = held.arms[layout.clusters.index(cluster), (on - experiment.start).days]
+    shown = experiment.arms[arm].name
+    binding = windows_on(experiment, windows, cluster, on)
+    left_out = why_left_out(experiment, layout, held, binding, cluster, on)
     if as_json:
-        print(json.dumps(as_object(plan)))
+        body = {"cluster": cluster, "day": day, "arm": found.arm, "washed_out": found.washed_out, "held": shown}
+        body |= {"counts": left_out is None, "why_left_out": left_out, "blackouts": [one.id for one in binding]}
+        print(json.dumps(body | {"steps": found.steps}))
+        return
+    print("\n".join(found.steps))
+    for one in binding:
+        print(f"blackout {one.id} forbids a change when this day begins, until {one.ends_at}: {one.reason}")
+    if shown != found.arm:
+        print(f"so {cluster} keeps {shown}")
+    print("its data count" if left_out is None else f"its data do not count: {left_out}")
+
+
+def _search(
+    experiment: "Experiment", windows: "list[Blackout]", most_points: int | None, weekday: bool, as_json: bool
+) -> None:
+    import json
+
+    from flipside.plan import points_of
+
+    best = points_of(experiment, windows, most_points, weekday)
+    if as_json:
+        print(json.dumps({"points": best.points, "risk": best.risk}))
     else:
-        _show(plan)
+        print(f"points: [{', '.join(map(str, best.points))}]")
+        print(f"worst-case risk {best.risk:.4g} B^2; write them as `design.points` of a blocked_switchback")
 
 
-def _show(plan: "Plan") -> None:
+def _show(plan: "Plan", preflight: list[str]) -> None:
     from rich.console import Console
+
+    from flipside.terminal.escape import say
 
     console = Console()
     experiment = plan.experiment
@@ -108,6 +224,8 @@ def _show(plan: "Plan") -> None:
     )
     said = " (provisional: without the catalog's time zones and units, see --catalog)" if plan.provisional else ""
     console.print(f"design hash {plan.design_hash}{said}")
+    for line in preflight:
+        say(line)
     console.print(_calendar(experiment, plan.calendar, plan.delivered))
     console.print(_balance(plan))
     for day, chances in plan.steps:
@@ -155,6 +273,8 @@ SHOWN = 40
 def _balance(plan: "Plan") -> "Table":
     from rich.table import Table
 
+    from controller.definition.money import money
+
     exact = plan.propensity_draws is None
     said = "exact" if exact else f"from {plan.propensity_draws} draws"
     table = Table(title=f"balance: clean cluster-days of each arm by weekday; propensity in block 1, {said}")
@@ -163,7 +283,7 @@ def _balance(plan: "Plan") -> "Table":
     for k, arm in enumerate(plan.experiment.arms):
         rule = arm.price
         price = "list" if rule.percent is None else f"{rule.percent:+f} %"
-        price = price if rule.absolute_minor is None else f"{rule.absolute_minor} (minor units)"
+        price = price if rule.absolute_minor is None else money(rule.absolute_minor, plan.experiment.currency)
         low, high = plan.propensity[k]
         chance = f"{low:.3f}" if high - low < 5e-4 else f"{low:.3f}-{high:.3f}"
         table.add_row(arm.name, price, chance, *map(str, plan.weekdays[k]))

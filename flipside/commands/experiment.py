@@ -28,15 +28,15 @@ def validate(
     from controller.definition.experiment import design_hash
     from controller.errors import InvalidExperiment
     from controller.messages.inputs import CatalogEntry
-    from controller.validation.definition_rules import catalog_problems
     from flipside.documents import read_experiment, read_lines
+    from flipside.places import placed
     from flipside.plan import checked
 
-    entries = {} if catalog is None else {entry.unit: entry for entry in read_lines(catalog, CatalogEntry)}
-    experiment = checked(read_experiment(file), entries)
-    problems = tuple(catalog_problems(experiment, entries)) if entries else ()
-    if problems:
-        raise InvalidExperiment(problems)
+    entries = None if catalog is None else {entry.unit: entry for entry in read_lines(catalog, CatalogEntry)}
+    try:
+        experiment = checked(read_experiment(file), entries)
+    except InvalidExperiment as error:
+        raise InvalidExperiment(placed(error.problems, file)) from error
     if as_json:
         print(json.dumps({"experiment": experiment.name, "valid": True, "design_hash": design_hash(experiment)}))
     else:
@@ -50,16 +50,26 @@ def submit(
     kafka: Kafka = None,
     namespace: Namespace = None,
     timeout: Timeout = 30.0,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings are errors: then nothing is registered.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Register an experiment. Every broken rule is named, and then nothing changes (exit code 3)."""
+    """Register an experiment. Every broken rule is named, and then nothing changes (exit code 3).
+
+    The answer has the units, prices and warnings that `flipside design` shows, by the catalog that is published now.
+    """
     import asyncio
     import json
 
     from controller.decisions.lifecycle import OVER
+    from controller.errors import InvalidExperiment
     from controller.messages.topics import DEFINITION
+    from controller.schedule.preflight import as_object, preview
+    from controller.validation.preflight_warnings import warnings
     from controller.validation.registration import register
     from flipside.documents import read_experiment
+    from flipside.places import placed
+    from flipside.terminal.escape import say
+    from flipside.terminal.preflight_output import lines
     from flipside.topics import requests
     from streams.runtime.clock import WallClock
 
@@ -70,17 +80,35 @@ def submit(
         held, _ = await requests.known(settings)
         now = WallClock().now()
         others = [one.registered.experiment for one in held.values() if one.life(now).state not in OVER]
-        resolved = register(experiment, await requests.catalog(settings), others, now)
+        catalog = await requests.catalog(settings)
+        try:
+            resolved = register(experiment, catalog, others, now)
+        except InvalidExperiment as error:
+            raise InvalidExperiment(placed(error.problems, file)) from error
+        cautions = placed(warnings(experiment, resolved, catalog), file)
+        if strict and cautions:
+            raise InvalidExperiment(cautions)
         answer = await requests.ask(settings, DEFINITION, resolved, requests.registration_of(resolved), timeout)
+        shown = preview(resolved, catalog, cautions)
         if as_json:
-            print(json.dumps({"experiment": resolved.name, "design_hash": answer.design_hash}))
-        else:
-            print(f"{resolved.name} version {resolved.version} is registered; design hash {answer.design_hash}")
+            body = {"experiment": resolved.name, "design_hash": answer.design_hash, "preview": as_object(shown)}
+            print(json.dumps(body))
+            return
+        say(f"{resolved.name} version {resolved.version} is registered; design hash {answer.design_hash}")
+        for line in lines(shown):
+            say(line)
 
     asyncio.run(work())
 
 
-def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
+def list_experiments(
+    kafka: Kafka = None,
+    namespace: Namespace = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="With units, prices and warnings of each, by the catalog as it is now.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """All registered experiments, the state of each, and why it is not (or no longer) drawn.
 
     States: scheduled (its first day has not come), running, paused, stopping (over, still measured), stopped, archived.
@@ -92,15 +120,25 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
     from rich.table import Table
 
     from controller.decisions.kill_switches import concerns, killed
-    from flipside.terminal.escape import cell
+    from controller.messages.control import Kill
+    from controller.messages.inputs import CatalogEntry
+    from controller.schedule.preflight import Preview, as_object, preview
+    from controller.validation.preflight_warnings import warnings
+    from flipside.terminal.escape import cell, say
+    from flipside.terminal.preflight_output import lines
     from flipside.topics import requests
     from streams.runtime.clock import WallClock
 
     settings = settings_from(kafka=kafka, namespace=namespace)
-    held, kills = asyncio.run(requests.known(settings))
+
+    async def read() -> tuple[dict[str, requests.Known], dict[str, Kill], dict[str, CatalogEntry]]:
+        return *await requests.known(settings), await requests.catalog(settings) if long else {}
+
+    held, kills, catalog = asyncio.run(read())
     aside = asyncio.run(requests.suspended(settings))
     now = WallClock().now()
-    rows = []
+    rows: list[dict[str, object]] = []
+    previews: dict[str, Preview] = {}
     for name, one in sorted(held.items()):
         experiment, life = one.registered.experiment, one.life(now)
         markets = [market for market in experiment.units_by_market() if killed(kills.values(), name, market)]
@@ -121,6 +159,9 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
                 "design_hash": one.registered.design_hash,
             }
         )
+        if long:
+            previews[name] = preview(experiment, catalog, warnings(experiment, experiment, catalog))
+            rows[-1]["preview"] = as_object(previews[name])
     if as_json:
         print(json.dumps(rows))
         return
@@ -138,6 +179,10 @@ def list_experiments(kafka: Kafka = None, namespace: Namespace = None, as_json: 
         shown = ("" if row[c] is None else str(row[c]) for c in columns)
         table.add_row(*map(cell, (row["experiment"], row["version"], ", ".join(said), *shown)))
     Console().print(table)
+    for name, found in previews.items():
+        say(f"\n{name}")
+        for line in lines(found):
+            say(line)
 
 
 def suspended(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:

@@ -66,7 +66,7 @@ def sequences(definition: Experiment, looks: int, metrics: Sequence[str] = ("uni
     found: list[Message] = []
     for metric in (*metrics, "margin"):
         mean = {"units": 60.0, "revenue": 18_000.0}.get(metric)
-        absent = "at most 2 clusters in an arm: an interval for any time of looking needs 3 in each"
+        absent = "at most 2 clusters in an arm: an always-valid interval needs 3 clusters in each arm"
         steps = [] if mean is None else _looks(definition.start, looks, mean, rng)
         found.append(
             RunningSequence(

@@ -45,6 +45,21 @@ async def test_what_was_published_before_and_what_comes_later_is_known(kafka: Ka
             assert client.status().records["applied"] == 4
 
 
+async def test_a_market_of_which_nothing_was_ever_read_is_named_until_its_first_record(
+    kafka: Kafka, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with installation(kafka.address, namespace) as publish:
+        await publish(published(1, "low"))
+        asked = {UNIT.partition("/")[0], "berlim", "paris"}
+        client = Assignments(kafka.address, namespace, markets=asked)
+        assert client.markets_never_seen == (), "nothing is known before the first complete read"
+        async with client:
+            assert client.markets_never_seen == ("berlim", "paris")
+            assert "no record of the markets berlim, paris" in caplog.text
+            await publish(published(1, "high", unit="paris/sku-1"))
+            await until(lambda: client.markets_never_seen == ("berlim",), "the first record of paris")
+
+
 async def test_bad_records_among_good_ones_are_counted_and_stop_nothing(kafka: Kafka, namespace: str) -> None:
     async with installation(kafka.address, namespace) as publish:
         newer = published(1).model_dump_json().replace('"version":1', '"version":2').encode()

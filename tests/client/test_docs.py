@@ -49,6 +49,7 @@ def broker() -> Iterator[str]:
 PRINTED = [
     "low\n",
     f"low 900 EUR spring.1/1/{UNIT}\n",
+    "",
     f"at the start: {UNIT}\n",
     "",
     "low\n",

@@ -16,11 +16,13 @@ from controller.errors import FlipsideError, InvalidExperiment
 from controller.messages.codec import TYPES
 from flipside.cli import EXIT_CODES, app
 from flipside.documents import parse_document, read_experiment, read_log
-from tests.controller.builders import a_catalog, an_experiment
+from tests.controller.builders import BEFORE, a_catalog, an_experiment
 from tests.controller.decisions.test_verify import a_log, change, other_arm, published
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "designs"
 FILES = sorted(EXAMPLES.glob("*.yaml"))
+#: before the first day of every example, whenever the tests run
+EARLY = ("--at", "2026-11-01T00:00:00Z")
 
 
 def flipside(*arguments: str, code: int = 0) -> str:
@@ -46,7 +48,7 @@ def test_there_is_an_example_of_every_design() -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_every_example_is_a_design_that_can_be_laid_out(file: Path) -> None:
-    found = last_object(flipside("design", str(file), "--json"))
+    found = last_object(flipside("design", str(file), "--json", *EARLY))
     experiment = read_experiment(file)
     assert found["design"] == experiment.design.kind
     assert set(found["calendar"]) == set(experiment.cluster_names())
@@ -56,7 +58,7 @@ def test_every_example_is_a_design_that_can_be_laid_out(file: Path) -> None:
 
 
 def test_the_table_shows_calendar_balance_risk_and_hash() -> None:
-    printed = flipside("design", str(EXAMPLES / "blocked_switchback.yaml"))
+    printed = flipside("design", str(EXAMPLES / "blocked_switchback.yaml"), *EARLY)
     for words in (
         "design hash",
         "provisional",
@@ -83,7 +85,7 @@ def test_explain_repeats_the_draw_step_by_step() -> None:
 
 
 def test_a_staggered_roll_out_shows_the_chance_after_each_of_its_steps() -> None:
-    printed = flipside("design", str(EXAMPLES / "staggered_rollout.yaml"))
+    printed = flipside("design", str(EXAMPLES / "staggered_rollout.yaml"), *EARLY)
     chances = [line.split("cheaper ")[1] for line in printed.splitlines() if line.startswith("propensity from")]
     assert chances == ["0.000", "0.250", "0.500", "1.000"]
 
@@ -115,8 +117,9 @@ def test_with_the_catalog_the_hash_is_the_one_that_will_be_published(tmp_path: P
     (tmp_path / "catalog.jsonl").write_text("\n".join(e.model_dump_json() for e in a_catalog().values()))
     (tmp_path / "definition.json").write_text(experiment.model_dump_json(exclude={"markets"}))
     printed = flipside(
-        "design", str(tmp_path / "definition.json"), "--json", "--catalog", str(tmp_path / "catalog.jsonl")
-    )
+        "design", str(tmp_path / "definition.json"), "--json", "--catalog", str(tmp_path / "catalog.jsonl"),
+        "--at", BEFORE.isoformat(),
+    )  # fmt: skip
     found = last_object(printed)
     assert (found["design_hash"], found["provisional"]) == (design_hash(experiment), False)
 
@@ -155,7 +158,7 @@ def test_every_command_of_the_page_on_designs_runs(command: str, tmp_path: Path)
               "assignment-log.jsonl": f"{tmp_path}/assignment-log.jsonl"}  # fmt: skip
     for name, place in places.items():
         command = command.replace(name, place)
-    assert flipside(*command.split()[1:])
+    assert flipside(*command.split()[1:], *(EARLY if command.startswith("flipside design") else ()))
 
 
 # --- documents -------------------------------------------------------------------------------------------------------
