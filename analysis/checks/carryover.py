@@ -105,7 +105,7 @@ def non_anticipation_test(
 ) -> Check:
     """An outcome must not know the arm of the ``lead`` days that follow: estimates under two orders, time reversed.
 
-    Telling periods only, because a carryover that nobody assumed would pass for foresight in a regression.
+    Telling periods only, because an unassumed carryover would pass for foresight in a regression.
     ``outcome`` (N, T): less a forecast, as for ``carryover_test(steady=False)``.
 
     A failure means that the schedule leaked (a price tag printed early, a customer told), or that cells are labelled

@@ -1,4 +1,4 @@
-"""What stands among the rows of a table: the last word on each series."""
+"""The current row of each series in a table."""
 
 from typing import Any
 
@@ -18,6 +18,6 @@ def standing(table: pa.Table, name: str) -> pa.Table:
 
 
 def latest_estimates(estimates: pa.Table) -> list[dict[str, Any]]:
-    """The last word on each experiment, metric, arm and estimator: its newest version, last day, highest revision."""
+    """The current row of each experiment, metric, arm and estimator: newest version, last day, highest revision."""
     rows = sorted(estimates.to_pylist(), key=lambda r: (r["version"], r["day"], r["revision"]))
     return list({(r["experiment"], r["metric"], r["arm"], r["estimator"]): r for r in rows}.values())

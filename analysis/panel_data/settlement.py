@@ -187,7 +187,7 @@ def _matches(changed: Integers, slots: Integers) -> tuple[Integers, Integers]:
 
 
 def out_of_stock(stock: Holds, slots: NDArray[np.int64], span: Span, empty: int) -> NDArray[np.int8]:
-    """(n,) 1 where a unit could not be bought at some time of a day, 0 where it could, -1 where nobody said."""
+    """(n,) 1 where a unit could not be bought at some time of a day, 0 where it could, -1 where unknown."""
     stood = stock.standing(span.start, _most(slots)).arm[slots]
     changes = stock.during(span.start, span.end)
     found = np.where(stood == NOTHING, -1, stood == empty).astype(np.int8)

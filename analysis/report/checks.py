@@ -131,7 +131,7 @@ def checks_chart(health: pa.Table, width: Width = 1100, *, titled: bool = True) 
 
 
 def asks(check: str) -> str:
-    """The question behind a check; its name where nobody has worded one."""
+    """The question behind a check; its name where there is none."""
     return ASSUMPTIONS[check].asks if check in ASSUMPTIONS else check
 
 

@@ -102,7 +102,7 @@ def scenario() -> Scenario:
 
 
 def without_substitution(given: Scenario) -> Scenario:
-    """The same market in which nobody changes from one product to another."""
+    """The same market without substitution between products."""
     return replace(given, cross_elasticity=0.0)
 
 

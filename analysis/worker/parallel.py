@@ -39,7 +39,7 @@ def compute(jobs: list[Job]) -> list[Result]:
 
 
 def _computed(job: Job) -> list[Finding] | Fault:
-    """What fails as nobody foresaw is this experiment's fault, unless the machine is out of memory."""
+    """What fails with an unforeseen error is this experiment's fault, unless the machine is out of memory."""
     try:
         return list(findings(job))
     except MemoryError:

@@ -73,7 +73,7 @@ def _switches(experiment: str, records: Iterable[Message]) -> Iterable[Span]:
 
 
 def _set_aside(records: Iterable[Message]) -> Iterable[Span]:
-    """A market that was set aside goes back to control; days that nobody decides meanwhile are said to be missed."""
+    """A market that was set aside goes back to control; days without a decision meanwhile are reported as missed."""
     for record in records:
         if isinstance(record, SetAside):
             yield Span(record.market, record.set_aside_at, record.set_aside_at + RELEASED_WITHIN)

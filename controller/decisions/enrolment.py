@@ -94,7 +94,7 @@ def admit(
 ) -> Admission:
     """Answer one trigger: an entry, or the first rule that forbids it. A trigger that was answered changes nothing.
 
-    ``closed``: why nobody may enter at present, such as a pause. ``units``: how many the trigger's cluster has.
+    ``closed``: why no cluster may enter at present, such as a pause. ``units``: how many the trigger's cluster has.
     ``undecided``: the first local day whose arms are not given out yet; an entry at a boundary begins no sooner.
     ``known_hash``: the experiment's `design_hash`, where it is at hand: it takes a walk over all units.
     """
@@ -143,7 +143,7 @@ def replace_cluster(enrolment: Enrolment, cluster: str, known: ClusterEntries) -
 
 
 def _heard(design: Triggered, known: ClusterEntries, trigger: TriggerFired, now: datetime) -> ClusterEntries:
-    """What is known of a cluster once a trigger of it was heard, whatever the answer."""
+    """The state of a cluster after a trigger of it was received, whatever the answer."""
     keep = timedelta(minutes=design.max_staleness_minutes) + REMEMBERED
     at, last = trigger.observed_at, known.last_trigger
     fired = {**known.fired, trigger.unit: max(at, known.fired.get(trigger.unit, at))} if design.per == "cluster" else {}

@@ -1,6 +1,6 @@
-"""Findings as they are published, also as Parquet: for whoever wants every day and revision, and no consumer of Kafka.
+"""Findings as they are published, also as Parquet: every day and revision, without a consumer of Kafka.
 
-The topics stay the truth. What was published while nobody wrote is caught up at the next start, and `flipside export`
+The topics stay the truth. What was published while no archive ran is written at the next start, and `flipside export`
 writes the same rows and the panels as well.
 """
 

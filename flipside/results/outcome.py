@@ -23,7 +23,7 @@ REPORT = "report.html"
 async def read_topics(
     settings: Settings, topics: tuple[str, ...] = SOURCES, on_read: Callable[[int], None] = lambda count: None
 ) -> "list[Message]":
-    """Everything that stands on topics now, each in its own order; ``on_read`` hears how many records were read.
+    """All records of topics now, each topic in order; ``on_read`` is called with the number of records read.
 
     Raises:
         CannotReach: Kafka does not answer.

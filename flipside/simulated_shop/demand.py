@@ -2,7 +2,7 @@
 
 Units sold of product j in store s on day t are Poisson around
 ``base_s * appeal_j * weekday_t * shock_t * own_st`` with a log-normal shock common to all stores, an AR(1) of each
-store, and no response to the price of its own: what the experiment changes is planted by whoever replays the history.
+store, and no response to the price of its own: the replay plants what the experiment changes.
 """
 
 import csv

@@ -1,4 +1,4 @@
-"""The small shop under examples/: made up, so that whoever has no data of their own has something to run on.
+"""The small shop under examples/: made up, for users without data of their own.
 
 ``python -m flipside.simulated_shop.sample`` writes it anew. A test compares what is there with what would be written.
 """

@@ -42,7 +42,7 @@ def progress_bar(total: int, what: str) -> Iterator[Callable[[Step], None]]:
 
 @contextmanager
 def counting(what: str) -> Iterator[Callable[[int], None]]:
-    """A count on standard error that grows with what is read; for work whose length nobody knows."""
+    """A count on standard error that grows with what is read; for work of unknown length."""
     console = Console(stderr=True)
     columns = (TextColumn("reading"), TextColumn("{task.completed:,.0f} " + what), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

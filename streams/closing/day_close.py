@@ -85,7 +85,7 @@ class Closing:
             await asyncio.sleep(wait)
 
     async def begin(self) -> None:
-        """Read what is closed by now, by whoever closed it."""
+        """Read what is closed by now, whichever worker closed it."""
         self._closed = await self._parts.store.closed_through(self._shard)
         self._unsold.forget()
 

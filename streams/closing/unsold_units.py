@@ -1,6 +1,6 @@
 """Unsold units of one shard's markets: which listed units sold nothing on a day, and which are unknown instead.
 
-What is found of a day is kept in the store before it is published, so that whoever repeats a closing after a crash
+What is found of a day is kept in the store before it is published, so that a closing repeated after a crash
 publishes the same; and until the day is sealed, because a late sale may show that a feed was alive after all.
 """
 

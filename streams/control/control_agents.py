@@ -1,4 +1,4 @@
-"""The low-rate control topics: definitions, changes of their life and blackouts, heard by Faust agents.
+"""The low-rate control topics: definitions, lifecycle requests and blackouts, read by Faust agents.
 
 What is valid is written to the store, where owners look: an agent belongs to one worker of the group, so nothing that
 others need is kept here. Faust acknowledges an event whose agent raised, so nothing may be raised: a faulty message
@@ -267,7 +267,7 @@ async def _until_whole(parts: Parts) -> None:
 
 
 async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...], *, failed: bool = False) -> None:
-    """Say no twice: to whoever waits for the log's answer, and to whoever reads dead letters."""
+    """Publish a refusal twice: as the answer in the log, and as a dead letter."""
     subject = printable((heard.key or b"?").decode(errors="replace")) or "?"
     refused = Refused(
         id=f"{heard.topic}/{heard.partition}/{heard.offset}",

@@ -41,7 +41,7 @@ def life(registration: Registration, now: datetime) -> Lifecycle:
 
 
 def moves_of_the_clock(registrations: Mapping[str, Registration], now: datetime) -> Iterator[LifecycleRequest]:
-    """The moves that time has made in experiments' lives and that nobody has written down yet."""
+    """The moves that time has made in experiments' lives and that are not recorded yet."""
     for known in registrations.values():
         written = Lifecycle(known.experiment, known.state, known.frozen, known.history)
         request = due_by_clock(written, now)

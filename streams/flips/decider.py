@@ -143,7 +143,7 @@ class Deciding:
     # --- the last line ------------------------------------------------------------------------------------------------
 
     async def spared(self, shard: Shard, work: Callable[[Shard], Awaitable[None]]) -> None:
-        """Do work for a shard; where it fails as nobody foresaw, for each market of each experiment alone.
+        """Do work for a shard; where it fails with an unforeseen error, for each market of each experiment alone.
 
         Those that fail alone are set aside. Raises what happened where that concerns all.
         """

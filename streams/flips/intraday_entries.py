@@ -92,7 +92,7 @@ async def begin_at_once(
 
 
 async def mark_begun(parts: Parts, shard: Shard, begun: Begun) -> None:
-    """Their units were told: nobody begins them again. Raises Fenced."""
+    """Their units were published: they are not begun again. Raises Fenced."""
     changed: dict[str, str] = {}
     for laid_out, entries in begun:
         for plan, entry in ((key_of_plan(laid_out, entry.market), entry) for entry in entries):

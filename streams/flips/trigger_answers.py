@@ -69,7 +69,7 @@ class Triggers:
         return {partition.partition: records for partition, records in polled.items()}
 
     def forget(self, number: int) -> None:
-        """A shard is let go: whoever has it next, we too, begins where the store says."""
+        """A shard is let go: its next owner, possibly this worker, begins at the store's position."""
         self._read.pop(number, None)
 
     async def stop(self) -> None:
@@ -151,7 +151,7 @@ async def _answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> se
 
 
 def trigger_of(parts: Parts, shard: Shard, record: Incoming, now: datetime) -> TriggerFired | Rejected:
-    """The trigger in a record, or why it is nobody's to answer."""
+    """The trigger in a record, or why it is not answered."""
     trigger = message_of(record, TriggerFired)
     if isinstance(trigger, UnreadableMessage):
         return unreadable(record, trigger)

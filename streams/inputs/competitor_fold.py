@@ -48,7 +48,7 @@ class Watch:
 
 
 class Priced(NamedTuple):
-    """A rival's price of a unit that can be used, without what nobody asks for any more."""
+    """A competitor's price that can be used, without the fields that are not needed any more."""
 
     unit: str
     competitor: str

@@ -207,7 +207,7 @@ class Rivals:
         await self._round(self._behind())
 
     async def stop(self) -> None:
-        """End what is on its way; whoever reads the partitions next begins where the store stands."""
+        """Finish what is in flight; the next reader of the partitions begins at the store's position."""
         under_way = [*self._telling, *([] if self._keeping is None else [self._keeping])]
         if under_way:
             await asyncio.wait(under_way, timeout=STOP_SECONDS)
@@ -250,7 +250,7 @@ class Rivals:
             raise
 
     def _begin_anew(self) -> None:
-        """Nobody knows what was done of what was under way: all partitions go on where the store stands."""
+        """It is unknown which calls in flight took effect: all partitions continue at the store's position."""
         self._folded.clear()
         self._fired.clear()
         for task in self._telling:

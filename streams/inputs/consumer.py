@@ -93,7 +93,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._rivals.forget(partition.partition)
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        """The loop seeks: what fails there is tried again, which nobody would do here."""
+        """The loop seeks: what fails there is retried, which would not happen here."""
         for partition in assigned:
             self._positions.pop(partition.partition, None)
 
@@ -192,7 +192,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._progress.stands(number, reached, self._consumer.highwater(partition) or reached, now)
 
     async def _reached(self, number: int) -> int:
-        """The offset up to which a partition is folded: past what nobody counts, the marks of transactions."""
+        """The offset up to which a partition is folded: past the markers of transactions, which are not counted."""
         folded = self._positions.get(number, -1)
         partition = TopicPartition(self._topic, number)
         if folded < 0 or partition not in self._consumer.assignment():
@@ -274,7 +274,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
                 return batch, applied
 
     async def _look(self) -> None:
-        """Twice a second: is the store still what it was? And tell Kafka how far we are, for whoever comes next.
+        """Twice a second: check the store's identity, and commit the offsets for the next reader.
 
         Where it is empty, the position is gone with everything else: nothing would be refused, because nothing comes.
         """

@@ -89,7 +89,7 @@ def in_utc(instant: datetime) -> str:
 
 
 class Counted(NamedTuple):
-    """A sale that is to be counted, without what nobody asks for any more."""
+    """A sale that is to be counted, without the fields that are not needed any more."""
 
     place: Place
     #: None where ids are not compared

@@ -47,7 +47,7 @@ async def read_up_to(
 ) -> AsyncIterator[dict[TopicPartition, list[ConsumerRecord]]]:
     """Batches of these partitions, assigned before, until each is read up to its end; the last may go beyond it.
 
-    They are paused then: aiokafka would go on asking the broker for what nobody takes, twenty times a second.
+    They are paused then: aiokafka would go on fetching what is not consumed, twenty times a second.
     """
     consumer.resume(*ends)
     while behind := [place for place, end in ends.items() if await consumer.position(place) < end]:

@@ -1,4 +1,4 @@
-"""How a group shares partitions out: evenly, and whoever has some keeps them as far as that allows.
+"""How a group assigns partitions: evenly, and members keep those that they have as far as that allows.
 
 Each partition that moves costs a hand-over. aiokafka's own sticky assignor keeps what it remembers in its class, so
 that the groups of one process would take each other's partitions for theirs.

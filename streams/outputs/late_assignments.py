@@ -1,4 +1,4 @@
-"""Assignments that were not out before they took effect: at an instant that is over, nobody may be shown another arm.
+"""Assignments that were not out before they took effect: an arm must not change for an instant that is over.
 
 A relay that was away over a midnight finds in its outbox what should have been announced before it. Part of it may have
 been published by whoever died before it could drop it: the topic knows. The rest would change prices in the middle of a

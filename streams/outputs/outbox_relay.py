@@ -124,7 +124,7 @@ def other_records(entries: Iterable[OutboxEntry]) -> list[Record]:
 
 
 async def both(log: Coroutine[Any, Any, None], topic: Coroutine[Any, Any, None]) -> None:
-    """Write to both, though whoever waits for it is cancelled: what the log has, pricing systems are told as well.
+    """Write to both topics even if the caller is cancelled: what the log has, the assignment topic has as well.
 
     A shard may be let go in the middle of it, because its store is lost, and then nobody would know what is missing.
     """

@@ -1,7 +1,7 @@
-"""The owner of shards: whoever holds a partition of the tick topic decides for its markets, and nobody else.
+"""The owner of shards: the one worker that holds a partition of the tick topic decides for its markets.
 
 Kafka's consumer group is the election. The offset of the ownership record that a new owner appends is its epoch: it
-grows with the log, so it outlives the store, and the store refuses whoever comes with a lower one.
+grows with the log, so it outlives the store, and the store refuses a lower one.
 """
 
 import asyncio
@@ -72,14 +72,14 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         await self._held.rest()
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
-        """The loop takes them over: what fails there is tried again, which nobody would do here."""
+        """The loop takes them over: what fails there is retried, which would not happen here."""
         self._held.given(partition.partition for partition in assigned)
         self._given.set()
 
     # --- the loop -----------------------------------------------------------------------------------------------------
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Decide until asked to stop; a tick is either settled or decided again by whoever comes next."""
+        """Decide until asked to stop; a tick is either settled or decided again by the next owner."""
         settings = self._parts.settings
         wait = settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
         self._consumer.subscribe([self._topic], listener=self)
@@ -194,7 +194,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         return max(SHORTEST_WAIT_MS, int(1000 * min(wait, next_look - now)))
 
     async def _look(self, ticked: Container[int], wait: float) -> None:
-        """Under the wall clock: ask what is due of shards that have heard a tick, and every so often of each other.
+        """Under the wall clock: ask what is due of shards that have received a tick, and every so often of each other.
 
         Of those, one at a time: a trigger waits for no more than that.
         """

@@ -182,7 +182,7 @@ class Holdings:
         await self.let_go(number)
 
     async def give_way(self, number: int, error: Fenced) -> None:
-        """Let a shard go that the store does not know as ours; claim it anew only if nobody newer has it."""
+        """Let a shard go that the store does not know as ours; claim it again only if no newer owner has it."""
         self._parts.metrics.fenced.inc()
         self._parts.log.warning("fenced", shard=number, newer_owner=error.newer, error=str(error))
         if error.newer:

@@ -172,7 +172,7 @@ class Summing:
 
 
 async def drop_checkpoints(settings: Settings, shards: Iterable[int]) -> None:
-    """Remove those of some shards: whoever rebuilds now reads the whole log. Raises CannotReach."""
+    """Remove those of some shards: a rebuild then reads the whole log. Raises CannotReach."""
     producer = AIOKafkaProducer(**connection(settings), acks="all", enable_idempotence=True)
     await producer.start()
     try:

@@ -50,7 +50,7 @@ async def say_again(
 ) -> None:
     """Tell pricing systems what is only on the log of the last round of some markets' shard.
 
-    An arm that has begun is told to nobody: it would change prices in the middle of a day.
+    An arm that has begun is not republished: it would change prices in the middle of a day.
     """
     last = last_round({unit: held for unit, held in found.grants.items() if market_of(unit.decode()) in mine})
     if not last:

@@ -128,7 +128,7 @@ def child_environment(more: Mapping[str, str]) -> dict[str, str]:
 def cache_folder() -> Path | None:
     """Where this user's things are kept that can be made again at any time; it need not exist yet.
 
-    None where the environment names no place and nobody knows the user.
+    None where the environment names no folder and the user is unknown.
     """
     root = os.environ.get("XDG_CACHE_HOME")
     try:  # a HOME that is set and empty is as good as none

@@ -37,7 +37,7 @@ DIGEST_BYTES = 12
 
 
 class Fenced(FlipsideError):
-    """The store does not know the caller as the shard's owner: whoever gets this stops deciding for it, at once.
+    """The store names another owner of the shard: the caller stops deciding for it at once.
 
     ``newer``: another has taken the shard over since. Otherwise the store has come back older than its owner, who may
     claim the shard again.

@@ -19,9 +19,9 @@ LogPositions = Mapping[str, int]
 
 
 class Damaged(CannotReach):
-    """Something in the store is not what was written: a key of another type, or text that nobody of ours wrote.
+    """Something in the store is not what was written: a key of another type, or text that no Flipside wrote.
 
-    ``shard`` or ``input`` says what must be rebuilt. Whoever gets this tries again, as with a part that is away.
+    ``shard`` or ``input`` says what must be rebuilt. Callers retry, as with a server that is unavailable.
     """
 
     def __init__(self, key: str, what: object, place: tuple[str, int]) -> None:
@@ -116,7 +116,7 @@ class RestorableStore(Protocol):
     # --- shards -------------------------------------------------------------------------------------------------------
 
     async def log_positions(self, shard: int) -> dict[str, int]:
-        """What the shard's state holds of the log; empty where nobody has said so: it is new, or lost."""
+        """What the shard's state holds of the log; empty where none is recorded: it is new, or lost."""
         ...
 
     async def stand(self, shard: int, epoch: int, positions: LogPositions | None = None) -> None:
@@ -155,7 +155,7 @@ class RestorableStore(Protocol):
         ...
 
     async def forget_shard(self, shard: int) -> None:
-        """Drop everything of a shard but its epoch: its owner is fenced, and whoever owns it next rebuilds it."""
+        """Drop everything of a shard but its epoch: its owner is fenced, and its next owner rebuilds it."""
         ...
 
     # --- inputs -------------------------------------------------------------------------------------------------------
@@ -193,7 +193,7 @@ class RestorableStore(Protocol):
         ...
 
     async def forget_input(self, topic: str, partition: int) -> None:
-        """Whoever reads the input finds nothing, and rebuilds it."""
+        """The reader of the input finds nothing, and rebuilds it."""
         ...
 
     async def days(self, partition: int) -> list[CountedDay]:

@@ -1,7 +1,7 @@
 """Membership of Kafka's consumer groups: a worker that crashes keeps its place for a while, one that stops gives it up.
 
 With a name of its own (``worker_id``) a worker is a static member: one that was killed and is back within the session
-timeout gets its partitions again, and nobody else is disturbed. One that is asked to stop leaves instead: what it had
+timeout gets its partitions again, and no other member pauses. One that is asked to stop leaves instead: what it had
 is with the others within a second, while to start again takes several.
 """
 
@@ -18,7 +18,7 @@ HEARTBEAT_MS = 300
 
 
 def heartbeat_ms(session_timeout_ms: int) -> int:
-    """How often a member says that it is there, and hears whether partitions are shared out anew."""
+    """How often a member sends its heartbeat, and learns of a rebalance."""
     return min(HEARTBEAT_MS, session_timeout_ms // 3)
 
 

@@ -1,4 +1,4 @@
-"""The last line: an error that nobody foresaw sets aside what it concerns, and the rest goes on.
+"""The last line: an unforeseen error sets aside what it concerns, and the rest goes on.
 
 Work is done for many at once. Only where that fails, it is done again for each alone, which every step allows because
 all of them may be repeated; those that fail alone are set aside, and nothing else pays for it:
@@ -7,7 +7,7 @@ all of them may be repeated; those that fail alone are set aside, and nothing el
 - a market, or an experiment in one, is suspended for as long as this owner holds its shard: nothing more is drawn for
   it, its units go back to control, and a `controller.messages.control.SetAside` on the log says why.
 
-What is foreseen goes through to whoever handles it. So does what concerns all.
+What is foreseen is raised to its handler. So does what concerns all.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -94,7 +94,7 @@ class Suspended:
 
 
 def unforeseen(error: BaseException) -> bool:
-    """Whether nobody handles an error but the last line."""
+    """Whether only the last line handles an error."""
     return isinstance(error, Exception) and not isinstance(error, FORESEEN)
 
 

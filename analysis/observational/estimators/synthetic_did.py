@@ -203,7 +203,7 @@ def _few_periods(grams: FloatArray, support: BoolArray) -> tuple[FloatArray, Flo
     """(B, T0) minima of ``w'Gw`` on the simplex and half their gradients, tried from a support (T0,) that is near.
 
     On a support the minimum solves ``G w = 1`` up to scale: negative weights leave it, the steepest descent enters,
-    for all problems at once. A few rounds do; whoever calls looks at the gap, and solves again what is not done.
+    for all problems at once. A few rounds do; callers check the gap and solve again what has not converged.
     """
     supports = np.repeat(support[None], len(grams), axis=0)
     every = np.arange(len(grams))

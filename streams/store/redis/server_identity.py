@@ -16,5 +16,5 @@ class Known:
         self._shards[shard] = max(known[0], sequence), max(known[1], tick)
 
     def unlearn(self, shard: int) -> None:
-        """What was known of it belongs to whoever held it before."""
+        """What was known of it belongs to the owner before."""
         self._shards.pop(shard, None)
