@@ -89,7 +89,7 @@ $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-coverage bench-check_power bench-forest bench-graph bench-zeros bench-all,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-coverage bench-check_power bench-forest bench-graph bench-zeros bench-all bench-floods,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
 	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
 
 .PHONY: bench-streams
@@ -111,6 +111,10 @@ calibration: $(INSTALLED) ## coverage of every interval in six designs and five 
 .PHONY: schemas
 schemas: $(INSTALLED) ## write schemas/ anew from the models and the topics
 	$(BIN)/python -m flipside.schemas
+
+.PHONY: access
+access: $(INSTALLED) ## write deploy/kafka/access.sh, deploy/redis/users.sh and their table anew from flipside/topics/access.py
+	$(BIN)/python -m flipside.topics.access_files
 
 .PHONY: reference
 reference: $(INSTALLED) ## write the reference part of docs/commands.md anew from the commands and the settings

@@ -37,6 +37,8 @@ EXIT_CODES: tuple[tuple[type[FlipsideError], int], ...] = (
     (CannotStart, 6),
     (FlipsideError, 1),
 )
+#: Kafka's access rules do not admit it: as CannotReach
+CODE_OF_REFUSAL = 5
 
 app = typer.Typer(
     name="flipside",
@@ -86,3 +88,13 @@ def main() -> None:
     except FlipsideError as error:
         say(f"flipside: {error}", error=True)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+    except Exception as error:
+        if not type(error).__module__.startswith("aiokafka."):
+            raise
+        from streams.kafka.connection import refusal
+
+        refused = refusal(error)
+        if refused is None:
+            raise
+        say(f"flipside: {refused}", error=True)
+        sys.exit(CODE_OF_REFUSAL)

@@ -335,14 +335,14 @@ def message_of(record: Given, model: type[Message] | None = None) -> Decoded:
     try:
         return decode(record.headers, record.value or b"") if model is None else read(model, record.value or b"")
     except UnreadableMessage as error:
-        return error
+        return error.with_traceback(None)
 
 
 def _read_or_not(model: type[M], value: bytes) -> M | UnreadableMessage:
     try:
         return read(model, value)
     except UnreadableMessage as error:
-        return error
+        return error.with_traceback(None)
 
 
 def _unknown_type(kind: str | None) -> str:
@@ -362,15 +362,23 @@ def read(model: type[M], value: bytes) -> M:
     try:
         return model.model_validate_json(value)
     except ValidationError as error:
-        errors = error.errors(include_url=False, include_input=False)
-        first = next((e for e in errors if e["loc"] == ("version",)), errors[0])
-        # The name of an unknown field is its sender's: as long as a record, and with any character in it.
-        where = printable(".".join(str(part) for part in first["loc"]), LONGEST_NAME)
-        kind = UnknownVersion if first["loc"] == ("version",) else UnreadableMessage
-        raise kind(f"{TYPES[model]}: {where or 'value'}: {printable(first['msg'], LONGEST_RULE)}") from error
+        broken = _first_broken(model, error)
     except (
         ValueError,
         ArithmeticError,
         RecursionError,
     ) as error:  # no rule foresaw it
-        raise UnreadableMessage(f"{TYPES[model]}: value: {printable(str(error), LONGEST_RULE)}") from error
+        broken = UnreadableMessage(f"{TYPES[model]}: value: {printable(str(error), LONGEST_RULE)}")
+    # Not from within: a ValidationError that is kept as a cause holds what its validators raised, those their frames,
+    # and the frames whoever called us, with all they had read. Python's collector does not see into it: nothing of it
+    # would ever be freed, a batch for each record that breaks a rule of ours.
+    raise broken
+
+
+def _first_broken(model: type[Message], error: ValidationError) -> UnreadableMessage:
+    errors = error.errors(include_url=False, include_input=False, include_context=False)
+    first = next((e for e in errors if e["loc"] == ("version",)), errors[0])
+    # The name of an unknown field is its sender's: as long as a record, and with any character in it.
+    where = printable(".".join(str(part) for part in first["loc"]), LONGEST_NAME)
+    kind = UnknownVersion if first["loc"] == ("version",) else UnreadableMessage
+    return kind(f"{TYPES[model]}: {where or 'value'}: {printable(first['msg'], LONGEST_RULE)}")

@@ -14,6 +14,8 @@ from controller.validation.definition_rules import named, problems
 
 #: a definition that names a million units has 40 MB; what is larger is a mistake or an attack
 MOST_BYTES = 64 * 1024 * 1024
+#: versions may be dates, 20261124; they may not run out
+MOST_JUMP = 1_000_000
 
 
 def parse(document: str | bytes) -> Experiment:
@@ -112,6 +114,13 @@ def _overlaps(experiment: Experiment, others: Iterable[Experiment]) -> Iterator[
             if other.version >= experiment.version:
                 yield Problem(
                     "version", str(experiment.version), f"{other.name} is registered as version {other.version}",
+                    f"use version {other.version + 1}, or another name",
+                )  # fmt: skip
+            elif experiment.version - other.version > MOST_JUMP:
+                # The last version there is would be the last that this name ever has.
+                yield Problem(
+                    "version", str(experiment.version),
+                    f"at most {MOST_JUMP} above version {other.version}, which is registered",
                     f"use version {other.version + 1}, or another name",
                 )  # fmt: skip
             continue

@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Any, Literal
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import TopicAuthorizationFailedError
 
-from controller.errors import FlipsideError
+from controller.errors import CannotReach, FlipsideError
 from controller.messages.codec import GivenHeaders, Headers, ce_type, told
 from controller.messages.events import SOURCE
 from controller.messages.topics import DEAD_LETTER, MAX_RECORD_BYTES
@@ -190,6 +191,7 @@ async def redrive(
             cut=tuple(kept.letter.id for kept in meant if kept.letter.cut),
             passed_over=tuple(k.letter.id for k in meant if not k.letter.cut and not (again or k.standing == "dead")),
         )
+        await _may_write(producer, ready)
         by = f"{who}/{uuid.uuid4().hex}"
         progress(0, len(ready))
         for some in _batches(ready):
@@ -199,6 +201,25 @@ async def redrive(
     finally:
         await stop_client(producer)
         await reader.stop()
+
+
+async def _may_write(producer: AIOKafkaProducer, letters: Sequence[Kept]) -> None:
+    """Raise CannotReach that names the topics that this user may not write, before a letter is claimed.
+
+    A claim without its record would leave the letter in doubt. Whoever may write a topic may see its partitions.
+    """
+    refused: dict[str, int] = {}
+    for topic in {kept.letter.topic for kept in letters}:
+        try:
+            await producer.partitions_for(topic)
+        except TopicAuthorizationFailedError:
+            refused[topic] = sum(kept.letter.topic == topic for kept in letters)
+    if refused:
+        named = ", ".join(f"{topic} ({count} letters)" for topic, count in sorted(refused.items()))
+        raise CannotReach(
+            f"Kafka's access rules do not let this user write {named}; nothing was sent. Choose others with "
+            "--topic, or use the role that may (docs/operating.md, Who may write what)"
+        )
 
 
 def _batches(letters: Sequence[Kept]) -> Iterator[Sequence[Kept]]:

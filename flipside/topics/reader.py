@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from aiokafka import TopicPartition
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from controller.definition.field_types import Message
 from controller.errors import FlipsideError
@@ -28,8 +29,16 @@ class Reader:
         self.others: list[object] = []
 
     async def start(self) -> None:
+        """Raises aiokafka's TopicAuthorizationFailedError for topics that this user may not read."""
         await self._consumer.start()
         self._consumer.assign(self._partitions)
+        # Asked for offsets of such a topic, aiokafka (0.14) asks again and again, and ends with a timeout.
+        client = self._consumer._client
+        await client.force_metadata_update()
+        refused = client.cluster.unauthorized_topics & {partition.topic for partition in self._partitions}
+        if refused:
+            await self.stop()
+            raise TopicAuthorizationFailedError(refused)
 
     async def missing(self) -> list[str]:
         """Of the topics that are to be read, those that the brokers do not have."""

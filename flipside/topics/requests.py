@@ -176,8 +176,8 @@ async def _ask(
         **connection(settings), acks="all", enable_idempotence=True, max_request_size=MAX_RECORD_BYTES
     )
     await log.start()
-    await producer.start()
     try:
+        await producer.start()
         await log.drain()
         name = settings.prefixed(topic)
         where = partition_of(record.key or b"", settings.partitions)

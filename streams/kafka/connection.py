@@ -7,8 +7,11 @@ from typing import Any
 from aiokafka.conn import collect_hosts, create_conn
 from aiokafka.errors import (
     AuthenticationFailedError,
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
     KafkaError,
     SaslAuthenticationFailed,
+    TopicAuthorizationFailedError,
     UnsupportedSaslMechanismError,
 )
 
@@ -44,6 +47,24 @@ def connection(settings: Settings) -> dict[str, Any]:
         arguments["sasl_plain_username"] = settings.kafka_username
         arguments["sasl_plain_password"] = settings.kafka_password.get_secret_value()
     return arguments
+
+
+def refusal(error: BaseException) -> CannotReach | None:
+    """What to do about a right that Kafka's access rules do not give; None for any other error."""
+    if isinstance(error, TopicAuthorizationFailedError):
+        named = error.args[0] if error.args else ()
+        what = ", ".join(sorted(map(str, named if isinstance(named, list | set | tuple | frozenset) else [named])))
+        topics = what or "a topic"
+    elif isinstance(error, GroupAuthorizationFailedError):
+        topics = f"consumer group {error.args[0]}" if error.args else "a consumer group"
+    elif isinstance(error, ClusterAuthorizationFailedError):
+        topics = "any topic for writing"
+    else:
+        return None
+    return CannotReach(
+        f"Kafka's access rules do not let the user of FLIPSIDE_KAFKA_USERNAME use {topics}: use the role that may, or "
+        "add the rules of deploy/kafka/access.sh (docs/operating.md, Who may write what)"
+    )
 
 
 async def reach_kafka(settings: Settings) -> None:

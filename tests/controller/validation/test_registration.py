@@ -114,6 +114,13 @@ def test_a_version_that_is_not_newer_is_refused_and_a_newer_one_may_share_its_ow
     assert register(an_experiment(version=3), a_catalog(), [running], BEFORE).version == 3
 
 
+def test_a_version_that_jumps_is_refused_so_that_a_name_does_not_run_out_of_versions() -> None:
+    running = an_experiment(version=20261124)
+    problem = the(refusal(an_experiment(version=2**31 - 1), others=[running]), "version")
+    assert "use version 20261125" in problem.way_out
+    assert register(an_experiment(version=20271231), a_catalog(), [running], BEFORE).version == 20271231
+
+
 @pytest.mark.parametrize(
     ("clusters", "rule"),
     [

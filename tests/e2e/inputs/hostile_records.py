@@ -11,8 +11,10 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 
 from controller.definition.field_types import Message
 from controller.messages.codec import encode
+from streams.kafka.dead_letters import Rejected, dead_letter
 from streams.worker.services import partition_of
 from tests.controller.messages.test_codec import AT, EXAMPLES
+from tests.streams.inputs.arrivals import Arrived
 
 DAY_MS = 86_400_000
 #: spelled into JSON where a Python value cannot stand
@@ -24,7 +26,8 @@ NUMBERS: Mapping[str, str] = {
 }  # fmt: skip
 YEARS = ("0001", "1969", "1970", "2201", "9999")
 TEXTS: Mapping[str, str] = {
-    "empty": '""', "501 characters": json.dumps("x" * 501), "a megabyte": json.dumps("x" * 1_000_000),
+    "empty": '""', "200 characters": json.dumps("x" * 200), "500 characters": json.dumps("x" * 500),
+    "501 characters": json.dumps("x" * 501), "a megabyte": json.dumps("x" * 1_000_000),
     "control characters": r'"a\u0000\u001b[31m\u0007b"', "a lone surrogate": r'"a\ud800"', "markup": '"[/b] x [/nope]"',
     "two lines": r'"a\nb"', "a number": "7", "null": "null", "a list": "[]",
 }  # fmt: skip
@@ -100,6 +103,15 @@ def good(model: type[Message], partitions: int, now_ms: int, **changed: Any) -> 
     home = 0 if written.key is None else partition_of(written.key, partitions)
     headers = tuple((name.encode(), value) for name, value in written.headers)
     return Spoilt("as it should be", written.key, written.value, headers, home, now_ms)
+
+
+def a_letter(record: Spoilt) -> Spoilt:
+    """The dead letter of a record, as a worker writes it."""
+    headers = [(name.decode(), value) for name, value in record.headers]
+    origin = Arrived(record.value, 3, record.partition, record.timestamp, key=record.key, headers=tuple(headers))
+    written = dead_letter(Rejected(origin, "unreadable", "a test"), AT)
+    named = tuple((name.encode(), value) for name, value in written.headers)
+    return replace(record, key=written.key, value=written.value, headers=named)
 
 
 def spoilt(record: Spoilt, partitions: int) -> Iterator[Spoilt]:

@@ -1,6 +1,8 @@
 """Any record of anybody's: it is counted, or a letter that can be written, read and sent again; nothing is raised."""
 
+import gc
 import json
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +17,7 @@ from controller.definition.field_types import MOST_A_DAY, Message
 from controller.definition.parameters import PriceDrop
 from controller.errors import UnreadableMessage
 from controller.messages.codec import MODELS, decode_many, message_of, read_many, told, void
-from controller.messages.inputs import Applied
+from controller.messages.inputs import Applied, Sale
 from controller.messages.topics import MAX_RECORD_BYTES
 from flipside.topics.dead_letters import writable
 from streams.control.catalog_entries import Entries
@@ -157,6 +159,26 @@ def test_a_batch_says_of_each_record_what_it_is_alone(batch: list[str]) -> None:
     assert together == [str(message_of(Arrived(value, 0, 0), Applied)) for value in every]
     typed = [((("ce_type", b"flipside.applied.v1"),), value) for value in every]
     assert [str(found) for found in decode_many(typed)] == together
+
+
+@pytest.mark.parametrize("path", ["alone", "in a batch"])
+def test_a_record_that_is_refused_holds_nothing_of_the_batch_in_which_it_came(path: str) -> None:
+    """Each reason kept its frames, those their callers, and those the batch: for good, at one bad instant a batch."""
+
+    class Batch:
+        pass
+
+    def read_one() -> object:
+        batch = Batch()
+        record = sale(occurred_at="0001-01-01T00:00:00Z")
+        reasons = [message_of(record, Sale)] if path == "alone" else list(read_many(Sale, [record.value or b""] * 3))
+        assert all(isinstance(reason, UnreadableMessage) for reason in reasons)
+        return weakref.ref(batch)
+
+    held = read_one()
+    gc.collect()
+    assert callable(held)
+    assert held() is None
 
 
 # --- 4, 5: sales ------------------------------------------------------------------------------------------------------
