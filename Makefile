@@ -8,6 +8,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # uv: trust what the machine trusts, as pip does (a company's proxy signs with its own authority).
+# Two processes share the tests out, file by file; each has a Kafka and a Redis of its own. JOBS=0: one after the other.
+JOBS ?= 2
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile
+# What a copy of this folder brings along points to the folder it was copied from.
+MOVED := $(shell test ! -e $(INSTALLED) || grep -qs "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg || echo moved)
 COMPILE := uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package flipside-client
 
 .PHONY: help
@@ -22,7 +27,7 @@ help: ## this list
 install: $(INSTALLED) ## everything into .venv: pinned, checked against hashes (nothing else is touched)
 
 # Compiled ahead: where the environment forbids Python to write bytecode, every start would compile two thousand files.
-$(INSTALLED): requirements-uv.lock requirements-dev.lock pyproject.toml client/pyproject.toml
+$(INSTALLED): requirements-uv.lock requirements-dev.lock pyproject.toml client/pyproject.toml $(MOVED)
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Flipside needs Python 3.11 or newer, this is " + sys.version.split()[0] + ": make install PYTHON=python3.11")'
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
@@ -30,6 +35,11 @@ $(INSTALLED): requirements-uv.lock requirements-dev.lock pyproject.toml client/p
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --no-build-isolation -e . -e client
 	@$(BIN)/python -m compileall -q controller streams analysis flipside client/flipside_client
 	@touch $@
+
+.PHONY: moved
+moved:
+	@echo "$(VENV) was made for another folder than $(CURDIR): it is made anew"
+	rm -rf $(VENV)
 
 .PHONY: demo
 demo: $(INSTALLED) ## a simulated market for a month, in a minute: no Docker, no Java
@@ -46,11 +56,19 @@ parts: $(INSTALLED)
 
 .PHONY: test
 test: parts ## the tests (minutes), on a real Kafka and a real Redis that they start themselves
-	@$(BIN)/pytest -m "not slow" $(ARGS)
+	@$(PYTEST) -m "not slow" $(ARGS)
+
+.PHONY: test-fast
+test-fast: $(INSTALLED) ## the tests without a broker or a browser: two minutes
+	@$(PYTEST) -m "not slow and not broker and not browser" $(ARGS)
+
+.PHONY: cover
+cover: parts ## the tests, and the lines that they do not reach (ARGS=tests/controller for one room's)
+	@$(PYTEST) -m "not slow" --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 .PHONY: test-all
 test-all: parts ## the tests and the slow ones
-	@$(BIN)/pytest $(ARGS)
+	@$(PYTEST) $(ARGS)
 
 # By day `make test` takes 5,000 steps, always the same ones; here they are new ones each time.
 .PHONY: model
@@ -80,6 +98,15 @@ lint: $(INSTALLED) ## style, types, the walls between the rooms, the compose fil
 	$(BIN)/lint-imports
 	@if command -v docker-compose >/dev/null; then echo docker-compose config -q; docker-compose config -q; \
 	else echo "docker-compose is not installed: docker-compose.yml is not checked" >&2; test -z "$$CI"; fi
+
+.PHONY: format
+format: $(INSTALLED) ## write the code in its style; mend what can be mended without a thought
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: types
+types: $(INSTALLED) ## the types alone (part of make lint)
+	$(BIN)/mypy
 
 # A benchmark is a file in a room of benchmarks/ that can be run; what takes long is asked for by name.
 BENCHES := $(patsubst %.py,bench-%,$(notdir $(shell grep -ls __main__ benchmarks/*/*.py)))
