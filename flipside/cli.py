@@ -23,6 +23,7 @@ from flipside.commands import (
     rebuild,
     replay,
     report,
+    sample,
     topics,
     verify,
     worker,
@@ -51,6 +52,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("replay")(replay.replay)
+app.command("sample")(sample.sample)
 app.command("design")(design.design)
 app.command("verify")(verify.verify)
 app.command("rebuild")(rebuild.rebuild)

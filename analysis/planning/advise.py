@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from math import ceil
+from math import ceil, inf
 
 import numpy as np
 
@@ -13,8 +13,10 @@ from analysis.planning.candidates import Candidate, candidates, experiment_of, m
 from analysis.planning.power import multipliers
 from analysis.planning.recommend import recommend
 from analysis.planning.rehearsal import History, Rehearsed, covariates, pre_periods, rehearse
+from analysis.randomised.cluster_day import Effect
 from controller.definition.experiment import Experiment
 from controller.errors import InvalidPanel, NotEstimable
+from controller.validation.cluster_minima import too_few
 
 #: beginnings of the history on which a design is rehearsed in turn, where it is long enough
 WINDOWS = 4
@@ -122,8 +124,8 @@ def _judged(plan: _Plan, found: Sequence[Rehearsed | str], question: Question) -
     if len(runs) < 2:
         return replace(plan.advice, no_figures=silent_runs[0] if silent_runs else "two runs at least are needed")
     effect = question.truth.effect
-    planted = np.array([(r.planted.value, r.planted.se, r.planted.ci_low, r.planted.ci_high) for r in runs])
-    aa = np.array([(r.aa.value, r.aa.ci_low, r.aa.ci_high) for r in runs])
+    planted = np.array([(r.planted.value, r.planted.se, *_bounds(r.planted)) for r in runs])
+    aa = np.array([(r.aa.value, *_bounds(r.aa)) for r in runs])
     bias = planted[:, 0] - aa[:, 0] - effect
     window = np.array([r.first for r in runs])
     within = planted[:, 0] - sum((window == w) * planted[window == w, 0].mean() for w in np.unique(window))
@@ -132,6 +134,10 @@ def _judged(plan: _Plan, found: Sequence[Rehearsed | str], question: Question) -
     by_window = [float(np.sqrt((planted[window == w, 1] ** 2).mean())) for w in np.unique(window)]
     fixed, anytime = multipliers(question.alpha, question.power)
     notes = [f"{len(silent_runs)} of {len(found)} schedules gave no number: {silent_runs[0]}"] if silent_runs else []
+    few = _too_few(plan)
+    always = plan.candidate.sequential and few is None
+    if few is not None and plan.candidate.sequential:
+        notes.append(few)
     if not plan.candidate.sequential:
         notes.append("no figure for any time of looking: its blocks are not draws of their own that close in turn")
     judged = replace(
@@ -146,7 +152,7 @@ def _judged(plan: _Plan, found: Sequence[Rehearsed | str], question: Question) -
         coverage=float(((planted[:, 2] <= effect) & (effect <= planted[:, 3])).mean()),
         found=float(((planted[:, 2] > 0) | (planted[:, 3] < 0)).mean()),
         mde=fixed * se,
-        mde_anytime=anytime * se if plan.candidate.sequential else None,
+        mde_anytime=anytime * se if always else None,
         changes_per_unit=float(np.mean([r.changes for r in runs])),
     )
     week = question.constraints.week
@@ -154,9 +160,7 @@ def _judged(plan: _Plan, found: Sequence[Rehearsed | str], question: Question) -
         judged = replace(
             judged,
             periods_to_decide=_whole_weeks(plan, fixed * se / effect, week),
-            periods_to_decide_anytime=(
-                _whole_weeks(plan, anytime * se / effect, week) if plan.candidate.sequential else None
-            ),
+            periods_to_decide_anytime=(_whole_weeks(plan, anytime * se / effect, week) if always else None),
         )
     else:
         decide = _first_enough(plan, runs, fixed, se, effect, week)
@@ -164,6 +168,19 @@ def _judged(plan: _Plan, found: Sequence[Rehearsed | str], question: Question) -
         if decide is None:
             notes.append("does not find the effect within the time given; more time alone need not help, more units do")
     return replace(judged, notes=tuple(notes))
+
+
+def _too_few(plan: _Plan) -> str | None:
+    """Why no interval holds at every look, whatever the design: an arm of a block would have one cluster."""
+    assert plan.experiment is not None
+    why = too_few("always_valid", len(plan.experiment.cluster_names()))
+    return None if why is None else f"no figure for any time of looking: {why}"
+
+
+def _bounds(effect: Effect) -> tuple[float, float]:
+    """An interval that cannot be bounded holds everything."""
+    low, high = effect.ci_low, effect.ci_high
+    return (-inf if low is None else low), (inf if high is None else high)
 
 
 def _whole_weeks(plan: _Plan, ratio: float, week: int) -> int:

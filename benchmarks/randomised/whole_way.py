@@ -15,7 +15,7 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ from controller.messages.inputs import CatalogEntry, Sale
 from controller.messages.topics import ASSIGNMENT_LOG, PANEL
 from controller.outcomes.listing import ALWAYS, Listed
 from controller.schedule.due import MarketPlan
-from controller.time.periods import period
+from controller.time.periods import Period, period
 from controller.validation.registration import register
 from flipside_client.fold import Fold
 from streams.closing.day_close import Closing, Watermark
@@ -178,31 +178,58 @@ async def _walk(setting: Setting, effect: float, seed: int) -> list[Finding]:
         )
         for unit in definition(setting, "seed").units
     }
-    zones = {unit.partition("/")[0]: ZONE for unit in catalog}
+    sold = demand(rng, setting)
+
+    def sell(pricing: Fold, number: int, local: Period) -> Iterator[Record]:
+        sales = (
+            _sale(rng, pricing, unit, local.start, local.end, mean, effect, number)
+            for unit, mean in zip(catalog, sold[number], strict=True)
+        )
+        return (sale for sale in sales if sale is not None)
+
+    return await sent_through(definition(setting, f"way-{seed}"), catalog, sell, setting.before, len(sold))
+
+
+async def sent_through(
+    submitted: Experiment,
+    catalog: Mapping[str, CatalogEntry],
+    sell: Callable[[Fold, int, Period], Iterable[Record]],
+    before: int,
+    days: int,
+) -> list[Finding]:
+    """Send an experiment through; ``sell`` gives a day's sales, ``before`` of ``days`` lie ahead of the start.
+
+    All markets are in one time zone.
+    """
+    zones = {unit.partition("/")[0]: entry.time_zone for unit, entry in catalog.items()}
+    (zone,) = set(zones.values())
     log, store, clock = MemoryLog(), MemoryStore(1), TickClock()
     parts = Parts(
         Settings(clock="ticks", partitions=1), clock, store, log, Metrics(), structlog.get_logger(), "whole way"
     )  # type: ignore[arg-type]
-    clock.advance(period(START - timedelta(days=setting.before + 1), ZONE).start)
-    resolved = register(definition(setting, f"way-{seed}"), catalog, (), clock.now())
+    clock.advance(period(submitted.start - timedelta(days=before + 1), zone).start)
+    resolved = register(submitted, catalog, (), clock.now())
     await store.put_registration(Registration(resolved, design_hash(resolved)))
     registered = Registered(
-        id="way.1/registered", experiment=resolved, design_hash=design_hash(resolved), registered_at=clock.now()
+        id=f"{resolved.name}.1/registered",
+        experiment=resolved,
+        design_hash=design_hash(resolved),
+        registered_at=clock.now(),
     )
     await parts.publish(ASSIGNMENT_LOG, [encode(registered, registered.id, clock.now())])
     laid_out = roster(resolved)
-    closing = Closing(parts, CatalogInMemory(catalog, zones), 0, EPOCH)  # type: ignore[arg-type]
+    closing = Closing(parts, CatalogInMemory(dict(catalog), zones), 0, EPOCH)  # type: ignore[arg-type]
     await store.claim(0, EPOCH)
-    pricing, plans, sold = Fold(), {market: MarketPlan() for market in laid_out.units}, demand(rng, setting)
+    pricing, plans = Fold(), {market: MarketPlan() for market in laid_out.units}
     rules, unread, counted = Rules(catalog, 1), 0, 0
-    for number in range(len(sold) + 1):
-        local = period(START + timedelta(days=number - setting.before), ZONE)
+    for number in range(days + 1):
+        local = period(resolved.start + timedelta(days=number - before), zone)
         clock.advance(local.start - resolved.lead)
         # 1. decide, 2. grant, 3. publish
         decisions = list(decide(laid_out, plans, clock.now(), catalog))
         outcomes = await store.flip_all(0, EPOCH, [decision.flip for decision in decisions])
         plans |= {d.market: settled(d, o.kept) for d, o in zip(decisions, outcomes, strict=True)}
-        keyed = {plan_key("way", 1, market): plan for market, plan in plans.items()}
+        keyed = {plan_key(resolved.name, 1, market): plan for market, plan in plans.items()}
         await store.settle(0, EPOCH, keyed, [], number + 1)
         entries = await store.outbox(0, 1000)
         await parts.publish(ASSIGNMENT_LOG, [*assignment_records(entries), *other_records(entries)])
@@ -212,12 +239,8 @@ async def _walk(setting: Setting, effect: float, seed: int) -> list[Finding]:
             if letter.key is not None and b"/" in letter.key:
                 pricing.take(letter.key, letter.value)
         unread = len(log.topics[parts.topic(ASSIGNMENT_LOG)])
-        if number < len(sold):
-            sales = (
-                _sale(rng, pricing, unit, local.start, local.end, mean, effect, number)
-                for unit, mean in zip(catalog, sold[number], strict=True)
-            )
-            records = [sale for sale in sales if sale is not None]
+        if number < days:
+            records = list(sell(pricing, number, local))
             if records:
                 letters = log.put("sales", records)
                 batch, _ = fold(letters, letters[0].offset, rules)

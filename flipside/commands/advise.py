@@ -6,6 +6,20 @@ from typing import Annotated, Literal
 import typer
 
 from flipside.commands.options import AsJson
+from flipside.commands.sales_options import (
+    CatalogFile,
+    Cost,
+    CurrencyCode,
+    Price,
+    Product,
+    Quantity,
+    Revenue,
+    Store,
+    Time,
+    Unit,
+    columns_from,
+    tell,
+)
 
 
 def advise(
@@ -13,7 +27,7 @@ def advise(
         Path,
         typer.Argument(
             metavar="HISTORY",
-            help="A folder of sales as `flipside replay` reads it, or a CSV or Parquet table, a row a unit and day.",
+            help="Sales as CSV or Parquet, a row a sale, a day or a week; or a folder as of examples/sales.",
         ),
     ],
     effect: Annotated[
@@ -39,9 +53,19 @@ def advise(
         typer.Option(help="What gets one price at a time; market for a folder, else unit. Zones: see --cluster."),
     ] = None,
     market: Annotated[list[str] | None, typer.Option(help="Only these markets; repeatable.")] = None,
-    unit: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table: names the unit [unit].")] = None,
-    time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table: the day [time].")] = None,
-    outcome: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of a table: the metric [outcome].")] = None,
+    unit: Unit = None,
+    store: Store = None,
+    product: Product = None,
+    time: Time = None,
+    quantity: Quantity = None,
+    price: Price = None,
+    revenue: Revenue = None,
+    cost: Cost = None,
+    catalog: CatalogFile = None,
+    currency: CurrencyCode = None,
+    outcome: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Of a table of outcomes: the metric [outcome].")
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Of a table: units of one label (a price zone) move together.")
     ] = None,
@@ -66,7 +90,8 @@ def advise(
     standard error, smallest effect that will be found at one planned look and at any time of looking, price changes,
     and time to decide; effects are shares of control's mean.
 
-    A folder of sales has weeks: there a design's day is a week of the history, as in `flipside replay`.
+    Sales of weeks have one row of history a week: there a design's day is a week of the history, as in `flipside
+    replay`.
 
     Example: flipside advise examples/sales --effect -0.10 --weeks 6 --carryover-days 7
     """
@@ -76,9 +101,11 @@ def advise(
     from analysis.planning.rehearsal import Truth
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import progress_bar
-    from flipside.sales_history.tables import Columns, read_sales
-    from flipside.terminal.advice_output import as_object, definition_text, show
+    from flipside.sales_history.own_sales import for_rehearsal, read_own
+    from flipside.sales_history.tables import Columns, is_own, read_sales
+    from flipside.terminal.advice_output import as_object, definition_text, next_start, show
     from flipside.terminal.view import print_object
+    from streams.runtime.clock import WallClock
 
     if effect == 0:
         raise typer.BadParameter("--effect 0: name the smallest effect that would change the decision")
@@ -88,7 +115,23 @@ def advise(
     given = {"unit": unit, "time": time, "outcome": outcome, "cluster": cluster}
     named = {name: value for name, value in given.items() if value is not None}
     columns = Columns(**named) if named else None
-    sales = read_sales(history, metric=metric, clusters=clusters, markets=market or (), columns=columns)
+    if is_own(history, columns if outcome or cluster else None):
+        own = read_own(
+            history,
+            columns=columns_from(
+                unit=unit, store=store, product=product, time=time, quantity=quantity, price=price, revenue=revenue,
+                cost=cost,
+            ),
+            catalog=catalog,
+            currency=currency,
+            markets=market or (),
+        )  # fmt: skip
+        tell(own.notes)
+        sales = for_rehearsal(own, metric, clusters or "market")
+        if out is not None:
+            own.currency("--out: a definition")
+    else:
+        sales = read_sales(history, metric=metric, clusters=clusters, markets=market or (), columns=columns)
     days = sales.period_days
     carryover = -(-carryover_days // days)
     question = Question(
@@ -111,7 +154,7 @@ def advise(
         except ValueError as error:
             raise FlipsideError(str(error)) from error
     if out is not None:
-        out.write_text(definition_text(advice, sales))
+        out.write_text(definition_text(advice, sales, next_start(WallClock().now().date())))
     if as_json:
         print_object(as_object(advice, sales, question))
     else:

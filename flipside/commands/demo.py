@@ -1,11 +1,14 @@
 """`flipside demo`: the whole system in one terminal."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flipside.commands.options import AsJson
+
+if TYPE_CHECKING:
+    from flipside.replay.demo import Serving
 
 
 def demo(
@@ -17,6 +20,9 @@ def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for its report and, as Parquet, its tables.")
     ] = Path("flipside-demo"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Play up to today, then keep running under this machine's clock.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a price experiment on a simulated market: embedded broker and Redis, simulated time, a live view.
@@ -24,6 +30,9 @@ def demo(
     20 stores sell 6 products; each day a random half of the stores is treated, and sells so much more or less. The
     running estimate closes in on the true effect; a report with pictures ends it. Exit code 0 if every promise held, 2
     otherwise.
+
+    With --serve a client can be tried against it: broker, namespace and the lines of Python that read an arm are
+    printed, and it runs until it is stopped. Its next midnight is at most an hour ahead.
     """
     import asyncio
 
@@ -33,6 +42,9 @@ def demo(
     from flipside.without_pandas import keep_pandas_out
 
     keep_pandas_out()
+    if serve:
+        _serve(days, seed, effect, as_json)
+        return
     must_be_writable(out)
     with live_view(effect) as show:
         result = asyncio.run(run_demo(DemoOptions(days, seed, effect), show, say_first_assignment))
@@ -43,3 +55,36 @@ def demo(
         summary(result)
         print(f"report, with pictures: {path}")
     raise typer.Exit(2 if result.violations else 0)
+
+
+def served_lines(at: "Serving") -> tuple[str, str, str]:
+    """Python that reads an arm of a served demo."""
+    return (
+        "from datetime import UTC, datetime; from flipside_client.sync import SyncAssignments",
+        f'with SyncAssignments("{at.broker}", namespace="{at.namespace}") as assignments:',
+        f'    print(assignments.arm("{at.unit}", datetime.now(UTC)))',
+    )
+
+
+def _serve(days: int, seed: int, effect: float, as_json: bool) -> None:
+    import asyncio
+    import json
+    import signal
+    from dataclasses import asdict
+
+    from flipside.replay.demo import DemoOptions, Serving, serve_demo
+
+    def ready(at: Serving) -> None:
+        if as_json:
+            print(json.dumps(asdict(at)), flush=True)
+            return
+        print(f"broker {at.broker}, namespace {at.namespace}; arms change at midnight in {at.time_zone}\n")
+        print("\n".join(served_lines(at)), flush=True)
+
+    async def until_stopped() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        await serve_demo(DemoOptions(days, seed, effect), ready, stop)
+
+    asyncio.run(until_stopped())

@@ -1,15 +1,41 @@
 """`flipside replay`: real sales through the whole system."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from flipside.commands.options import AsJson
+from flipside.commands.sales_options import (
+    CatalogFile,
+    Cost,
+    CurrencyCode,
+    Price,
+    Product,
+    Quantity,
+    Revenue,
+    Store,
+    Time,
+    Unit,
+    columns_from,
+    tell,
+)
+
+if TYPE_CHECKING:
+    from controller.definition.experiment import Experiment
+    from flipside.replay.environment import ReplayOptions
+    from flipside.sales_history.columns import SalesColumns
+    from flipside.sales_history.history import History
 
 
 def replay(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Sales history: sales.csv[.gz], brands.csv.")],
+    sales: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SALES",
+            help="Sales as CSV or Parquet, a row a sale, a day or a week; or a folder as examples/sales.",
+        ),
+    ],
     effect: Annotated[float, typer.Option(help="Planted effect on units sold: -0.10 sells 10 % less.")] = -0.10,
     seed: Annotated[
         str | None, typer.Option(help="Seed of the draws and of the rounding; the definition's, or 7.")
@@ -17,10 +43,23 @@ def replay(
     design: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A definition; random days over all stores where none is given.")
     ] = None,
+    catalog: CatalogFile = None,
+    blackouts: Annotated[
+        Path | None, typer.Option("--blackouts", metavar="FILE", help="Blackout windows, one JSON object a line.")
+    ] = None,
+    unit: Unit = None,
+    store: Store = None,
+    product: Product = None,
+    time: Time = None,
+    quantity: Quantity = None,
+    price: Price = None,
+    revenue: Revenue = None,
+    cost: Cost = None,
+    currency: CurrencyCode = None,
     weeks: Annotated[int | None, typer.Option(min=2, help="Only so many weeks, from the first.")] = None,
     pre_weeks: Annotated[
         int | None,
-        typer.Option(min=0, help="Weeks before the start; a third of them for designs measured against them, else 0."),
+        typer.Option(min=0, help="Weeks before the start; else what the history has to spare, or the design asks for."),
     ] = None,
     kafka: Annotated[str | None, typer.Option(help="Brokers; an embedded broker where none is given.")] = None,
     redis: Annotated[str | None, typer.Option(help="Redis URL; an embedded server where none is given.")] = None,
@@ -32,23 +71,24 @@ def replay(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a sales history as an experiment with a planted effect, and compare the estimate with the truth.
+    """Replay sales as an experiment with a planted effect, and compare the estimate with the truth.
 
-    A store is a market and a cluster, a brand a product, a data week one day. Starts a worker and an analysis process
-    of its own under a namespace of its own, unless --attach.
+    Starts a worker and an analysis process of its own under a namespace of its own, unless --attach.
 
-    --design takes design, arms, clusters, balance, carryover and seed from a definition and fits units, start and days
-    to the history; the effect is planted in every arm but control. Exit code 0 if no promise was broken, 2 otherwise.
+    Of a table of sales, --design plays the definition as it stands: guardrails, limits, currency, --blackouts, start
+    and days; the last days of the sales stand for its days. What cannot be rehearsed is printed first. Of a folder as
+    examples/sales, a data week is played as a day, and the definition is fitted to the folder's units and weeks.
+
+    The effect is planted in every arm but control. Exit code 0 if no promise was broken, 2 otherwise.
+
+    Example: flipside replay shop/sales.csv --catalog shop/catalog.jsonl --design shop/definition.yaml
     """
     import asyncio
-    import sys
 
     from flipside.documents import read_experiment
     from flipside.replay.environment import ReplayOptions, run_replay
-    from flipside.replay.fitted_definition import fit
-    from flipside.replay.replay import FIRST_DAY
     from flipside.results.outcome import must_be_writable, write_outcome
-    from flipside.sales_history.history import read_history
+    from flipside.sales_history.tables import is_own
     from flipside.terminal.view import print_json, progress_bar, summary
 
     if out is not None:
@@ -56,13 +96,14 @@ def replay(
     definition = None if design is None else read_experiment(design)
     chosen = seed or (definition.seed if definition else "7")
     options = ReplayOptions(effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks)
-    history = read_history(folder).first(weeks)
-    if definition is not None:
-        fitted = fit(definition, history, FIRST_DAY, chosen, pre_weeks)
-        lasting, days = len(history.periods), fitted.experiment.days
-        print(f"{fitted.before} weeks before the start, {days} of the experiment, of {lasting} weeks", file=sys.stderr)
-        history = history.first(fitted.before + days)
-    with progress_bar(len(history.periods), "weeks") as advance:
+    columns = columns_from(
+        unit=unit, store=store, product=product, time=time, quantity=quantity, price=price, revenue=revenue, cost=cost
+    )
+    if is_own(sales) or columns is not None:
+        history, options = _own(sales, columns, catalog, blackouts, currency, weeks, options)
+    else:
+        history, options = _folder(sales, catalog, blackouts, weeks, options)
+    with progress_bar(len(history.periods), "days" if history.period_days == 1 else "weeks") as advance:
         result = asyncio.run(run_replay(history, options, on_progress=advance))
     path = None if out is None else write_outcome(result, out)
     if as_json:
@@ -72,3 +113,77 @@ def replay(
         if path is not None:
             print(f"report, with pictures: {path}")
     raise typer.Exit(2 if result.violations else 0)
+
+
+def _folder(
+    folder: Path, catalog: Path | None, blackouts: Path | None, weeks: int | None, options: "ReplayOptions"
+) -> "tuple[History, ReplayOptions]":
+    """A folder of weeks: the definition is fitted to it."""
+    from controller.errors import FlipsideError
+    from flipside.replay.definition_as_it_stands import left_out_of_a_fit
+    from flipside.replay.fitted_definition import fit
+    from flipside.replay.replay import FIRST_DAY
+    from flipside.sales_history.history import read_history
+
+    if catalog is not None or blackouts is not None:
+        raise FlipsideError(
+            f"{folder} is a folder of weeks, which are played as days of 1990: a catalog or blackouts of yours are of"
+            " other days; give a table of sales instead (`flipside sample DIR` writes one)"
+        )
+    history = read_history(folder).first(weeks)
+    if options.definition is None:
+        return history, options
+    tell(left_out_of_a_fit(options.definition))
+    fitted = fit(options.definition, history, FIRST_DAY, options.seed, options.before)
+    lasting, days = len(history.periods), fitted.experiment.days
+    tell([f"{fitted.before} weeks before the start, {days} of the experiment, of {lasting} weeks"])
+    return history.first(fitted.before + days), options
+
+
+def _own(
+    path: Path,
+    columns: "SalesColumns | None",
+    catalog: Path | None,
+    blackouts: Path | None,
+    currency: str | None,
+    weeks: int | None,
+    options: "ReplayOptions",
+) -> "tuple[History, ReplayOptions]":
+    """A table of sales: the definition is played as it stands."""
+    from dataclasses import replace
+
+    from controller.errors import FlipsideError
+    from controller.messages.inputs import Blackout, CatalogEntry
+    from flipside.documents import read_lines
+    from flipside.replay.definition_as_it_stands import as_it_stands
+    from flipside.sales_history.own_sales import NO_CURRENCY, for_replay, read_own
+
+    definition = options.definition
+    if blackouts is not None and definition is None:
+        raise FlipsideError("--blackouts are windows in the days of a definition: give it with --design FILE")
+    own = read_own(
+        path,
+        columns=columns,
+        catalog=catalog,
+        currency=currency,
+        unnamed=NO_CURRENCY if definition is None else definition.currency,
+    )
+    tell(own.notes)
+    part = None if weeks is None else weeks * 7 // own.periods.period_days
+    before = None if options.before is None else options.before * 7 // own.periods.period_days
+    if definition is None:
+        history = for_replay(own).first(part)
+        tell(history.notes[len(own.notes) :])
+        return history, replace(options, before=before)
+    entries = own.catalog if catalog is None else read_lines(catalog, CatalogEntry)
+    windows = () if blackouts is None else tuple(read_lines(blackouts, Blackout))
+    played = as_it_stands(_seeded(definition, options.seed), own, entries, windows, before)
+    tell(played.history.notes[len(own.notes) :])
+    tell(played.notes)
+    return played.history, replace(
+        options, definition=played.experiment, before=played.before, as_it_stands=True, blackouts=windows
+    )
+
+
+def _seeded(definition: "Experiment", seed: str) -> "Experiment":
+    return definition.model_copy(update={"seed": seed})

@@ -2,27 +2,30 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from datetime import timedelta
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 import numpy as np
 import structlog
 
 from controller.messages.inputs import Blackout, Scope
-from controller.time.periods import day_start
+from controller.time.periods import day_start, local_day
 from flipside.replay.environment import ReplayOptions, parts
 from flipside.replay.progress import Progress, Result
-from flipside.replay.replay import FIRST_DAY, Plan, default_experiment, replayer
+from flipside.replay.replay import FIRST_DAY, Plan, Replayer, default_experiment, replayer
 from flipside.sales_history.history import TIME_ZONE
 from flipside.simulated_shop.demand import made_up_history
 from streams.app import run_worker
 from streams.kafka.connection import connection
+from streams.runtime.clock import WallClock
 
 #: each is taken over in turn, and a newcomer waits for the last
 SHARDS = 2
 STORES, PRODUCTS = 20, 6
+#: days up to today that a served demo plays, and how long its experiment runs
+SERVED_DAYS, SERVED_FOR_DAYS = 8, 365
 #: these may not change prices for two days in the middle
 BLACKOUT_STORES = ("store-3", "store-7", "store-12")
 
@@ -36,16 +39,67 @@ class DemoOptions:
     effect: float
 
 
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Where a demo that keeps running can be reached."""
+
+    broker: str
+    namespace: str
+    #: one of its units
+    unit: str
+    time_zone: str
+
+
 async def run_demo(
     options: DemoOptions, on_progress: Callable[[Progress], None], on_first_assignment: Callable[[float], None]
 ) -> Result:
     """Run the demo to its end; worker, analysis, shop, broker and Redis live and die with this call."""
+    history = made_up_history(STORES, PRODUCTS, options.days, np.random.default_rng(options.seed))
+    plan = Plan(
+        history=history,
+        experiment=default_experiment(history, "demo", str(options.seed)),
+        effect=options.effect,
+        seed=str(options.seed),
+        blackouts=blackouts(options.days),
+        on_progress=on_progress,
+        on_first_assignment=on_first_assignment,
+    )
+    async with _everything(plan) as shop:
+        return await shop.run()
+
+
+async def serve_demo(options: DemoOptions, ready: Callable[[Serving], None], stop: asyncio.Event) -> None:
+    """Play some days up to today, then keep running under this machine's clock until ``stop``.
+
+    Its stores lie in the time zone whose next midnight is nearest, so that arms change within the hour.
+    """
+    clock = WallClock()
+    zone = nearest_midnight(clock.now())
+    past = made_up_history(STORES, PRODUCTS, SERVED_DAYS, np.random.default_rng(options.seed))
+    history = replace(past, catalog=tuple(e.model_copy(update={"time_zone": zone}) for e in past.catalog))
+    today = local_day(clock.now(), zone)
+    experiment = default_experiment(history, "demo", str(options.seed)).model_copy(
+        update={"start": today - timedelta(days=SERVED_DAYS - 1), "days": SERVED_FOR_DAYS, "lead_minutes": 30}
+    )
+    async with _everything(Plan(history, experiment, options.effect, str(options.seed)), namespace="demo") as shop:
+        settings = shop.settings
+        await shop.serve(lambda unit: ready(Serving(settings.kafka, settings.namespace, unit, zone)), clock.now, stop)
+
+
+def nearest_midnight(now: datetime) -> str:
+    """The zone of whole hours whose local midnight is the next to come, at most an hour ahead."""
+    behind = (now.hour + 1) % 24
+    hours = behind if behind <= 12 else behind - 24
+    return f"Etc/GMT{hours:+d}" if hours else "UTC"
+
+
+@asynccontextmanager
+async def _everything(plan: Plan, namespace: str | None = None) -> AsyncIterator[Replayer]:
+    """A replayer with broker, Redis, worker and analysis of its own, all in this process."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
-    history = made_up_history(STORES, PRODUCTS, options.days, np.random.default_rng(options.seed))
-    experiment = default_experiment(history, "demo", str(options.seed))
     async with AsyncExitStack() as stack:
-        settings = stack.enter_context(parts(ReplayOptions(options.effect, str(options.seed)), SHARDS))
+        settings = stack.enter_context(parts(ReplayOptions(plan.effect, plan.seed, namespace=namespace), SHARDS))
         stop = asyncio.Event()
         submitted, opened = asyncio.Event(), asyncio.Event()
 
@@ -63,7 +117,7 @@ async def run_demo(
             await analysis_worker.run(connection(settings), settings.namespace, stop)
 
         def first_assignment(seconds: float) -> None:
-            on_first_assignment(seconds)
+            plan.on_first_assignment(seconds)
             opened.set()
 
         duties = [
@@ -84,18 +138,10 @@ async def run_demo(
                 if duty.done():
                     duty.result()
 
-        plan = Plan(
-            history=history,
-            experiment=experiment,
-            effect=options.effect,
-            seed=str(options.seed),
-            blackouts=blackouts(options.days),
-            on_progress=on_progress,
-            on_submitted=submitted.set,
-            on_first_assignment=first_assignment,
-            check_alive=check_alive,
+        started = replace(
+            plan, on_submitted=submitted.set, on_first_assignment=first_assignment, check_alive=check_alive
         )
-        return await (await stack.enter_async_context(replayer(settings, plan))).run()
+        yield await stack.enter_async_context(replayer(settings, started))
 
 
 def blackouts(days: int) -> tuple[Blackout, ...]:

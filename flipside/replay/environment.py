@@ -8,8 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from controller.definition.experiment import Experiment
+from controller.messages.inputs import Blackout
 from controller.messages.topics import TOPICS
-from flipside.replay.fitted_definition import fit
+from flipside.replay.fitted_definition import Fitted, fit
 from flipside.replay.processes import Child
 from flipside.replay.progress import Progress, Result
 from flipside.replay.replay import FIRST_DAY, Plan, ReplayFailed, default_experiment, replayer
@@ -36,6 +37,9 @@ class ReplayOptions:
     definition: Experiment | None = None
     #: weeks before the start; None: as many as the design asks for
     before: int | None = None
+    #: the definition is played as it stands, `before` periods into a history of its own; else it is fitted
+    as_it_stands: bool = False
+    blackouts: tuple[Blackout, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,10 @@ async def run_replay(
 ) -> Result:
     """Replay a history from an empty namespace to the last estimate."""
     definition = options.definition or default_experiment(history, "replay", options.seed)
-    fitted = fit(definition, history, FIRST_DAY, options.seed, options.before)
+    if options.as_it_stands:
+        fitted = Fitted(definition, options.before or 0)
+    else:
+        fitted = fit(definition, history, FIRST_DAY, options.seed, options.before)
     history = history.first(fitted.before + fitted.experiment.days)
     async with AsyncExitStack() as stack:
         settings = stack.enter_context(parts(options))
@@ -94,6 +101,7 @@ async def run_replay(
             before=fitted.before,
             effect=options.effect,
             seed=options.seed,
+            blackouts=options.blackouts,
             on_progress=on_progress,
             check_alive=running.check,
         )

@@ -17,7 +17,7 @@ from controller.definition.parameters import (
 )
 from controller.designs.blocked_switchback import block_starts
 from controller.errors import FlipsideError
-from flipside.sales_history.history import CURRENCY, History
+from flipside.sales_history.history import History
 
 #: part of the weeks that a design which is measured against them leaves before its start
 PRE_PERIOD_SHARE = 3
@@ -64,7 +64,7 @@ def fit(definition: Experiment, history: History, first_day: date, seed: str | N
     fitted = definition.model_copy(
         update={
             "owner": "replay",
-            "currency": CURRENCY,
+            "currency": history.currency,
             "units": units,
             "select": None,
             "markets": (),

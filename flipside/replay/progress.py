@@ -29,6 +29,19 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class Ended:
+    """A guardrail ended or paused an experiment."""
+
+    #: the first local day on control
+    day: date
+    action: str
+    metric: str
+    #: days that were played, of those that the definition has
+    after_days: int
+    of_days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """What came out, against what was planted."""
 
@@ -54,6 +67,8 @@ class Result:
     #: rules that fired on a rival's price, and clusters that entered because of it
     triggers: int = 0
     entries: int = 0
+    #: what a guardrail did; None: it ran to its end
+    ended: Ended | None = None
     broken_promises: tuple[Violation, ...] = ()
     estimates: tuple[Estimate, ...] = ()
     log: tuple[Assignment, ...] = field(default=(), repr=False)
@@ -85,6 +100,7 @@ def judged(
     seconds: float,
     first_assignment_seconds: float | None,
     findings: Iterable[Message] = (),
+    ended: Ended | None = None,
 ) -> Result:
     """Hold what the topics say against the promises and the truth. Pure."""
     experiment = registered.experiment
@@ -124,6 +140,7 @@ def judged(
         first_assignment_seconds=first_assignment_seconds,
         triggers=len({m.trigger for m in entered} | {m.trigger for m in ignored}),
         entries=len({m.trigger for m in entered}),
+        ended=ended,
         broken_promises=tuple(violations),
         estimates=tuple(m for m in estimates if isinstance(m, Estimate)),
         log=assignments,

@@ -6,20 +6,22 @@ client), the shop's sales and its rivals' prices. It knows the truth, because it
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import partial
 
 from aiokafka import AIOKafkaProducer
 
+from controller.decisions.guardrails import first_breach
 from controller.definition.experiment import Arm, Experiment, Market, PriceRule, RandomDays
 from controller.definition.field_types import LATEST, milliseconds
 from controller.errors import FlipsideError
 from controller.messages.codec import Record, encode
-from controller.messages.control import Entered, TriggerIgnored
+from controller.messages.control import Entered, LifecycleChanged, TriggerIgnored
 from controller.messages.events import Assignment, BlackoutSet, Estimate, PeriodClosed, Refused, Registered, Tick
+from controller.messages.findings import RunningSequence
 from controller.messages.inputs import Blackout
 from controller.messages.topics import (
     APPLIED,
@@ -37,9 +39,9 @@ from controller.messages.topics import (
     SEQUENCE,
     TICK,
 )
-from controller.time.periods import period
-from flipside.replay.progress import Progress, Result, judged, of_units_sold
-from flipside.sales_history.history import CURRENCY, TIME_ZONE, History
+from controller.time.periods import Period, period
+from flipside.replay.progress import Ended, Progress, Result, judged, of_units_sold
+from flipside.sales_history.history import History
 from flipside.simulated_shop.competitors import Rivals, rivals_of
 from flipside.simulated_shop.shop import Shop, plain
 from flipside.topics.reader import Reader
@@ -56,8 +58,12 @@ POLL_SECONDS = 0.01
 #: units that an error names
 UNITS_NAMED = 5
 ONE_DAY = timedelta(days=1)
+#: how often a served demo says what time it is
+SERVED_TICK_SECONDS = 1.0
 #: how long after midnight somebody looks at rivals' prices
 RIVALS_SEEN = timedelta(hours=6)
+#: days up to the eve of a day that are not closed yet: the one that ends, and the one before it
+NOT_YET_CLOSED = 2
 #: periods that may be open at once: the shop waits for the system as a real day would
 PERIODS_AHEAD = 4
 
@@ -94,7 +100,7 @@ def default_experiment(history: History, name: str, seed: str) -> Experiment:
         name=name,
         owner="replay",
         description="planted effect on real sales",
-        currency=CURRENCY,
+        currency=history.currency,
         units=tuple(entry.unit for entry in history.catalog),
         clusters="market",
         arms=(Arm(name="control"), Arm(name="treatment", price=PriceRule.model_validate_json('{"percent": "5"}'))),
@@ -130,6 +136,8 @@ class Replayer:
         self._answered: set[str] = set()
         self._started = time.monotonic()
         self.first_assignment_seconds: float | None = None
+        #: a guardrail ended the experiment before its last day
+        self.ended: Ended | None = None
 
     async def run(self) -> Result:
         """The whole replay; raises ReplayFailed or InvalidExperiment."""
@@ -144,7 +152,39 @@ class Replayer:
             shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed, apart)
             for number, sold in enumerate(self.plan.history.periods):
                 await self._period(registered, shop, number, sold)
+                if self.ended is not None:
+                    return await self._finish_early(registered, shop, self.ended.day)
             return await self._finish(registered, shop)
+
+    async def serve(self, ready: Callable[[str], None], now: Callable[[], datetime], stop: asyncio.Event) -> None:
+        """Play the history up to today, then follow a clock until ``stop``: what a client can be tried against.
+
+        The last period of the history is today; ``ready`` is told a unit once all arms of today are out.
+        """
+        async with AsyncExitStack() as stack:
+            for reader in (self._log, self._estimates, self._panel, self._dead, self._findings):
+                await reader.start()
+                stack.push_async_callback(reader.stop)
+            registered = await self._open()
+            experiment = registered.experiment
+            self.markets = experiment.markets
+            shop = Shop(self._client, experiment, self.plan.effect, self.plan.seed)
+            *past, _ = self.plan.history.periods
+            for number, sold in enumerate(past):
+                await self._period(registered, shop, number, sold)
+            today = experiment.start + len(past) * ONE_DAY
+            await self._eve(self._days(today), experiment.lead)
+            await self._until(f"the arms of {today}", partial(self._informed, shop, today))
+            ready(experiment.units[0])
+            while not stop.is_set():
+                await self.tick(now())
+                self.plan.check_alive()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(stop.wait(), SERVED_TICK_SECONDS)
+
+    async def _informed(self, shop: Shop, day: date) -> bool:
+        await self._hear(day)
+        return not shop.uninformed(shop.experiment.units, self._days(day), self._today)
 
     # --- talking to the system ----------------------------------------------------------------------------------------
 
@@ -182,7 +222,8 @@ class Replayer:
     async def _open(self) -> Registered:
         """Catalog, blackouts, definition; returns once the log says that they bind."""
         plan = self.plan
-        await self.tick(period(FIRST_DAY - 2 * ONE_DAY, TIME_ZONE).start)
+        first = plan.experiment.start - (plan.before + 2) * ONE_DAY
+        await self.tick(min(span.start for span in self._days(first).values()))
         await self.send(CATALOG, [plain(entry) for entry in plan.history.catalog])
         await self.send(BLACKOUT, [plain(blackout) for blackout in plan.blackouts])
         await self.send(DEFINITION, [plain(plan.experiment)])
@@ -202,14 +243,25 @@ class Replayer:
         await self._until("the experiment to be registered", answered)
         return answer[0]
 
+    def _days(self, day: date) -> dict[str, Period]:
+        """A local day of each market of the catalog."""
+        spans = {zone: period(day, zone) for zone in set(self.plan.history.time_zones.values())}
+        return {market: spans[zone] for market, zone in self.plan.history.time_zones.items()}
+
+    async def _eve(self, days: Mapping[str, Period], lead: timedelta) -> None:
+        """It is so long before the day, in one time zone after the other."""
+        for start in sorted({day.start for day in days.values()}):
+            await self.tick(start - lead)
+
     async def _period(self, registered: Registered, shop: Shop, number: int, sold: Sequence[object]) -> None:
         plan, experiment = self.plan, registered.experiment
         day = experiment.start + timedelta(days=number - plan.before)
-        local = period(day, TIME_ZONE)
+        days = self._days(day)
+        first = min(span.start for span in days.values())
         running = number >= plan.before
         if plan.on_period is not None:
             await plan.on_period(self, number)
-        await self.tick(local.start - experiment.lead)
+        await self._eve(days, experiment.lead)
 
         self._today = {}
         missing: list[str] = []
@@ -217,7 +269,7 @@ class Replayer:
         async def informed() -> bool:
             # An arm that holds over a block of days is published again on each of them: wait for today's word.
             await self._hear(day)
-            missing[:] = shop.uninformed(experiment.units, local.start, self._today)
+            missing[:] = shop.uninformed(experiment.units, days, self._today)
             if self.first_assignment_seconds is None and len(missing) < len(experiment.units):
                 self.first_assignment_seconds = time.monotonic() - self._started
                 plan.on_first_assignment(self.first_assignment_seconds)
@@ -231,13 +283,55 @@ class Replayer:
                 ),
                 informed,
             )
+        if experiment.guardrails and number >= plan.before + NOT_YET_CLOSED:
+            await self._watched(experiment, shop, day, max(span.start for span in days.values()))
+            if self.ended is not None:
+                return
         if self._rivals is not None:
-            await self._rivals_move(self._rivals, shop, number, local.start)
-        traded = shop.trade(number, local.start, local.end, plan.history.periods[number])
+            await self._rivals_move(self._rivals, shop, number, first)
+        traded = shop.trade(number, days, plan.history.periods[number])
         await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
         self.events_in += len(traded["sale"])
         await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
         await self._report(number, day, len(traded["applied"]))
+
+    async def _watched(self, experiment: Experiment, shop: Shop, day: date, at: datetime) -> None:
+        """Wait for what the analysis says of all closed days; where that breaches a guardrail, for control prices."""
+        through, guarded = day - NOT_YET_CLOSED * ONE_DAY, {guardrail.metric for guardrail in experiment.guardrails}
+        latest: dict[tuple[str, str], RunningSequence] = {}
+
+        async def told() -> bool:
+            await self._findings.poll(1)
+            latest.update(
+                {
+                    (m.metric, m.arm): m
+                    for m in self._findings.messages
+                    if isinstance(m, RunningSequence) and m.through is not None and m.through >= through
+                }
+            )
+            return all((metric, arm.name) in latest for metric in guarded for arm in experiment.arms[1:])
+
+        await self._until(f"the running sequences through {through}", told)
+        arms = len(experiment.arms) - 1
+        breaches = [
+            guardrail
+            for guardrail in experiment.guardrails
+            for arm in experiment.arms[1:]
+            if first_breach(guardrail, latest[guardrail.metric, arm.name], arms) is not None
+        ]
+        if not breaches:
+            return
+        changes: list[LifecycleChanged] = []
+
+        async def acted() -> bool:
+            await self._hear(day)
+            changes[:] = [m for m in self._log.messages if isinstance(m, LifecycleChanged) and m.role == "guardrail"]
+            if changes and breaches[0].on_breach == "revert":
+                return not shop.treated(experiment.units, at)
+            return bool(changes)
+
+        await self._until(f"the guardrail on {breaches[0].metric} to act", acted)
+        self.ended = Ended(day, changes[0].action, breaches[0].metric, (day - experiment.start).days, experiment.days)
 
     async def _rivals_move(self, rivals: Rivals, shop: Shop, number: int, start: datetime) -> None:
         """Rivals' prices of a day, wave by wave; returns once every trigger is answered and what begins today has."""
@@ -272,13 +366,16 @@ class Replayer:
 
     async def _closed_up_to(self, number: int, day: date) -> bool:
         """Whether every market has closed the period that lies PERIODS_AHEAD back."""
-        for message in await self._panel.poll(1):
-            if isinstance(message, PeriodClosed):
-                self._closed[message.market] = max(message.day, self._closed.get(message.market, message.day))
+        await self._take_closings()
         await self._dead.poll(0)
         markets = {market.name for market in self.markets}
         wanted = day - PERIODS_AHEAD * ONE_DAY
         return number < PERIODS_AHEAD or all(self._closed.get(m, date.min) >= wanted for m in markets)
+
+    async def _take_closings(self) -> None:
+        for message in await self._panel.poll(1):
+            if isinstance(message, PeriodClosed):
+                self._closed[message.market] = max(message.day, self._closed.get(message.market, message.day))
 
     async def _hear(self, day: date) -> None:
         """Take in what the log says about a day."""
@@ -307,9 +404,9 @@ class Replayer:
     async def _finish(self, registered: Registered, shop: Shop) -> Result:
         """Let the last day end, the units go back to control, and the last number arrive."""
         experiment = registered.experiment
-        last = period(experiment.end - timedelta(days=1), TIME_ZONE)
-        await self.tick(last.end - experiment.lead)
-        await self.tick(last.end + timedelta(seconds=self.settings.lateness_seconds + 60))
+        last = experiment.end - ONE_DAY
+        await self._eve(self._days(experiment.end), experiment.lead)
+        await self._day_closes(experiment.end)
 
         held = set(experiment.units)
 
@@ -321,16 +418,33 @@ class Replayer:
 
         async def estimated() -> bool:
             await self._estimates.poll()
-            return {
-                m.metric for m in self._estimates.messages if isinstance(m, Estimate) and m.through == last.day
-            } >= {
+            return {m.metric for m in self._estimates.messages if isinstance(m, Estimate) and m.through == last} >= {
                 "units",
                 "revenue",
                 "margin",
             }
 
         await self._until("the release of all units to control", released)
-        await self._until(f"the estimates through {last.day}", estimated)
+        await self._until(f"the estimates through {last}", estimated)
+        for reader in (self._log, self._panel, self._dead, self._estimates, self._findings):
+            await reader.drain()
+        return self._result(registered, shop)
+
+    async def _day_closes(self, day: date) -> None:
+        """It is so late on this day, everywhere, that the day before it is closed."""
+        ends = max(span.start for span in self._days(day).values())
+        await self.tick(ends + timedelta(seconds=self.settings.lateness_seconds + 60))
+
+    async def _finish_early(self, registered: Registered, shop: Shop, day: date) -> Result:
+        """All is on control: let the days that were played close."""
+        await self._day_closes(day)
+        wanted, markets = day - ONE_DAY, {market.name for market in self.markets}
+
+        async def closed() -> bool:
+            await self._take_closings()
+            return all(self._closed.get(market, date.min) >= wanted for market in markets)
+
+        await self._until(f"the closing of {wanted}", closed)
         for reader in (self._log, self._panel, self._dead, self._estimates, self._findings):
             await reader.drain()
         return self._result(registered, shop)
@@ -352,6 +466,7 @@ class Replayer:
             seconds=round(time.monotonic() - self._started, 3),
             first_assignment_seconds=self.first_assignment_seconds,
             findings=self._findings.messages,
+            ended=self.ended,
         )
 
 

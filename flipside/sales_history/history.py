@@ -7,9 +7,11 @@
 import csv
 import gzip
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 
+from controller.definition.field_types import market_of
 from controller.errors import FlipsideError
 from controller.messages.inputs import CatalogEntry
 
@@ -29,7 +31,8 @@ class WeekOfSales:
     unit: str
     packs: int
     price_minor: int
-    cost_minor: int
+    #: None where nobody knows it
+    cost_minor: int | None
     #: the cheapest other product of the same market, for a pack of this size
     rival: str | None
     rival_price_minor: int | None
@@ -42,10 +45,26 @@ class History:
     catalog: tuple[CatalogEntry, ...]
     #: one tuple a period, in time order; a unit that has no row sold nothing that is known
     periods: tuple[tuple[WeekOfSales, ...], ...]
+    currency: str = CURRENCY
+    #: days in a period: 7 where the owner has weeks
+    period_days: int = 7
+    #: local day of each period, where the owner's file has a calendar
+    days: tuple[date, ...] | None = None
+    #: how the file was read, a sentence each
+    notes: tuple[str, ...] = ()
 
     def first(self, periods: int | None) -> "History":
         """The beginning of the history."""
-        return self if periods is None else History(self.catalog, self.periods[:periods])
+        return self if periods is None else self.part(0, periods)
+
+    def part(self, begin: int, end: int) -> "History":
+        """Periods ``begin`` to before ``end``."""
+        return replace(self, periods=self.periods[begin:end], days=None if self.days is None else self.days[begin:end])
+
+    @property
+    def time_zones(self) -> dict[str, str]:
+        """Market -> its time zone."""
+        return {market_of(entry.unit): entry.time_zone for entry in self.catalog}
 
     @property
     def rows(self) -> int:

@@ -18,6 +18,7 @@ from analysis.planning.candidates import Clusters
 from analysis.planning.rehearsal import History
 from controller.definition.field_types import market_of
 from controller.errors import FlipsideError, InvalidPanel
+from flipside.sales_history.file_columns import column_names
 from flipside.sales_history.history import CURRENCY, WeekOfSales, read_history
 
 Metric = Literal["units", "revenue", "margin"]
@@ -37,6 +38,13 @@ class Columns:
     cluster: str | None = None
 
 
+def is_own(path: Path, columns: Columns | None = None) -> bool:
+    """Whether a path is a table of sales (`flipside.sales`); else a folder with brands.csv, or a table of outcomes."""
+    if path.is_dir():
+        return not (path / "brands.csv").is_file() and (path / "sales.csv").is_file()
+    return columns is None and path.is_file() and "outcome" not in column_names(path)
+
+
 def read_sales(
     path: Path,
     *,
@@ -45,7 +53,9 @@ def read_sales(
     markets: Collection[str] = (),
     columns: Columns | None = None,
 ) -> History:
-    """A folder of sales (a row of history is a week), or a CSV or Parquet table (a row of history is a day).
+    """A folder of sales (a row of history is a week), or a table of outcomes, a row a unit and day.
+
+    Sales as their owner has them are read by `flipside.sales_history.own_sales.read_own`.
 
     Raises:
         FlipsideError: no such file or folder, a market that is not there, or a row that breaks a rule, named.
@@ -76,7 +86,7 @@ def _value(sold: WeekOfSales, metric: Metric) -> float:
     """Units, or money in minor units."""
     if metric == "units":
         return sold.packs
-    return sold.packs * (sold.price_minor - (sold.cost_minor if metric == "margin" else 0))
+    return sold.packs * (sold.price_minor - ((sold.cost_minor or 0) if metric == "margin" else 0))
 
 
 def _table(path: Path, columns: Columns, clusters: Literal["market", "product", "unit"] | None) -> History:

@@ -81,7 +81,7 @@ def write_history(history: History, folder: Path) -> None:
             store, _, product = row.unit.partition("/")
             brand = product.removeprefix("product-")
             brands.add(brand)
-            profit = 100 * (1 - row.cost_minor / row.price_minor)
+            profit = 100 * (1 - (row.cost_minor or 0) / row.price_minor)
             per_ounce = row.price_minor / 100 / OUNCES_PER_PACK
             ounces = row.packs * OUNCES_PER_PACK
             sales.writerow([store.removeprefix("store-"), brand, week, ounces, f"{per_ounce:.6f}", f"{profit:.2f}"])

@@ -6,11 +6,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from controller.definition.experiment import Experiment
-from controller.definition.field_types import Message, milliseconds
+from controller.definition.field_types import Message, market_of, milliseconds
 from controller.messages.codec import Record, key_of
 from controller.messages.inputs import Applied, CompetitorPrice, Sale
 from controller.randomisation.hash_scores import HASH_RANGE, score
-from flipside.sales_history.history import CURRENCY, WeekOfSales
+from controller.time.periods import Period
+from flipside.sales_history.history import WeekOfSales
 from flipside_client import Assignments
 
 
@@ -40,30 +41,40 @@ class Shop:
     #: (unit, period) -> the arm under which the period's sales were made
     observed: dict[tuple[str, int], str] = field(default_factory=dict)
 
-    def uninformed(self, units: Sequence[str], instant: datetime, said: Container[str]) -> list[str]:
-        """Those of these units that have no assignment that holds at an instant, or are not among those ``said``."""
-        at = milliseconds(instant)
-        return [unit for unit in units if unit not in said or self.assignments.assignment(unit, at) is None]
+    def uninformed(self, units: Sequence[str], days: Mapping[str, Period], said: Container[str]) -> list[str]:
+        """Units without an assignment that holds when their market's day begins, or that are not among ``said``."""
+        starts = {market: milliseconds(day.start) for market, day in days.items()}
+        return [
+            unit
+            for unit in units
+            if unit not in said or self.assignments.assignment(unit, starts[market_of(unit)]) is None
+        ]
 
-    def trade(
-        self, period: int, start: datetime, end: datetime, sold: Sequence[WeekOfSales]
-    ) -> Mapping[str, list[Record]]:
-        """One period of business; returns the records by what they are: sale, competitor-price, applied."""
-        middle = start + (end - start) / 2
-        now = milliseconds(middle)
+    def treated(self, units: Sequence[str], instant: datetime) -> list[str]:
+        """Units that show another arm than control at an instant."""
+        at, control = milliseconds(instant), self.experiment.control.name
+        return [unit for unit in units if (self.assignments.price(unit, at).arm or control) != control]
+
+    def trade(self, number: int, days: Mapping[str, Period], sold: Sequence[WeekOfSales]) -> Mapping[str, list[Record]]:
+        """One period of business; returns the records by what they are: sale, competitor-price, applied.
+
+        ``days``: the local day of each market.
+        """
         control = self.experiment.control.name
         factors = {arm.name: 1.0 if arm.name == control else 1.0 + self.effect for arm in self.experiment.arms}
         rules = {arm.name: arm.price for arm in self.experiment.arms}
         sales, rivals, applied = [], [], []
         for row in sold:
-            price = self.assignments.price(row.unit, now)
+            day = days[market_of(row.unit)]
+            start, middle = day.start, day.start + (day.end - day.start) / 2
+            price = self.assignments.price(row.unit, milliseconds(middle))
             arm = price.arm or control
-            self.observed[row.unit, period] = arm
+            self.observed[row.unit, number] = arm
             if self.shown.get(row.unit, control) != arm:
                 self.shown[row.unit] = arm
                 applied.append(
                     Applied(
-                        id=f"applied/{period}/{row.unit}",
+                        id=f"applied/{number}/{row.unit}",
                         unit=row.unit,
                         arm=arm,
                         price_minor=price.price_minor,
@@ -71,28 +82,28 @@ class Shop:
                         assignment=price.assignment_id,
                     )
                 )
-            quantity = pieces(row.packs, factors[arm], self.seed, row.unit, period)
+            quantity = pieces(row.packs, factors[arm], self.seed, row.unit, number)
             # A shop that sells nothing has nothing to publish.
             if quantity:
                 sale = Sale(
-                    id=f"sale/{period}/{row.unit}",
+                    id=f"sale/{number}/{row.unit}",
                     unit=row.unit,
                     occurred_at=middle,
                     quantity=quantity,
                     price_minor=rules[arm].price_minor(row.price_minor),
                     cost_minor=row.cost_minor,
-                    currency=CURRENCY,
+                    currency=self.experiment.currency,
                 )
                 sales.append(sale)
             if row.rival is not None and not self.rivals_apart:
                 rivals.append(
                     CompetitorPrice(
-                        id=f"rival/{period}/{row.unit}",
+                        id=f"rival/{number}/{row.unit}",
                         unit=row.unit,
                         competitor=row.rival,
                         observed_at=start + timedelta(hours=6),
                         price_minor=row.rival_price_minor,
-                        currency=CURRENCY,
+                        currency=self.experiment.currency,
                     )
                 )
         return {

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from datetime import date, timedelta
 from typing import Any
 
 import yaml
@@ -10,10 +11,14 @@ from rich.table import Table
 
 from analysis.planning.advice import Advice, DesignAdvice, Question
 from analysis.planning.candidates import Candidate, experiment_of
-from analysis.planning.rehearsal import History
+from analysis.planning.rehearsal import History, covariates
 from controller.errors import FlipsideError
 
 WIDTH = 120
+#: of sales that name none
+NO_CURRENCY = "XXX"
+#: periods before the start whose sales balance is computed from
+MOST_BEFORE = 56
 
 
 def show(advice: Advice, history: History, question: Question) -> None:
@@ -125,20 +130,42 @@ def _design(design: DesignAdvice, period_days: int) -> dict[str, Any]:
     return found
 
 
-def definition_text(advice: Advice, history: History) -> str:
-    """The recommended design as a definition in YAML; units, prices and dates are the owner's to set.
+def definition_text(advice: Advice, history: History, start: date) -> str:
+    """The recommended design as a definition in YAML, complete; names, prices, start and seed are the owner's to set.
+
+    ``start``: a first day that `design` and `submit` take.
 
     Raises:
-        FlipsideError: nothing is recommended.
+        FlipsideError: nothing is recommended, or its balance asks for covariates (`advise` has them per start alone).
     """
     chosen = next((design for design in advice.designs if design.name == advice.recommended), None)
     if chosen is None:
         raise FlipsideError(f"--out: no design is recommended, {advice.reasons[0]}")
+    return text_of(chosen, history, start)
+
+
+def next_start(today: date) -> date:
+    """The first Monday that is two weeks ahead: time to look at the definition and to submit it."""
+    later = today + timedelta(days=14)
+    return later + timedelta(days=-later.weekday() % 7)
+
+
+def text_of(chosen: DesignAdvice, history: History, start: date) -> str:
+    """Any rehearsed design as a definition: what `design` accepts, with the history's units and currency."""
     candidate = Candidate(chosen.name, chosen.kind, chosen.definition, chosen.periods)
     experiment = experiment_of(candidate, history.units, history.clusters, history.currency)
+    experiment = experiment.model_copy(update={"name": "advised", "seed": "choose-your-own", "start": start})
+    last = len(history.outcome)
+    experiment = covariates(history, experiment, min(MOST_BEFORE, last), last)
     body = json.loads(experiment.model_dump_json(exclude_defaults=True))
-    body["name"] = "advised"
-    if not isinstance(history.clusters, dict):
-        body["select"] = {}
-        del body["units"]
-    return f"# {chosen.name}: set arms, start and seed\n" + yaml.safe_dump(body, sort_keys=False)
+    # The kind has a default, and a definition without it would be of another design.
+    body["design"] = {"kind": chosen.kind, **body.get("design", {})}
+    order = ("name", "currency", "arms", "design", "start", "days", "seed", "clusters")
+    body["clusters"] = experiment.model_dump(mode="json")["clusters"]
+    sorted_body = {key: body[key] for key in (*order, *sorted(set(body) - set(order) - {"units"}), "units")}
+    lines = [f"# {chosen.name}: set name, arms, start and seed"]
+    if history.period_days > 1:
+        lines.append("# sales of weeks: a day of this definition was a week of them; set days to those that you want")
+    if history.currency == NO_CURRENCY:
+        lines.append("# the sales name no currency: write yours instead of XXX")
+    return "\n".join(lines) + "\n" + yaml.safe_dump(sorted_body, sort_keys=False)

@@ -124,6 +124,8 @@ def print_json(result: Result, report: Path | None = None) -> None:
         for field in dataclasses.fields(result)
         if field.name not in ("estimates", "log", "messages", "broken_promises")
     }
+    ended = result.ended
+    shown["ended"] = None if ended is None else {**dataclasses.asdict(ended), "day": str(ended.day)}
     shown["broken_promises"] = [dataclasses.asdict(violation) for violation in result.broken_promises]
     if report is not None:
         shown["report"] = str(report)
@@ -146,6 +148,12 @@ def summary(result: Result) -> None:
         table.add_row("estimate", f"{result.estimate:+.2%} (standard error {result.se:.2%})")
         table.add_row("95 % interval", f"[{result.ci_low:+.2%}, {result.ci_high:+.2%}]")
         table.add_row("truth inside", "yes" if inside else "no: expected of 1 in 20 intervals")
+    if result.ended is not None:
+        done = "reverted" if result.ended.action == "revert" else "paused"
+        table.add_row(
+            f"{done} by the guardrail on {result.ended.metric}",
+            f"after {result.ended.after_days} of {result.ended.of_days} days",
+        )
     table.add_row("unit-days used", f"{result.cells:,}")
     table.add_row("sales sent / counted", f"{result.events_in:,} / {result.events_counted:,}")
     table.add_row("dead letters, revisions", f"{result.dead_lettered}, {result.revisions}")

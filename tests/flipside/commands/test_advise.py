@@ -1,17 +1,24 @@
 """``flipside advise`` on a folder of sales and on a table, and what it says of bad ones."""
 
 import json
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from analysis.planning.advice import Question
+from analysis.planning.advise import advise as advise_on
+from analysis.planning.candidates import Constraints
+from analysis.planning.rehearsal import Truth
 from controller.errors import FlipsideError, InvalidPanel
 from flipside.cli import app
 from flipside.documents import read_experiment
+from flipside.sales_history.own_sales import for_rehearsal, read_own
 from flipside.sales_history.tables import Columns, read_sales
 from flipside.schemas import ROOT
+from flipside.terminal.advice_output import text_of
 
 SALES = ROOT / "examples" / "sales"
 
@@ -94,3 +101,54 @@ def test_a_question_that_makes_no_sense_is_sent_back(arguments: list[str], said:
     result = CliRunner().invoke(app, ["advise", str(SALES), *arguments])
     assert result.exit_code == 2
     assert said in result.output
+
+
+def daily(path: Path) -> Path:
+    """Three months of 8 stores and 2 products, a row a day, in euros."""
+    rng = np.random.default_rng(4)
+    rows = (
+        f"s{unit // 2},p{unit % 2},{np.datetime64('2026-01-05') + day},{rng.poisson(30)},3.49,EUR"
+        for unit in range(16)
+        for day in range(98)
+    )
+    path.write_text("store,product,date,quantity,price,currency\n" + "\n".join(rows) + "\n")
+    return path
+
+
+HISTORIES = {
+    "a folder of weeks": lambda path: read_sales(SALES),
+    "a table of outcomes in price zones": lambda path: read_sales(
+        table(path / "t.csv", days=98), columns=Columns(cluster="zone")
+    ),
+    "sales of days": lambda path: for_rehearsal(read_own(daily(path / "s.csv")), "units", "market"),
+}
+
+
+@pytest.mark.parametrize("of", HISTORIES)
+@pytest.mark.parametrize("carryover", [0, 2])
+def test_design_accepts_whatever_advise_can_write(tmp_path: Path, of: str, carryover: int) -> None:
+    history = HISTORIES[of](tmp_path)
+    periods = 28 if history.period_days == 1 else 16
+    question = Question(Constraints(periods, history.period_days, carryover), Truth(-0.1, carryover, 0.0), runs=2)
+    found = [design for design in advise_on(history, question).designs if design.may_run]
+    assert len(found) >= 5
+    for design in found:
+        path = tmp_path / "advised.yaml"
+        path.write_text(text_of(design, history, date(2099, 1, 5)))
+        result = CliRunner().invoke(app, ["design", str(path), "--json"])
+        assert result.exit_code == 0, f"{design.name}: {result.output}\n{path.read_text()[:600]}"
+        written = read_experiment(path)
+        assert written.design.kind == design.kind
+        assert set(written.units) == set(history.units)
+        assert written.currency == history.currency
+
+
+def test_the_design_that_decides_soonest_is_recommended_and_fewer_changes_are_shown_not_chosen(tmp_path: Path) -> None:
+    answer = advise(str(daily(tmp_path / "s.csv")), "--effect=-0.05", "--weeks=6", "--runs=12")
+    designs = answer["designs"]
+    assert isinstance(designs, list)
+    running = [d for d in designs if d["refused"] is None and d["days_to_decide"]]
+    chosen = next(d for d in running if d["name"] == answer["recommended"])
+    assert chosen["days_to_decide"] == min(d["days_to_decide"] for d in running)
+    assert isinstance(answer["reasons"], list)
+    assert any(reason.startswith("fewer price changes: ") for reason in answer["reasons"])
