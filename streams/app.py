@@ -30,6 +30,7 @@ from streams.ownership.owner import Owner
 from streams.runtime.clock import Clock, TickClock, WallClock
 from streams.runtime.settings import Settings
 from streams.store.redis.store import RedisStore
+from streams.worker.clock_skew import BrokerClocks, before_any_work
 from streams.worker.group_membership import heartbeat_ms
 from streams.worker.heartbeat import Pulse
 from streams.worker.metrics import Metrics
@@ -40,6 +41,8 @@ from streams.worker.watchdog import look_after
 Duty = Callable[[asyncio.Event], Awaitable[None]]
 #: how long a duty may take to end its turn
 STOP_SECONDS = 8.0
+#: and Faust with its agents
+APP_STOP_SECONDS = 5.0
 #: the duties that must each have had a turn before a worker is ready
 TURNS = ("owner", "sale", "competitor-price")
 
@@ -69,7 +72,9 @@ async def build_parts(settings: Settings, name: str) -> AsyncIterator[Parts]:
         clock: Clock = TickClock() if settings.clock == "ticks" else WallClock()
         log = structlog.get_logger().bind(worker=name)
         pulse = Pulse(patience=settings.stuck_seconds)
-        yield Parts(settings, clock, store, producer, Metrics(), log, name, arguments, pulse, packing)
+        metrics = Metrics()
+        metrics.ready.set_function(lambda: float(pulse.why_not_ready() is None))
+        yield Parts(settings, clock, store, producer, metrics, log, name, arguments, pulse, packing)
 
 
 async def started(stack: AsyncExitStack, arguments: Mapping[str, Any], client: str, **more: Any) -> AIOKafkaProducer:
@@ -231,11 +236,14 @@ async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callab
             partial(look_after, parts),
         ]
         parts.pulse.expect(TURNS)
-        clock = parts.clock
+        clock, brokers = parts.clock, BrokerClocks(parts)
+        if settings.clock == "wall":
+            duties.append(brokers.run)
         if isinstance(clock, TickClock):
             duties.append(partial(follow_ticks, parts, clock))
         if settings.metrics_port:
             serve_probes(settings.metrics_host, settings.metrics_port, parts.metrics.registry, parts.pulse)
+        await before_any_work(parts, brokers)
         watch = Watch(stop)
         app = build_app(parts, catalog, duties, watch, scratch)
         await app.start()
@@ -246,7 +254,10 @@ async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callab
         # Each duty ends at the end of its turn; Faust would cut it off in the middle.
         if watch.under_way:
             await asyncio.wait(watch.under_way, timeout=STOP_SECONDS)
-        await app.stop()
+        # Faust says goodbye to its group for a minute where nobody answers; what it has read is read again.
+        done, _ = await asyncio.wait([asyncio.create_task(app.stop())], timeout=APP_STOP_SECONDS)
+        for ended in done:
+            ended.result()
         if watch.faults:
             raise watch.faults[0]
     finally:

@@ -23,7 +23,7 @@ from analysis.checks.trigger_rates import trigger_rates
 from analysis.checks.verdict import Check, unknown
 from analysis.panel_data.analysis_context import Case
 from analysis.panel_data.panel import FloatArray, IntArray
-from analysis.panel_data.study import State, outcome
+from analysis.panel_data.study import NOT_REPORTED, State, outcome
 from analysis.sequential.block_sums import clusters_of
 from analysis.sequential.interim_analyses import points_of
 from analysis.sequential.running_sequences import settings_of
@@ -31,7 +31,7 @@ from controller.definition.experiment import Experiment
 from controller.definition.field_types import market_of
 from controller.definition.parameters import BlockedSwitchback, StaggeredRollout, Triggered
 from controller.errors import NotEstimable
-from controller.messages.findings import Health
+from controller.messages.findings import MOST_NAMED, Health
 
 #: tests by a bootstrap of clusters take this many, evenly spread over the sorted names: more would tell nothing new
 CLUSTERS_TESTED = 500
@@ -78,6 +78,7 @@ def health(case: Case) -> list[Health]:
                 cells=seen.survey.assigned,
                 left_out=left_out,
                 settings=settings,
+                units=_not_shown(seen) if name == "fidelity" and result.verdict == "fail" else (),
                 **words,
             )
         )
@@ -88,6 +89,16 @@ def _fidelity(seen: Seen) -> Check:
     experiment, found = seen.case.roster.experiment, seen.survey
     days = [str(experiment.start + timedelta(days=k)) for k in range(found.planned.shape[1])]
     return fidelity_of(found.reported, found.right, days, [arm.name for arm in experiment.arms])
+
+
+def _not_shown(seen: Seen) -> tuple[str, ...]:
+    """Some units of the worst arm and day that were reported on another arm."""
+    days, found = seen.case.days, seen.survey
+    share = np.divide(found.right, found.reported, out=np.full(found.right.shape, np.inf), where=found.reported > 0)
+    arm, row = divmod(int(np.argmin(share)), share.shape[1])
+    assigned, live = days.assigned[days.before + row], days.live[days.before + row]
+    wrong = np.flatnonzero((assigned == arm) & (live != NOT_REPORTED) & (live != arm))
+    return tuple(sorted(seen.case.units[k] for k in wrong)[:MOST_NAMED])
 
 
 def _reporting(seen: Seen) -> Check:

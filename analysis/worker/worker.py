@@ -7,9 +7,9 @@ was read up to the end that it had when the closing was read.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from typing import Any, Literal
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from analysis.checks.live_fidelity import LiveFidelity
 from analysis.panel_data.ledger import Ledger
 from analysis.worker.analyse import Aside, Finding, Mark, Share, due, key, mark_of
 from analysis.worker.parallel import share_of
@@ -48,6 +49,9 @@ BATCH = 20_000
 #: estimates sent before their acknowledgements are awaited
 SENT_AT_ONCE = 500
 
+#: what an experiment's series said so long before the newest of all is of one that is over, and shown no more
+KNOWN_FOR = timedelta(days=30)
+
 #: what is read from topics of the owner's systems, and what else
 OWNERS: dict[str, type[Message]] = {APPLIED: Applied, CATALOG: CatalogEntry, COMPETITOR_PRICE: CompetitorPrice}
 SOURCES = (ASSIGNMENT_LOG, PANEL, *OWNERS)
@@ -70,6 +74,20 @@ class Options:
     dask: str = ""
 
 
+def _nothing(_: object) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who is told how the worker is, as metrics are."""
+
+    #: called with the newest finding of each series that was published before the start
+    known: Callable[[Finding], None] = _nothing
+    #: called after each turn with how many records, of those that the brokers had at its fetch, are not read yet
+    turned: Callable[[int], None] = _nothing
+
+
 @dataclass(slots=True)
 class Tally:
     """What the worker has done so far."""
@@ -86,6 +104,7 @@ async def run(
     on_finding: Callable[[Finding], None] | None = None,
     options: Options | None = None,
     on_set_aside: Callable[[Literal["record", "experiment"]], None] = lambda _: None,
+    watch: Watch | None = None,
 ) -> Tally:
     """Read, fold and publish until ``stop`` is set; returns what was done.
 
@@ -96,17 +115,18 @@ async def run(
         on_finding: called with each estimate, sequence and check once the broker has acknowledged it.
         options: what is read beside the log and the panel.
         on_set_aside: called with each record or experiment that an error nobody foresaw has set aside.
+        watch: told of what was published before this start, and of every turn.
 
     Raises:
         FlipsideError: a topic does not exist.
         aiokafka.errors.KafkaError: the broker cannot be reached, or does not acknowledge; start again to go on.
     """
-    tally, options = Tally(), options or Options()
+    tally, options, watch = Tally(), options or Options(), watch or Watch()
     share = share_of(options.processes, options.dask)
     sources = [_topic(namespace, name) for name in SOURCES if name != COMPETITOR_PRICE or options.rivals]
     sinks = [_topic(namespace, name) for name in SINKS.values()]
     await _must_exist(connection, *sources, *sinks)
-    published = await _published(connection, sinks, tally)
+    published = await _published(connection, sinks, tally, watch)
     consumer = _consumer(connection, *sources)
     producer = AIOKafkaProducer(**connection, enable_idempotence=True, acks="all", linger_ms=5)
     try:
@@ -114,8 +134,9 @@ async def run(
         await producer.start()
         ledger, closings = await _begin(consumer, options)
         log.info("analysis reads", topics=sources, series_published=len(published))
-        reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share, on_set_aside)
-        await _follow(reading, stop, on_finding, options)
+        live = LiveFidelity(ledger, asyncio.get_running_loop().time)
+        reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share, live, on_set_aside)
+        await _follow(reading, stop, on_finding, options, watch)
     finally:
         await producer.stop()
         await consumer.stop()
@@ -136,6 +157,7 @@ class Reading:
     published: dict[str, Mark]
     tally: Tally
     share: Share | None
+    live: LiveFidelity
     on_set_aside: Callable[[Literal["record", "experiment"]], None] = lambda _: None
     aside: Aside = field(default_factory=Aside)
     #: those of it that were told of
@@ -156,6 +178,18 @@ class Reading:
                 "set aside", kind="record", duty="analysis", type=type(message).__name__, key=key_of(message),
                 market=market, place=fault.place, error=fault.error,
             )  # fmt: skip
+
+    def live_findings(self) -> list[Health]:
+        """What the reports of open days say; an error that nobody foresaw costs these checks alone."""
+        try:
+            return list(self.live.findings())
+        except MemoryError:
+            raise
+        except Exception as error:
+            fault = fault_of(error)
+            self.on_set_aside("record")
+            log.exception("set aside", kind="record", duty="fidelity-today", place=fault.place, error=fault.error)
+            return []
 
     def tell_aside(self) -> None:
         """Log and count the experiments that were put aside since the last time."""
@@ -204,7 +238,11 @@ async def _begin(consumer: AIOKafkaConsumer, options: Options) -> tuple[Ledger, 
 
 
 async def _follow(
-    reading: Reading, stop: asyncio.Event, on_finding: Callable[[Finding], None] | None, options: Options
+    reading: Reading,
+    stop: asyncio.Event,
+    on_finding: Callable[[Finding], None] | None,
+    options: Options,
+    watch: Watch,
 ) -> None:
     consumer, closings = reading.consumer, reading.closings
     clock = asyncio.get_running_loop().time
@@ -215,6 +253,8 @@ async def _follow(
         for message, at in fresh:
             if not isinstance(message, PeriodClosed):
                 reading.fold(message, at)
+            if isinstance(message, Applied):
+                reading.live.heard(message)
         if closed:
             closings.hold(closed, await consumer.end_offsets(list(consumer.assignment())))
         counted: list[PeriodClosed] = []
@@ -225,6 +265,10 @@ async def _follow(
         if fresh or counted:
             await _refresh(reading, on_finding)
             read_since = True
+        behind = sum(_behind(consumer.highwater(p), at) for p, at in (await reading.positions()).items())
+        if not behind and not closings.held:
+            await _send(reading, iter(reading.live_findings()), on_finding)
+        watch.turned(behind)
         if options.snapshots and read_since and clock() - kept >= options.snapshot_seconds:
             await _keep(reading, options.snapshots)
             kept, read_since = clock(), False
@@ -234,7 +278,15 @@ async def _follow(
 
 async def _refresh(reading: Reading, on_finding: Callable[[Finding], None] | None) -> None:
     """Publish what is due."""
-    fresh = due(reading.ledger, dict(reading.published), reading.share, reading.aside)
+    await _send(reading, due(reading.ledger, dict(reading.published), reading.share, reading.aside), on_finding)
+
+
+def _behind(end: int | None, position: int) -> int:
+    """Records that are not read yet; one where nothing has come of the partition, not even its end."""
+    return 1 if end is None else max(0, end - position)
+
+
+async def _send(reading: Reading, fresh: Iterator[Finding], on_finding: Callable[[Finding], None] | None) -> None:
     while batch := list(islice(fresh, SENT_AT_ONCE)):
         await _publish(reading.producer, reading.namespace, batch)
         for finding in batch:
@@ -277,9 +329,10 @@ async def _publish(producer: AIOKafkaProducer, namespace: str, findings: list[Fi
     await asyncio.gather(*sent)
 
 
-async def _published(connection: Mapping[str, Any], topics: list[str], tally: Tally) -> dict[str, Mark]:
-    """The newest mark of each series in the topics that we write."""
+async def _published(connection: Mapping[str, Any], topics: list[str], tally: Tally, watch: Watch) -> dict[str, Mark]:
+    """The newest mark of each series in the topics that we write; ``watch`` is told of the findings themselves."""
     marks: dict[str, Mark] = {}
+    newest: dict[str, Estimate | Health] = {}
     consumer = _consumer(connection, *topics)
     try:
         await consumer.start()
@@ -292,8 +345,15 @@ async def _published(connection: Mapping[str, Any], topics: list[str], tally: Ta
                     mark = mark_of(finding)
                     if mark >= marks.get(key(finding), mark):
                         marks[key(finding)] = mark
+                        if not isinstance(finding, RunningSequence):  # long, and in no metric
+                            newest[key(finding)] = finding
     finally:
         await consumer.stop()
+    said_at = [at for found in newest.values() if (at := found.computed_at_event_time) is not None]
+    for found in newest.values():
+        at = found.computed_at_event_time
+        if at is None or at >= max(said_at) - KNOWN_FOR:
+            watch.known(found)
     return marks
 
 

@@ -30,6 +30,7 @@ def applied_event(
         "price_minor": price_minor,
         "applied_at": instant.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "assignment": assignment,
+        "system": system,
     }
 
 

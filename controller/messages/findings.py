@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from controller.definition.experiment import Target
-from controller.definition.field_types import Day, Hash, Instant, Message, Name, Text, Version
+from controller.definition.field_types import Day, Hash, Instant, Message, Name, Text, UnitId, Version
 from controller.messages.control import ControlMessage
 
 Number = Annotated[int, Field(ge=0)]
+#: units and systems that a check names
+MOST_NAMED = 10
 Setting = str | int | float | bool
 
 #: "pass": nothing found; "warn": read the estimate with care; "fail": do not rely on it; "unknown": not checkable yet
@@ -136,6 +138,9 @@ class Health(ControlMessage):
     revision: Number
     computed_at_event_time: Instant | None
     code_version: Text
+    #: of ``fidelity``: some of the units that did not show their arm, and which systems reported those
+    units: Annotated[tuple[UnitId, ...], Field(max_length=MOST_NAMED)] = ()
+    systems: Annotated[tuple[Text, ...], Field(max_length=MOST_NAMED)] = ()
 
     @property
     def key(self) -> str:

@@ -138,6 +138,8 @@ class Applied(Message):
     applied_at: Instant
     #: id of the assignment that it follows; None where its lease had lapsed and control was shown
     assignment: EventId | None
+    #: which system says so; records that were written before this field: unknown
+    system: PlainText | None = None
 
 
 class Scope(Message):

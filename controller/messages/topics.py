@@ -89,7 +89,10 @@ TOPICS: dict[str, Topic] = {
         ),
         # Read whole by whoever rebuilds: what is outdated is to go within a day.
         Topic(CHECKPOINT, "shard/number, or experiment", WORKERS, WORKERS, _compacted(**{"segment.ms": str(DAY_MS)})),
-        Topic(TICK, "none: written to every partition", "reconciler, or a simulated clock", WORKERS, _kept(30)),
+        # Stamped, so that a worker can compare its clock with the brokers'.
+        Topic(
+            TICK, "none: written to every partition", "reconciler, or a simulated clock", WORKERS, _kept(30) | STAMPED
+        ),
         Topic(TRIGGER, "market", WORKERS, "the market's owner", _kept(30)),
         Topic(ESTIMATE, "experiment/metric/arm/estimator", ANALYSIS, "analysts", _compacted()),
         Topic(SEQUENCE, "experiment/metric/arm", ANALYSIS, "analysts, workers", _compacted()),

@@ -6,6 +6,9 @@ import typer
 
 from flipside.commands.options import Kafka, Namespace, Redis, settings_from
 
+#: supervisors kill after ten seconds or more
+GIVE_UP_SECONDS = 9.5
+
 
 def worker(
     kafka: Kafka = None,
@@ -26,7 +29,7 @@ def worker(
     from streams.app import run_worker
 
     settings = settings_from(kafka=kafka, redis=redis, namespace=namespace)
-    serve(settings, lambda stop: run_worker(settings, name or worker_name(), stop))
+    serve(settings, lambda stop: run_worker(settings, name or worker_name(), stop), GIVE_UP_SECONDS)
 
 
 def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
@@ -42,21 +45,34 @@ def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
     import asyncio
     from pathlib import Path
 
-    from prometheus_client import start_http_server
-
-    from analysis.worker.worker import Options, run
+    from analysis.worker.worker import Options, Watch, run
     from flipside.results.archive import Archive, both
     from flipside.serve import serve
     from streams.kafka.connection import connection, reach_kafka
+    from streams.worker.heartbeat import Pulse
     from streams.worker.metrics import AnalysisMetrics
+    from streams.worker.probes import serve_probes
 
     settings = settings_from(kafka=kafka, namespace=namespace)
 
     async def work(stop: asyncio.Event) -> None:
         await reach_kafka(settings)
-        metrics = AnalysisMetrics()
+        metrics, pulse = AnalysisMetrics(), Pulse(patience=settings.stuck_seconds)
+        pulse.expect(["reading"])
+        metrics.ready.set_function(lambda: float(pulse.why_not_ready() is None))
+
+        def turned(behind: int) -> None:
+            """Ready once all was read that was there; a turn that lasts long is no fault of its own."""
+            metrics.lag.set(behind)
+            pulse.look()
+            if not behind:
+                pulse.beat("reading")
+            else:
+                pulse.excuse()
+
+        watch = Watch(metrics.known, turned)
         if settings.metrics_port:
-            start_http_server(settings.metrics_port, settings.metrics_host, metrics.registry)
+            serve_probes(settings.metrics_host, settings.metrics_port, metrics.registry, pulse)
         options = Options(
             rivals=settings.analysis_reads_rivals,
             snapshots=Path(settings.analysis_snapshots) if settings.analysis_snapshots else None,
@@ -65,13 +81,13 @@ def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
             dask=settings.analysis_dask,
         )
         if not settings.export_folder:
-            await run(connection(settings), settings.namespace, stop, metrics.saw, options, metrics.put_aside)
+            await run(connection(settings), settings.namespace, stop, metrics.saw, options, metrics.put_aside, watch)
             return
         archive = Archive(Path(settings.export_folder))
         writing = asyncio.create_task(archive.run(settings, stop))
         try:
             saw = both(metrics.saw, archive.take)
-            await run(connection(settings), settings.namespace, stop, saw, options, metrics.put_aside)
+            await run(connection(settings), settings.namespace, stop, saw, options, metrics.put_aside, watch)
         finally:
             stop.set()
             await writing

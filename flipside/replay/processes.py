@@ -15,8 +15,12 @@ LOG_TAIL_BYTES = 4000
 class Child:
     """One `flipside` command in a process of its own, its output in a file."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], environment: Mapping[str, str], folder: Path, module: str = "flipside"
+    ) -> None:
+        """``module``: what `python -m` runs in the place of ours."""
         self.name = name
+        self._module = module
         self._command = command
         self._environment = child_environment(environment)
         self._log = folder / f"{name}.log"
@@ -26,7 +30,7 @@ class Child:
         """Start it, or start it again after `kill`."""
         with self._log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "flipside", *self._command, env=self._environment, stdout=log, stderr=log
+                sys.executable, "-m", self._module, *self._command, env=self._environment, stdout=log, stderr=log
             )
 
     async def kill(self) -> None:
@@ -34,6 +38,15 @@ class Child:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
             await self._process.wait()
+
+    def terminate(self) -> None:
+        """SIGTERM."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.terminate()
+
+    async def wait(self) -> int | None:
+        """Until it has ended; returns its exit code, None where it was never started."""
+        return None if self._process is None else await self._process.wait()
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL for one that does not listen."""

@@ -135,7 +135,7 @@ class Deciding:
             # What a release could not write is as little let go as what it kept.
             plans[key] = settled(decision, outcome.kept + len(outcome.withheld))
             records += withheld(decision.flip, outcome)
-            count(self._parts, decision, outcome)
+            count(self._parts, decision, outcome, shard.missed)
         shard.plans |= plans
         led_to.plans |= plans
         led_to.begun += await begin(self._parts, shard, at, self._catalog.last, records)

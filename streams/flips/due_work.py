@@ -32,13 +32,21 @@ def dues(parts: Parts, shard: Shard, laid_out: Roster, now: datetime) -> Iterato
                 yield found.period.start - laid_out.experiment.lead
 
 
-def leases(parts: Parts, shard: Shard) -> Iterator[datetime]:
-    """When what was announced ends."""
+def leases(parts: Parts, shard: Shard, now: datetime) -> Iterator[datetime]:
+    """When what was announced ends: of leases that are over, those that something should have followed."""
     for laid_out in shard.rosters.values():
+        lived = None
         for market in markets_of(parts, shard, laid_out):
             plan = shard.plan(laid_out, market)
-            if plan.decided_through is not None and not plan.released:
-                yield period(plan.decided_through, laid_out.time_zones[market]).end
+            if plan.decided_through is None or plan.released:
+                continue
+            end = period(plan.decided_through, laid_out.time_zones[market]).end
+            if end <= now:
+                lived = lived or shard.life(laid_out, now)
+                ends = period(laid_out.experiment.end, laid_out.time_zones[market]).start
+                if now >= ends or holds_back(lived, shard.kills, market):
+                    continue
+            yield end
 
 
 def plans_of(

@@ -2,7 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from controller.decisions.enrolment import Enrolment
 from controller.decisions.lifecycle import Lifecycle
@@ -15,6 +15,7 @@ from streams.control.overrides import life
 from streams.outputs.outbox_relay import Relay
 from streams.store import NOTHING, Registration, plan_key
 from streams.worker.last_line import Place, Suspended
+from streams.worker.metrics import Why
 
 
 @dataclass(slots=True)
@@ -46,6 +47,10 @@ class Shard:
     asked: set[str] = field(default_factory=set)
     #: unit -> what the catalog said when this was last put on the log
     acted: dict[str, str] = field(default_factory=dict)
+    #: unit -> why it showed what it did when the units were counted last
+    shown: dict[str, Why] = field(default_factory=dict)
+    #: (plan, day) that began without a decision and were counted as undelivered
+    missed: set[tuple[str, date]] = field(default_factory=set)
     #: of a view: the one place that is worked for
     alone: Place | None = None
 

@@ -102,7 +102,7 @@ class Rivals:
         #: what has fired and was not told yet
         self._fired: list[Record] = []
         #: what is being told: no position passes it before the brokers have it
-        self._telling: set[asyncio.Task[None]] = set()
+        self._telling: set[asyncio.Task[int | None]] = set()
         self._keeping: asyncio.Task[None] | None = None
 
     def begin(self, partition: int, position: int) -> None:

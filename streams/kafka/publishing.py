@@ -4,16 +4,22 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.structs import RecordMetadata
 
-from controller.messages.codec import Record
-
-
-async def publish(producer: AIOKafkaProducer, topic: str, by_partition: Mapping[int, Sequence[Record]]) -> None:
-    """Write records to their partitions, each partition's in order; returns once all of them are acknowledged."""
-    await asyncio.gather(*(_publish(producer, topic, home, records) for home, records in by_partition.items()))
+from controller.messages.codec import LOG_APPEND_TIME, Record
 
 
-async def _publish(producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]) -> None:
+async def publish(producer: AIOKafkaProducer, topic: str, by_partition: Mapping[int, Sequence[Record]]) -> int | None:
+    """Write records to their partitions, each partition's in order; returns once all of them are acknowledged.
+
+    Returns the latest instant, in milliseconds of the brokers' clocks, with which a broker stamped any of the records;
+    None where the topic keeps the producer's timestamps.
+    """
+    stamps = await asyncio.gather(*(_publish(producer, topic, home, records) for home, records in by_partition.items()))
+    return max((stamp for stamp in stamps if stamp is not None), default=None)
+
+
+async def _publish(producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]) -> int | None:
     sent = []
     batch = producer.create_batch()
     for record in records:
@@ -25,5 +31,13 @@ async def _publish(producer: AIOKafkaProducer, topic: str, partition: int, recor
             batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
     batch.close()
     sent.append(await producer.send_batch(batch, topic, partition=partition))
-    for acknowledged in sent:
-        await acknowledged
+    # A batch is appended as one: its records share a stamp.
+    stamps = [stamp_of(await batch) for batch in sent]
+    return max((stamp for stamp in stamps if stamp is not None), default=None)
+
+
+def stamp_of(acknowledgement: RecordMetadata | None) -> int | None:
+    """When the broker appended what it acknowledges, in milliseconds of its clock; None where it does not stamp."""
+    if acknowledgement is None or acknowledgement.timestamp_type != LOG_APPEND_TIME:
+        return None
+    return int(acknowledgement.timestamp)

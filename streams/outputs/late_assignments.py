@@ -7,14 +7,18 @@ reason `late`. That is a decision with a version of its own: whoever was away ma
 and no reader may take that for newer, or for the same.
 
 What is sent in time may still reach the brokers too late: it says by when they must have it, and is void to every
-reader if their stamp is not before that (`controller.messages.codec.void`).
+reader if their stamp is not before that (`controller.messages.codec.void`). The acknowledgement bears that stamp, so a
+void
+announcement is known, and decided anew, as soon as it is acknowledged: hours before its midnight where a broker's clock
+is ahead by as much.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 
 from aiokafka import TopicPartition
 
-from controller.definition.field_types import milliseconds
+from controller.definition.field_types import from_milliseconds, milliseconds
 from controller.errors import UnreadableMessage
 from controller.messages.codec import read, void
 from controller.messages.events import Assignment
@@ -25,11 +29,43 @@ from streams.store import OutboxEntry
 from streams.store.encoding import arms
 from streams.worker.services import Parts, partition_of
 
+#: by which instant, of their clocks, the brokers must have what takes effect at one; None where nothing says so
+Deadline = Callable[[datetime], datetime | None]
+
 
 def announced_ahead(entry: OutboxEntry) -> bool:
     """Whether an entry gives out arms that wait for their boundary; records that were told have no header at all."""
     h = entry.header
     return bool(h) and not h.get("urgent") and not h.get("release")
+
+
+def put_back_before(entry: OutboxEntry) -> bool:
+    """Whether an entry is one half of what was put back: control in the place of what was late, which may be said at
+    any time, or the rest, which the topic has shown to be in time. Neither is void, whenever it comes."""
+    return entry.again or (bool(entry.granted) and all(granted.code == "late" for granted in entry.granted))
+
+
+def void_by_stamp(
+    entries: Iterable[OutboxEntry], stamp_ms: int | None, deadline: Deadline
+) -> dict[str, tuple[str, ...]]:
+    """Entries of which a record may be void, because the brokers stamped some record of their round at ``stamp_ms``.
+
+    The same as `overdue`: entry -> its units that are not on control. Pure.
+    """
+    if stamp_ms is None:
+        return {}
+    found = {}
+    for entry in entries:
+        if announced_ahead(entry) and not put_back_before(entry):
+            by = deadline(from_milliseconds(int(str(entry.header["effective"]))))
+            if by is not None and stamp_ms >= milliseconds(by):
+                found[entry.id] = _not_on_control(entry)
+    return found
+
+
+def _not_on_control(entry: OutboxEntry) -> tuple[str, ...]:
+    control = arms(entry.header)[0]
+    return tuple(granted.unit for granted in entry.granted if granted.arm != control)
 
 
 def overdue(entries: Iterable[OutboxEntry], now_ms: int) -> dict[str, tuple[str, ...]]:
@@ -38,8 +74,7 @@ def overdue(entries: Iterable[OutboxEntry], now_ms: int) -> dict[str, tuple[str,
     found = {}
     for entry in entries:
         if announced_ahead(entry) and int(str(entry.header["effective"])) <= now_ms:
-            control = arms(entry.header)[0]
-            found[entry.id] = tuple(granted.unit for granted in entry.granted if granted.arm != control)
+            found[entry.id] = _not_on_control(entry)
     return found
 
 
@@ -92,10 +127,19 @@ def _read(value: bytes) -> list[Assignment]:
         return []
 
 
+NOT_OUT = "it was not published before it took effect"
+
+
 async def put_back(
-    parts: Parts, shard: int, epoch: int, entries: Sequence[OutboxEntry], found: Mapping[str, Sequence[str]]
+    parts: Parts,
+    shard: int,
+    epoch: int,
+    entries: Sequence[OutboxEntry],
+    found: Mapping[str, Sequence[str]],
+    why: str = NOT_OUT,
 ) -> bool:
-    """Put back those units of entries, ``found`` by `overdue`, that are not published; whether there were any."""
+    """Put back those units of entries, ``found`` by `overdue` or `void_by_stamp`, that are not published; whether there
+    were any."""
     asked = {unit for units in found.values() for unit in units}
     if not asked:
         return False
@@ -106,6 +150,6 @@ async def put_back(
         if units:
             changed = True
             parts.metrics.flips.labels("late").inc(len(units))
-            parts.log.error("late", shard=shard, entry=entry.id, units=len(units), why="not published before it began")
-            await parts.store.put_back(shard, epoch, entry.id, units, "it was not published before it took effect")
+            parts.log.error("late", shard=shard, entry=entry.id, units=len(units), why=why)
+            await parts.store.put_back(shard, epoch, entry.id, units, why)
     return changed

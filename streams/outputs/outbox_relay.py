@@ -1,7 +1,7 @@
 """The relay: what the store decided goes to the log and to the pricing systems, and is dropped once acknowledged."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -13,7 +13,14 @@ from controller.errors import FlipsideError
 from controller.messages.codec import Headers, Record, announce_by, decode, encode, headers_of
 from controller.messages.events import Assignment, Reason
 from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG
-from streams.outputs.late_assignments import announced_ahead, overdue, put_back
+from streams.outputs.late_assignments import (
+    Deadline,
+    announced_ahead,
+    overdue,
+    put_back,
+    put_back_before,
+    void_by_stamp,
+)
 from streams.store import OutboxEntry
 from streams.store.outbox_invariants import RULES, Newest, broken, newest
 from streams.worker.last_line import Place, Suspended, alone, concerns_all, unforeseen
@@ -21,9 +28,6 @@ from streams.worker.services import Parts
 
 ENTRIES_PER_ROUND = 25
 NOTHING: Mapping[str, Sequence[str]] = {}
-
-#: by which instant, of their clocks, the brokers must have what takes effect at one; None where nothing says so
-Deadline = Callable[[datetime], datetime | None]
 
 
 def assignments(entry: OutboxEntry) -> Iterator[Assignment]:
@@ -65,7 +69,8 @@ def assignment_records(
 
     Arms that wait for their boundary say by when the brokers must have them (`controller.messages.codec.ANNOUNCE_BY`);
     not those
-    of the entries in ``overdue_units``: of what is not control there, the topic has shown that it had it in time.
+    of the entries in ``overdue_units``: of what is not control there, the topic has shown that it had it in time. Nor
+    do the halves of one that was put back.
 
     Those are a hundred thousand on an evening, and all of them were checked when they were decided: what the units of
     an entry share is spelled once, and no model is built of what was just taken from the store.
@@ -73,7 +78,7 @@ def assignment_records(
     found = list[Record]()
     for entry in entries:
         if entry.granted:
-            waits = entry.id not in overdue_units and announced_ahead(entry)
+            waits = entry.id not in overdue_units and announced_ahead(entry) and not put_back_before(entry)
             by = deadline(from_milliseconds(int(str(entry.header["effective"])))) if waits else None
             found += _spelled(entry, [] if by is None else [announce_by(by)])
     return found
@@ -123,15 +128,17 @@ def other_records(entries: Iterable[OutboxEntry]) -> list[Record]:
     return found
 
 
-async def both(log: Coroutine[Any, Any, None], topic: Coroutine[Any, Any, None]) -> None:
+async def both(log: Coroutine[Any, Any, int | None], topic: Coroutine[Any, Any, int | None]) -> int | None:
     """Write to both topics even if the caller is cancelled: what the log has, the assignment topic has as well.
+
+    Returns the latest stamp of the brokers on either.
 
     A shard may be let go in the middle of it, because its store is lost, and then nobody would know what is missing.
     """
     writing = asyncio.gather(log, topic)
     # Nobody may be left to hear how it ended.
     writing.add_done_callback(lambda done: done.cancelled() or done.exception())
-    await asyncio.shield(writing)
+    return max((stamp for stamp in await asyncio.shield(writing) if stamp is not None), default=None)
 
 
 def _about(entry: OutboxEntry) -> Place:
@@ -218,10 +225,11 @@ class Relay:
             # 2. publish, 3. wait for the acks of all replicas in sync. Nobody may find a decision in the log without
             # the gap before it, and they lie on partitions of their own: what is not an arm is safe first.
             await self._parts.publish(ASSIGNMENT_LOG, other_records(entries))
-            arms = assignment_records(entries, begun, self._deadline)
-            await both(self._parts.publish(ASSIGNMENT_LOG, arms), self._parts.publish(ASSIGNMENT, arms))
+            stamp = await self._arms(entries, begun)
+        if await self._void(entries, begun, stamp):
+            return True
         if self._bound and overdue(entries, self._now_ms()).keys() - begun.keys():
-            # It began before the acks came: perhaps it is void. The topic knows, and is asked in the next round.
+            # It began before the acks came, and nobody says when it was appended: the topic is asked in the next round.
             return True
         # 4. drop
         await self._parts.store.published(self._shard, [entry.id for entry in entries])
@@ -229,6 +237,31 @@ class Relay:
         self._skew(entries)
         # Whoever writes more wakes us.
         return len(entries) == ENTRIES_PER_ROUND
+
+    async def _arms(self, entries: Sequence[OutboxEntry], said: Mapping[str, Sequence[str]]) -> int | None:
+        """Publish the arms; those of entries in ``said`` without a deadline. Returns the brokers' latest stamp."""
+        arms = assignment_records(entries, said, self._deadline)
+        return await both(self._parts.publish(ASSIGNMENT_LOG, arms), self._parts.publish(ASSIGNMENT, arms))
+
+    async def _void(
+        self, entries: Sequence[OutboxEntry], begun: Mapping[str, Sequence[str]], stamp: int | None
+    ) -> bool:
+        """Whether any of what was just acknowledged is void by the brokers' stamp; then it has become control.
+
+        Where only the log has it too late, it is said again to both without a deadline: pricing systems had it in time.
+        """
+        suspect = [entry for entry in entries if entry.id not in begun] if self._bound else []
+        void = void_by_stamp(suspect, stamp, self._deadline)
+        if not void or stamp is None:
+            return False
+        metrics, now = self._parts.metrics, self._parts.clock.at_brokers(self._parts.clock.now())
+        ahead = 0.0 if now is None else (stamp - milliseconds(now)) / 1000
+        metrics.announced_late.inc(sum(len(entry.granted) for entry in suspect if entry.id in void))
+        why = f"the brokers stamped it after it took effect, {ahead:+.0f} s from this worker's clock: it is void"
+        if await put_back(self._parts, self._shard, self._epoch, suspect, void, why):
+            return True
+        await self._arms([entry for entry in suspect if entry.id in void], void)
+        return False
 
     def _now_ms(self, ahead: timedelta = timedelta(0)) -> int:
         return milliseconds(self._parts.clock.now() + ahead)

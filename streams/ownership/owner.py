@@ -228,7 +228,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
     def _anything_due(self, shard: Shard, now: datetime) -> bool:
         urgent = next(orders_at_once(self._parts, shard, now), None) is not None
         waiting = [d for laid_out in shard.rosters.values() for d in dues(self._parts, shard, laid_out, now)]
-        oversee(self._parts.metrics, shard.number, waiting, leases(self._parts, shard), now)
+        oversee(self._parts.metrics, shard.number, waiting, leases(self._parts, shard, now), now)
         last = self._catalog.last
         begins = any(anything_begins(self._parts, shard, r, now, last) for r in shard.rosters.values())
         return bool(urgent or waiting or begins)

@@ -17,6 +17,7 @@ from streams.closing.day_close import Closing
 from streams.control.catalog import Catalog
 from streams.flips.shard import Shard
 from streams.flips.trigger_answers import enrolments
+from streams.flips.units_shown import UnitsShown
 from streams.outputs.outbox_relay import Relay
 from streams.ownership.claims import Lost, append_ownership
 from streams.recovery.rebuild import Rebuild, Watch
@@ -26,7 +27,7 @@ from streams.worker.last_line import Suspended
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import unseen
 
-BACKGROUND = ("relay", "closing", "watch")
+BACKGROUND = ("relay", "closing", "watch", "units-shown")
 #: a task that has not ended by then is cancelled again
 CANCEL_AGAIN_SECONDS = 0.05
 
@@ -154,7 +155,11 @@ class Holdings:
         watch = Watch(self._parts, self._rebuild, number, epoch)
         shard.tasks = [
             asyncio.create_task(self._guarded(shard, name, run), name=f"{name}-{number}")
-            for name, run in zip(BACKGROUND, (shard.relay.run, shard.closing.run, watch.run), strict=True)
+            for name, run in zip(
+                BACKGROUND,
+                (shard.relay.run, shard.closing.run, watch.run, UnitsShown(self._parts, shard).run),
+                strict=True,
+            )
         ]
         self.shards[number] = shard
         metrics.shards_owned.set(len(self.shards))

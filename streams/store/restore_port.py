@@ -5,7 +5,7 @@ shard is merged, newer over older, under its owner's epoch: doing it twice, or w
 An input is written back whole under a token, and counts as missing until it is finished.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Protocol
 
@@ -132,6 +132,10 @@ class RestorableStore(Protocol):
 
     async def held(self, shard: int) -> dict[str, HeldUnit]:
         """Every unit that was ever granted an arm."""
+        ...
+
+    def held_by_turns(self, shard: int) -> AsyncIterator[list[HeldUnit]]:
+        """The same, some hundred at a time, so that nobody waits for it; one that changes meanwhile may come twice."""
         ...
 
     async def restore_units(self, shard: int, epoch: int, units: Sequence[HeldUnit]) -> int:

@@ -1,15 +1,31 @@
 """What Prometheus sees. Labels are closed sets: no unit, market or experiment is ever one."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 
+from controller.messages.control import State
 from controller.messages.events import Estimate
 from controller.messages.findings import Health, RunningSequence
 from streams.store.outbox_invariants import RULES
 
+#: ``assigned``: an arm other than control, under its lease; ``control``: control, because that was decided;
+#: ``blackout``: either of them, in a window in which it may not change; ``lapsed``: control, because nothing was
+#: decided in time; ``unknown``: what holds today was decided before this owner came, and tomorrow's has replaced it
+Why = Literal["assigned", "control", "blackout", "lapsed", "unknown"]
+WHYS: tuple[Why, ...] = get_args(Why)
+#: outcomes of proposals, and reasons of dead letters, that are counted from the start: `increase` sees the first one
+OUTCOMES = ("flipped", "blocked", "repeated", "withheld", "late", "at once")
+REASONS = (
+    "competitors", "currency", "failed", "future", "key", "partition", "past", "refused", "sum", "unknown-unit",
+    "unreadable", "version",
+)  # fmt: skip
+#: whose clocks a worker compares with its own
+CLOCKS = ("redis", "kafka")
 Whole = Callable[[Iterable[float]], float]
 #: what is shown where no shard shows anything
 NONE: dict[Whole, float] = {sum: 0.0, max: 0.0, min: math.inf}
@@ -33,6 +49,29 @@ class OverShards:
         self._values.pop(shard, None)
 
 
+class LabelledOverShards:
+    """The same for each value of one label, of a closed set: all of them are there from the beginning."""
+
+    def __init__(
+        self, whole: Whole, name: str, meaning: str, label: str, values: Iterable[str], registry: CollectorRegistry
+    ) -> None:
+        self._shown: dict[int, Mapping[Any, float]] = {}
+        gauge = Gauge(name, meaning, [label], registry=registry)
+        for value in values:
+            gauge.labels(value).set_function(partial(self._whole, whole, value))
+
+    def _whole(self, whole: Whole, value: str) -> float:
+        return whole(tuple(shown.get(value, 0.0) for shown in self._shown.values()) or (NONE[whole],))
+
+    def set(self, shard: int, shown: Mapping[Any, float]) -> None:
+        """What a shard shows from now on."""
+        self._shown[shard] = shown
+
+    def drop(self, shard: int) -> None:
+        """The shard is another worker's."""
+        self._shown.pop(shard, None)
+
+
 class Metrics:
     """The meters of one worker, in a registry of their own."""
 
@@ -45,6 +84,8 @@ class Metrics:
         self.dead_letters = Counter(
             "flipside_dead_letters", "Records rejected, by reason", ["reason"], registry=registry
         )
+        for reason in REASONS:
+            self.dead_letters.labels(reason)
         self.set_aside = Counter(
             "flipside_set_aside",
             "Records, markets and experiments that an error nobody foresaw has set aside, by input or duty",
@@ -59,6 +100,13 @@ class Metrics:
             registry,
         )  # fmt: skip
         self.flips = Counter("flipside_flips", "Proposals decided, by outcome", ["outcome"], registry=registry)
+        for outcome in OUTCOMES:
+            self.flips.labels(outcome)
+        self.announced_late = Counter(
+            "flipside_announcements_late",
+            "Announced assignments that a broker stamped at or after their instant: void to every reader",
+            registry=registry,
+        )
         self.undelivered = Counter(
             "flipside_undelivered_market_days", "Days for which no decision was in time", registry=registry
         )
@@ -99,6 +147,32 @@ class Metrics:
         self.lease = OverShards(
             min, "flipside_lease_remaining_seconds", "Until the first lease ends that nothing follows yet", registry
         )
+        self.undecided = OverShards(
+            sum,
+            "flipside_undecided_market_days",
+            "Market-days begun, and not yet reported, without a decision",
+            registry,
+        )
+        self.units = LabelledOverShards(
+            sum,
+            "flipside_units",
+            "Units of running experiments, by why they show what they show",
+            "why",
+            WHYS,
+            registry,
+        )
+        self.experiments = LabelledOverShards(
+            max, "flipside_experiments", "Experiments by the state that they are in", "state", get_args(State), registry
+        )
+        self.ready = Gauge("flipside_ready", "1 while the probe /ready says so, else 0", registry=registry)
+        self.clock_difference = Gauge(
+            "flipside_clock_difference_seconds",
+            "How far a part's clock is ahead of this worker's; beyond what the question's own duration explains",
+            ["part"],
+            registry=registry,
+        )
+        for part in CLOCKS:
+            self.clock_difference.labels(part)
         self.violations = Counter(
             "flipside_invariant_violations", "Rules broken by what goes out, by rule", ["rule"], registry=registry
         )
@@ -146,6 +220,10 @@ class Metrics:
         )
 
 
+#: verdict of a check -> what the metric of an experiment's check shows; what cannot be checked yet shows nothing
+VERDICTS: dict[str, float] = {"pass": 0.0, "warn": 1.0, "fail": 2.0}
+
+
 class AnalysisMetrics:
     """The meters of an analysis process."""
 
@@ -155,16 +233,32 @@ class AnalysisMetrics:
         self.estimates = Counter(
             "flipside_estimates_published", "Estimates, by whether there was a number", ["outcome"], registry=registry
         )
+        for outcome in ("number", "absent"):
+            self.estimates.labels(outcome)
         self.watermark = Gauge(
-            "flipside_estimate_watermark_timestamp_seconds", "Watermark of the latest estimate", registry=registry
+            "flipside_estimate_watermark_timestamp_seconds",
+            "Watermark of the latest estimate; no number before there is one",
+            registry=registry,
         )
+        self.watermark.set(math.nan)
         self.checks = Gauge(
             "flipside_health_checks",
-            "Experiments by check and its last verdict since this process started",
+            "Experiments by check and its last verdict, those published before this process started included",
             ["check", "verdict"],
             registry=registry,
         )
+        self.check = Gauge(
+            "flipside_health_check",
+            "An experiment's check as it was published last: 0 pass, 1 warn, 2 fail",
+            ["experiment", "check"],
+            registry=registry,
+        )
+        self.ready = Gauge("flipside_ready", "1 while the probe /ready says so, else 0", registry=registry)
+        self.lag = Gauge(
+            "flipside_analysis_lag_records", "Records of all topics that are read, not yet folded", registry=registry
+        )
         self._verdicts: dict[tuple[str, str], str] = {}
+        self._newest = 0.0
         self.set_aside = Counter(
             "flipside_set_aside",
             "Records, and experiments, that an error nobody foresaw has set aside",
@@ -182,11 +276,25 @@ class AnalysisMetrics:
         """Count what was published."""
         if isinstance(finding, Estimate):
             self.estimates.labels("absent" if finding.absolute is None else "number").inc()
-            if finding.watermark is not None:
-                self.watermark.set(finding.watermark.timestamp())
+        self.known(finding)
+
+    def known(self, finding: Estimate | RunningSequence | Health) -> None:
+        """Show what stands, whoever published it."""
+        if isinstance(finding, Estimate) and finding.watermark is not None:
+            # What was published before comes in no order.
+            self._newest = max(self._newest, finding.watermark.timestamp())
+            self.watermark.set(self._newest)
         elif isinstance(finding, Health):
-            held = self._verdicts.get((finding.experiment, finding.check))
-            if held is not None:
-                self.checks.labels(finding.check, held).dec()
-            self.checks.labels(finding.check, finding.verdict).inc()
-            self._verdicts[finding.experiment, finding.check] = finding.verdict
+            self._judged(finding)
+
+    def _judged(self, finding: Health) -> None:
+        place = finding.experiment, finding.check
+        held = self._verdicts.get(place)
+        if held is not None:
+            self.checks.labels(finding.check, held).dec()
+        self.checks.labels(finding.check, finding.verdict).inc()
+        self._verdicts[place] = finding.verdict
+        if finding.verdict in VERDICTS:
+            self.check.labels(*place).set(VERDICTS[finding.verdict])
+        elif held in VERDICTS:
+            self.check.remove(*place)

@@ -62,8 +62,11 @@ class Parts:
         """The shard that decides for a market: the tick partition of its name."""
         return partition_of(market.encode(), self.settings.partitions)
 
-    async def publish(self, topic: str, records: Iterable[Record]) -> None:
-        """Send records to a topic and return once all are acknowledged by all replicas in sync."""
+    async def publish(self, topic: str, records: Iterable[Record]) -> int | None:
+        """Send records to a topic and return once all are acknowledged by all replicas in sync.
+
+        Returns the latest stamp of the brokers, see `streams.kafka.publishing.publish`.
+        """
         partitions = self.settings.partitions
         home = partition_of_passing if topic in PASSING else partition_of
         by_partition: dict[int, list[Record]] = {}
@@ -71,12 +74,12 @@ class Parts:
             if record.key is None:
                 raise AssertionError("only ticks and ownership have no key: they are written to a partition by number")
             by_partition.setdefault(home(record.key, partitions), []).append(record)
-        await self.publish_at(topic, by_partition)
+        return await self.publish_at(topic, by_partition)
 
-    async def publish_at(self, topic: str, by_partition: Mapping[int, Sequence[Record]]) -> None:
+    async def publish_at(self, topic: str, by_partition: Mapping[int, Sequence[Record]]) -> int | None:
         """The same of records whose partitions are known."""
         producer = self.packing if topic in PACKED and self.packing is not None else self.producer
-        await publish(producer, self.topic(topic), by_partition)
+        return await publish(producer, self.topic(topic), by_partition)
 
     async def flush(self) -> None:
         """Return once all that was handed to the producers is acknowledged, or has failed."""
@@ -97,6 +100,7 @@ class Parts:
             self.metrics.dead_letters.labels(letter.code).inc()
             self.log.warning(
                 "dead letter",
+                code=letter.code,
                 reason=letter.reason,
                 topic=letter.record.topic,
                 partition=letter.record.partition,

@@ -1,11 +1,11 @@
 """What on-call sees of a shard: what is due, for how long, when the first lease runs out, what was decided."""
 
 import math
-from collections.abc import Iterable, Sequence
-from datetime import datetime
+from collections.abc import Container, Iterable, Sequence
+from datetime import date, datetime, timedelta
 
 from controller.decisions.decide import Decision
-from streams.store import Outcome
+from streams.store import Outcome, plan_key
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 
@@ -16,11 +16,14 @@ Waiting = datetime
 def oversee(
     metrics: Metrics, shard: int, waiting: Sequence[Waiting], leases: Iterable[datetime], now: datetime
 ) -> None:
-    """Show what a look at a shard has found; a lease that is over already is no lease."""
+    """Show what a look at a shard has found.
+
+    ``leases``: those that something is to follow are shown to their end and beyond, as a negative number: so long have
+    their units lapsed.
+    """
     metrics.due.set(shard, len(waiting))
     metrics.overdue.set(shard, max(((now - since).total_seconds() for since in waiting), default=0.0))
-    left = (end - now for end in leases if end > now)
-    metrics.lease.set(shard, min((seconds.total_seconds() for seconds in left), default=math.inf))
+    metrics.lease.set(shard, min(((end - now).total_seconds() for end in leases), default=math.inf))
 
 
 def unseen(metrics: Metrics, shard: int) -> None:
@@ -34,10 +37,13 @@ def unseen(metrics: Metrics, shard: int) -> None:
         metrics.suspended,
     ):
         gauge.drop(shard)
+    metrics.undecided.drop(shard)
+    metrics.units.drop(shard)
+    metrics.experiments.drop(shard)
 
 
-def count(parts: Parts, decision: Decision, outcome: Outcome) -> None:
-    """Count and tell what became of a decision."""
+def count(parts: Parts, decision: Decision, outcome: Outcome, counted: Container[tuple[str, date]]) -> None:
+    """Count and tell what became of a decision; ``counted``: missed days, by plan, that were counted as they began."""
     flips = parts.metrics.flips
     for name, number in (
         ("flipped", outcome.flips),
@@ -46,8 +52,11 @@ def count(parts: Parts, decision: Decision, outcome: Outcome) -> None:
         ("withheld", len(outcome.withheld)),
     ):
         flips.labels(name).inc(number)
+    flip = decision.flip
+    plan = plan_key(flip.experiment, flip.experiment_version, decision.market)
     for message in decision.messages:
-        parts.metrics.undelivered.inc((message.last_day - message.first_day).days + 1)
+        days = [message.first_day + timedelta(days=k) for k in range((message.last_day - message.first_day).days + 1)]
+        parts.metrics.undelivered.inc(sum((plan, day) not in counted for day in days))
     parts.log.debug(
         "decided",
         experiment=decision.flip.experiment,

@@ -1,6 +1,6 @@
 """What `streams.store.restore_port` asks for, in this process's memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
 
 from controller.definition.field_types import from_milliseconds, milliseconds
@@ -38,6 +38,9 @@ class MemoryRestore:
     async def held(self, shard: int) -> dict[str, HeldUnit]:
         there = self._store.shards[shard]
         return {unit: _held_unit(unit, held, there.orders[unit]) for unit, held in there.units.items()}
+
+    async def held_by_turns(self, shard: int) -> AsyncIterator[list[HeldUnit]]:
+        yield list((await self.held(shard)).values())
 
     async def restore_units(self, shard: int, epoch: int, units: Sequence[HeldUnit]) -> int:
         there, written = self._store.shards[shard], 0

@@ -170,6 +170,11 @@ class Link:
         except ResponseError as error:
             # In a pipeline, the client puts words of its own around the server's.
             fence = re.search(r"FENCED (-?\d+)", str(error))
+            if "BEHIND STARTED ANEW" in str(error):
+                raise Fenced(
+                    f"{keys[0]}: its server was started anew; the shard is claimed again, and compared with the log",
+                    newer=False,
+                ) from error
             if "BEHIND" in str(error):
                 raise Fenced(f"{keys[0]} has come back older than its owner", newer=False) from error
             if "TAKEN" in str(error):

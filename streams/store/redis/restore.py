@@ -1,7 +1,7 @@
 """What `streams.store.restore_port` asks for, on Redis."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,6 +14,7 @@ from streams.store.trigger_port import CLUSTER
 
 #: units, or unit-days, in one call: keeps a script to a few milliseconds
 ROWS_PER_CALL = 500
+UNITS_PER_TURN = 300
 #: what a key must be, by its name or by what it begins with
 TYPES = {
     "epoch": "string", "tick": "string", "sequence": "string", "units": "hash", "plans": "hash", "outbox": "stream",
@@ -59,6 +60,16 @@ class RedisRestore:
         async with self._sound(key):
             stored = await self._ask(self._redis.hgetall(key))
             return {unit: encoding.held_unit(unit, text) for unit, text in stored.items()}
+
+    async def held_by_turns(self, shard: int) -> AsyncIterator[list[HeldUnit]]:
+        key, cursor = self._shard(shard, "units"), 0
+        while True:
+            async with self._sound(key):
+                cursor, stored = await self._ask(self._redis.hscan(key, cursor, count=UNITS_PER_TURN))
+                some = [encoding.held_unit(unit, text) for unit, text in stored.items()]
+            yield some
+            if not cursor:
+                return
 
     async def restore_units(self, shard: int, epoch: int, units: Sequence[HeldUnit]) -> int:
         keys = [self._shard(shard, name) for name in ("epoch", "units")]

@@ -12,7 +12,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from analysis.panel_data.ledger import Ledger
 from analysis.worker.analyse import Finding, due, key
 from analysis.worker.pending_closings import ClosingsHeld
-from analysis.worker.worker import SINKS, SOURCES, Options, Tally, run
+from analysis.worker.worker import SINKS, SOURCES, Options, Tally, Watch, run
 from controller.definition.field_types import Message
 from controller.errors import FlipsideError
 from controller.messages.codec import encode
@@ -20,13 +20,18 @@ from controller.messages.events import Assignment, Estimate, PeriodClosed, UnitD
 from controller.messages.findings import Health
 from controller.messages.inputs import Applied
 from controller.messages.topics import APPLIED, ASSIGNMENT_LOG, PANEL
-from tests.analysis.traffic import START, closing, experiment, history, unit_day
+from streams.worker.metrics import AnalysisMetrics
+from tests.analysis.traffic import START, assignments, closing, experiment, history, unit_day
 from tests.parts.kafka import Kafka
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 PARTITIONS = 3
 A, B = TopicPartition("panel", 0), TopicPartition("log", 0)
 DEFINITION = experiment(markets=6, products=2, days=5)
+REPORTS = [
+    Applied(id=a.id, unit=a.unit, arm=a.arm, price_minor=1, applied_at=a.effective_at, assignment=a.id)
+    for a in assignments(DEFINITION)
+]
 
 
 def test_a_closing_counts_only_once_every_partition_was_read_up_to_the_end_it_had_then() -> None:
@@ -134,6 +139,31 @@ async def test_a_worker_stopped_midway_and_started_again_leaves_the_topic_of_one
     assert {(e.metric, e.revision) for e in estimates} == {("units", 1), ("revenue", 1), ("margin", 1)}
     values = {name.decode(): value.decode() for name, value in (await compacted(kafka, namespace)).items()}
     assert values == {key(f): f.model_dump_json() for f in third}
+
+
+@pytest.mark.broker
+async def test_a_worker_that_is_started_again_still_shows_what_it_found(kafka: Kafka, namespace: str) -> None:
+    await make_topics(kafka, namespace)
+    ignored = [report.model_copy(update={"arm": "control"}) for report in REPORTS]
+    await write(kafka, namespace, [m for m in history(DEFINITION) if not isinstance(m, Applied)] + ignored)
+    before = await analysed(kafka, namespace, at_last_step)
+    failing = {f.key for f in before[0] if isinstance(f, Health) and f.verdict == "fail"}
+    assert f"{DEFINITION.name}/fidelity" in failing
+    stop, metrics = asyncio.Event(), AnalysisMetrics()
+
+    def turned(behind: int) -> None:
+        if not behind:
+            stop.set()
+
+    again = list[Finding]()
+    await run({"bootstrap_servers": kafka.address}, namespace, stop, again.append, None, Watch(metrics.known, turned))
+    assert again == [], "nothing is published twice"
+    ask = metrics.registry.get_sample_value
+    assert ask("flipside_health_check", {"experiment": DEFINITION.name, "check": "fidelity"}) == 2
+    assert ask("flipside_health_checks", {"check": "fidelity", "verdict": "fail"}) == 1
+    assert ask("flipside_estimate_watermark_timestamp_seconds") == max(
+        f.watermark.timestamp() for f in before[0] if isinstance(f, Estimate) and f.watermark is not None
+    )
 
 
 @pytest.mark.broker

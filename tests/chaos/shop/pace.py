@@ -85,6 +85,10 @@ class FastClock:
     def now(self) -> datetime:
         return EPOCH + timedelta(milliseconds=self.opening.shop_ms(time.time()))
 
-    def at_brokers(self, instant: datetime) -> datetime:
-        """The brokers' clocks show real time."""
-        return EPOCH + timedelta(seconds=self.opening.pace().real((instant - EPOCH) / timedelta(milliseconds=1)))
+    def at_brokers(self, instant: datetime) -> datetime | None:
+        """The brokers' clocks show real time; before the opening that is no instant of the shop."""
+        try:
+            pace = self.opening.pace()
+        except FileNotFoundError:
+            return None
+        return EPOCH + timedelta(seconds=pace.real((instant - EPOCH) / timedelta(milliseconds=1)))

@@ -94,11 +94,11 @@ class StruckParts(Parts):
 
     points: Points
 
-    async def publish(self, topic: str, records: Iterable[Record]) -> None:
+    async def publish(self, topic: str, records: Iterable[Record]) -> int | None:
         waiting = list(records)
         if waiting and topic == ASSIGNMENT:
             self.points.pass_by("publish")
-        await super().publish(topic, waiting)
+        return await super().publish(topic, waiting)
 
 
 def fitted(parts: Parts, points: Points, opening: Opening, bug: str) -> Parts:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from controller.messages.codec import ANNOUNCE_BY, Record
 from controller.messages.events import Assignment
@@ -45,11 +47,12 @@ class Told:
 class OverNight(Parts):
     """Parts whose acknowledgements of assignments, sent in the evening, come in the morning."""
 
-    async def publish(self, topic: str, records: Iterable[Record]) -> None:
-        await super().publish(topic, records)
+    async def publish(self, topic: str, records: Iterable[Record]) -> int | None:
+        stamp = await super().publish(topic, records)
         if topic == ASSIGNMENT:
             assert isinstance(self.clock, Told)
             self.clock.at = MORNING
+        return stamp
 
 
 @asynccontextmanager
@@ -128,6 +131,35 @@ async def test_what_the_brokers_had_in_time_stands_though_its_acknowledgement_wa
             (A, "low"),
             (B, "control"),
         }
+
+
+async def test_a_void_announcement_is_a_late_decision_a_metric_and_a_log_line_as_soon_as_it_is_acknowledged(
+    servers: Servers, namespace: str
+) -> None:
+    """The brokers' clocks are ahead of the worker's by more than the lead: its own clock never passes the boundary."""
+    settings = servers.settings(namespace, clock="wall")
+    await create_topics(settings)
+    async with build_parts(settings, "one") as parts:
+        shard, store = parts.shard_of("de"), MemoryStore(settings.partitions)
+        with capture_logs() as logged:
+            early = replace(parts, store=store, clock=Told(EVENING, timedelta(0)), log=structlog.get_logger())
+            await store.claim(shard, 0)
+            await store.put_registration(Registration(experiment(), "hash of juice"))
+            await store.flip(shard, 0, flip({A: 1, B: 0}))
+            async with relayed(early, shard):
+                pass
+        said = {(m.unit, m.arm, m.reason.code) for m in await assignments_on(early, ASSIGNMENT)}
+        assert said == {(A, "control", "late"), (B, "control", "scheduled")}
+        async with Assignments(servers.kafka, namespace) as client:
+            price = client.assignment(A, MORNING)
+            assert price is not None
+            assert (price.arm, price.reason) == ("control", "late")
+        (line,) = [line for line in logged if line["event"] == "late"]
+        assert (line["units"], line["shard"]) == (1, shard)
+        assert "stamped it after it took effect" in line["why"]
+        registry = early.metrics.registry
+        assert registry.get_sample_value("flipside_flips_total", {"outcome": "late"}) == 1
+        assert registry.get_sample_value("flipside_announcements_late_total") == 2
 
 
 async def test_what_cannot_be_sure_to_be_out_before_it_begins_is_not_sent(servers: Servers, namespace: str) -> None:

@@ -34,7 +34,7 @@ Ask = Callable[[str], Awaitable[tuple[int, str]]]
 
 
 @asynccontextmanager
-async def probed_worker(settings: Settings, folder: Path) -> AsyncIterator[Ask]:
+async def probed(settings: Settings, folder: Path) -> AsyncIterator[tuple[Child, Ask]]:
     """A worker process, and a way to ask its probes; (0, "") while nobody listens."""
     port = free_port()
     environment = {
@@ -60,9 +60,16 @@ async def probed_worker(settings: Settings, folder: Path) -> AsyncIterator[Ask]:
     worker = Child("worker", ["worker"], environment, folder)
     await worker.start()
     try:
-        yield lambda path: asyncio.to_thread(ask, path)
+        yield worker, lambda path: asyncio.to_thread(ask, path)
     finally:
         await worker.stop()
+
+
+@asynccontextmanager
+async def probed_worker(settings: Settings, folder: Path) -> AsyncIterator[Ask]:
+    """Its probes alone."""
+    async with probed(settings, folder) as (_, ask):
+        yield ask
 
 
 async def test_a_worker_is_ready_once_it_works_not_ready_while_redis_is_away_and_alive_all_the_time(

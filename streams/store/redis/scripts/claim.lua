@@ -8,7 +8,7 @@ if held > mine then
 end
 local run = redis.call('INFO', 'server'):match('run_id:(%x+)') or ''
 if ARGV[2] ~= '' and ARGV[2] ~= run then
-  return redis.error_reply('BEHIND')
+  return redis.error_reply('BEHIND STARTED ANEW')
 end
 redis.call('SET', KEYS[1], ARGV[1])
 -- What is damaged there is mended by who claims, and has nothing to be held against.

@@ -8,5 +8,5 @@ if held ~= mine then
   return redis.error_reply('FENCED ' .. held)
 end
 if claimed_in ~= '' and claimed_in ~= redis.call('INFO', 'server'):match('run_id:(%x+)') then
-  return redis.error_reply('BEHIND')
+  return redis.error_reply('BEHIND STARTED ANEW')
 end
