@@ -226,6 +226,8 @@ async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callab
     await catalog.start()
     collect_seldom()
     try:
+        brokers = BrokerClocks(parts)
+        await before_any_work(parts, brokers)
         publications = Publications(parts, catalog)
         mend = Recount(parts, catalog, publications).mend
         duties: list[Duty] = [
@@ -236,14 +238,13 @@ async def _run(parts: Parts, scratch: str, stop: asyncio.Event, on_ready: Callab
             partial(look_after, parts),
         ]
         parts.pulse.expect(TURNS)
-        clock, brokers = parts.clock, BrokerClocks(parts)
+        clock = parts.clock
         if settings.clock == "wall":
             duties.append(brokers.run)
         if isinstance(clock, TickClock):
             duties.append(partial(follow_ticks, parts, clock))
         if settings.metrics_port:
             serve_probes(settings.metrics_host, settings.metrics_port, parts.metrics.registry, parts.pulse)
-        await before_any_work(parts, brokers)
         watch = Watch(stop)
         app = build_app(parts, catalog, duties, watch, scratch)
         await app.start()

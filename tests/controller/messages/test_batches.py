@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -41,6 +41,7 @@ def test_most_kinds_are_read_together() -> None:
 
 
 @pytest.mark.parametrize("kind", TOGETHER, ids=lambda kind: kind.__name__)
+@settings(deadline=None)
 @given(copies=st.integers(1, 4), glue=st.lists(GLUE, min_size=4, max_size=4), places=CUTS, braces=st.booleans())
 def test_a_batch_of_pieces_is_what_each_piece_is(
     kind: Any, copies: int, glue: list[bytes], places: list[int], braces: bool
