@@ -16,6 +16,7 @@ from streams.flips.shard import Shard, key_of_plan
 from streams.flips.units_shown import UnitsShown
 from streams.runtime.settings import Settings
 from streams.store import Registration, Store
+from streams.worker.last_line import Suspended
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import oversee
@@ -67,7 +68,8 @@ def owner_of(store: Store, run: Experiment) -> Look:
     parts = Parts(Settings(partitions=2), Told(at(0)), store, cast(Any, None), Metrics(), log, "one")
     laid_out = replace(roster(run), time_zones={"de": "UTC"})
     registration = Registration(run, laid_out.design_hash, "running")
-    shard = Shard(parts.shard_of("de"), 1, 0, cast(Any, None), cast(Any, None), [], version=1)
+    number = parts.shard_of("de")
+    shard = Shard(number, 1, 0, cast(Any, None), cast(Any, None), [], Suspended(number, 1), version=1)
     shard.rosters[run.name], shard.registrations[run.name] = laid_out, registration
     return Look(parts, shard)
 
