@@ -8,7 +8,7 @@ from tests.docs.blocks import pages
 MOST_WORDS = 2600
 #: pages with a limit of their own
 LIMITS = {
-    "README.md": 1100,
+    "README.md": 1250,
     "docs/on-call.md": 2100,
     "docs/performance.md": 1900,
     "docs/faults.md": 1400,
