@@ -1,17 +1,18 @@
-"""The second picture: the effect after each closed block, with the interval for any time and the one for one look.
+"""The second picture: the effect after each closed block, with the always-valid and the fixed-horizon interval.
 
-Both intervals are those of the running sequence, in the metric's own unit; nothing is computed here. The fixed-horizon
-interval is good for one look on its planned day, so before that day it is drawn as a preview and says nothing.
+The line and the always-valid interval are the running sequence's, the fixed-horizon interval that of the published
+estimates, as the table below the picture has it; nothing is computed here. It is valid once, on the planned day, so
+before that day it is drawn as a preview and decides nothing. Money is in the currency's own unit.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import altair as alt
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from analysis.export.headline import Quote, finding, interval_text, kind_text
+from analysis.report.series import Pair, Series
+from analysis.report.series import series_of as series_of
 from analysis.report.style import (
     BLUE,
     INK,
@@ -26,95 +27,11 @@ from analysis.report.style import (
     percent,
     styled,
 )
-from controller.messages.events import OBSERVATIONAL
+from controller.definition.money import major
 
 #: an early interval is many times wider than a late one: the axis shows what comes after this share of the looks
 FROM_SHARE = 0.2
 NAMES = {"units": "Units sold", "revenue": "Revenue", "margin": "Margin"}
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What is drawn of one look; None where there is no such number."""
-
-    day: date
-    effect: float
-    anytime: tuple[float, float] | None
-    fixed: tuple[float, float] | None
-    control_mean: float | None
-    #: the same as a share of control's mean
-    relative: float | None = None
-    relative_anytime: tuple[float, float] | None = None
-    relative_fixed: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One metric and arm."""
-
-    metric: str
-    arm: str
-    looks: tuple[Look, ...]
-    planned_day: date | None
-    confidence: float
-    #: planted effect, relative to control
-    truth: float | None
-    currency: str
-    #: why there is no interval for any time of looking
-    reason_absent: str | None
-
-    @property
-    def unit(self) -> str:
-        return "pieces" if self.metric == "units" else f"minor units (cents) of {self.currency}"
-
-
-def series_of(
-    sequences: pa.Table, estimates: pa.Table, metric: str, arm: str, currency: str, truth: float | None = None
-) -> Series:
-    """The looks of a metric and arm: of its running sequence, or, where there is none, its daily estimates."""
-    rows = _rows(sequences, metric, arm)
-    looks = tuple(
-        Look(
-            r["day"],
-            r["effect"],
-            _both(r["anytime_low"], r["anytime_high"]),
-            _both(r["fixed_low"], r["fixed_high"]),
-            r["control_mean"],
-            r.get("relative"),
-            _both(r.get("relative_low"), r.get("relative_high")),
-            _both(r.get("relative_fixed_low"), r.get("relative_fixed_high")),
-        )
-        for r in rows
-        if r["effect"] is not None
-    )
-    drawn = [r for r in _rows(estimates, metric, arm) if r["estimator"] != OBSERVATIONAL]
-    daily = [r for r in drawn if r["absolute"] is not None]
-    reasons = [r["reason_absent"] for r in rows if r["reason_absent"]]
-    if not looks:
-        looks = tuple(
-            Look(
-                r["day"],
-                r["absolute"],
-                None,
-                _both(r["absolute_low"], r["absolute_high"]),
-                _mean(r),
-                r["relative"],
-                None,
-                _both(r["relative_low"], r["relative_high"]),
-            )
-            for r in daily
-        )
-        reasons = reasons or [r["reason_absent"] for r in drawn[-1:] if r["reason_absent"]]
-    return Series(
-        metric=metric,
-        arm=arm,
-        looks=looks,
-        planned_day=rows[-1]["planned_day"] if rows else None,
-        confidence=1 - rows[-1]["alpha"] if rows else (daily[-1]["confidence"] if daily else 0.95),
-        truth=truth if metric == "units" else None,
-        currency=currency,
-        reason_absent=reasons[-1] if reasons else None,
-    )
 
 
 def effect_chart(series: Series, width: Width = 1100, height: int = 330, *, titled: bool = True) -> Any:
@@ -124,7 +41,7 @@ def effect_chart(series: Series, width: Width = 1100, height: int = 330, *, titl
     lines, domain, dashes, colours = _lines(series)
     low, high = _span(series)
     last = series.looks[-1]
-    end = max(filter(None, (series.planned_day, last.day)))
+    end = max(filter(None, (series.planned_day, last.day, *(one.day for one in series.fixed))))
     x = alt.X(
         "day:T",
         title="last local day of the closed block",
@@ -156,12 +73,22 @@ def effect_chart(series: Series, width: Width = 1100, height: int = 330, *, titl
         strokeDash=alt.StrokeDash("line:N", title=None, scale=alt.Scale(domain=domain, range=dashes), sort=domain),
         strokeWidth=alt.condition(f"datum.line == '{domain[0]}'", alt.value(2.6), alt.value(1.6)),
     )
+    # One estimate alone, as Kafka keeps it, makes no band: it is a bar at its day.
+    bars = (
+        alt.Chart(data(_band(series, "fixed")[-1:], "day"))
+        .mark_rule(clip=True, color=BLUE, strokeWidth=2)
+        .encode(x=x, y=alt.Y("low:Q", title=unit, scale=reach), y2="high:Q")
+    )
     points = (
         alt.Chart(data(_points(series), "day"))
         .mark_point(filled=True, color=INK, opacity=1, clip=True, size=36 if len(series.looks) < 60 else 12)
-        .encode(x=x, y=y, tooltip=[alt.Tooltip(f"{name}:N") for name in ("block to", "effect", "anytime", "fixed")])
+        .encode(
+            x=x,
+            y=y,
+            tooltip=[alt.Tooltip(f"{name}:N") for name in ("block to", "effect", "always-valid", "fixed-horizon")],
+        )
     )
-    layers = [*bands, zero, edges, points]
+    layers = [*bands, zero, edges, *([bars] if series.fixed else []), points]
     if series.planned_day is not None:
         planned = alt.Chart(data([{"day": str(series.planned_day), "label": "planned day"}], "day"))
         layers += [
@@ -178,45 +105,40 @@ def effect_chart(series: Series, width: Width = 1100, height: int = 330, *, titl
 
 
 def title(series: Series) -> str:
-    """The finding in a sentence, which never calls a fixed-horizon number decided before its day."""
-    last = series.looks[-1]
-    share = "" if last.relative is None else f" ({percent(last.relative)})"
-    said = f"{NAMES[series.metric]}, arm {series.arm}: {number(last.effect)} {series.unit} per unit-day{share}"
-    planned = series.planned_day is not None and last.day >= series.planned_day
-    if last.anytime is not None and not last.anytime[0] <= 0 <= last.anytime[1]:
-        return f"{said}; {'less' if last.effect < 0 else 'more'} than control, at any time of looking"
-    if planned and last.fixed is not None and not last.fixed[0] <= 0 <= last.fixed[1]:
-        return f"{said}; {'less' if last.effect < 0 else 'more'} than control, by the planned look"
-    if planned:
-        return f"{said}; no difference found by the planned look"
-    return f"{said} so far; not decided"
+    """The quoted number and what its interval says, in a sentence."""
+    said = f"{NAMES[series.metric]}, arm {series.arm}"
+    found = series.headline
+    if found is None or found.quoted is None:
+        return f"{said}: no number"
+    return f"{said}: {_quoted(series, found.quoted)}; {finding(found)}"
 
 
 def subtitle(series: Series) -> list[str]:
-    """The intervals of the last look, and what each is good for."""
-    last = series.looks[-1]
-    level = f"{100 * series.confidence:.0f} %"
-    said = []
-    if last.anytime is not None:
-        said.append(f"{level} at any time of looking: {_interval(last.anytime, last.relative_anytime)}")
-    elif series.reason_absent:
-        said.append(f"No interval for any time of looking: {series.reason_absent}")
-    if last.fixed is not None:
-        day = f"on {series.planned_day}" if series.planned_day else "on the planned day"
-        what = (
-            "good for one look" if series.planned_day and last.day >= series.planned_day else "a preview: for one look"
-        )
-        said.append(f"{level} fixed, {what} {day}: {_interval(last.fixed, last.relative_fixed)}")
-    return [*said, f"{counted(len(series.looks), 'look')}; the last one on {last.day}."]
+    """Both intervals by name: the quoted one first, and what each is valid for."""
+    found, said = series.headline, []
+    if found is not None:
+        for quote in filter(None, (found.quoted, found.other)):
+            said.append(f"{kind_text(found, quote).capitalize()}: {_quoted(series, quote)}.")
+        said += [f"No {kind} interval: {reason}." for kind, reason in found.reasons.items()]
+    return [*said, f"{counted(len(series.looks), 'look')}; the last one on {series.looks[-1].day}."]
+
+
+def _quoted(series: Series, quote: Quote) -> str:
+    """``−9.9 % [−11.9 %, −7.8 %], −3.85 pieces per unit-day``, as far as there is each."""
+    parts = [interval_text(quote.relative)] if quote.relative is not None else []
+    if quote.absolute is not None:
+        own = quote.absolute.value if series.metric == "units" else major(quote.absolute.value, series.currency)
+        parts.append(f"{number(own)} {series.unit} per unit-day")
+    return ", ".join(parts)
 
 
 def _lines(series: Series) -> tuple[Rows, list[str], list[list[int]], list[str]]:
     """Long rows of all lines, and the names, dashes and colours of those that there are."""
-    level = f"{100 * series.confidence:.0f} %"
+    level = series.level
     effect, anytime, fixed, truth = (
         "effect so far",
-        f"{level}, valid at every look",
-        f"{level}, valid once: on the planned day",
+        f"{level} always-valid",
+        f"{level} fixed-horizon, for the planned day",
         "truth (planted)",
     )
     planted = _planted(series)
@@ -224,13 +146,10 @@ def _lines(series: Series) -> tuple[Rows, list[str], list[list[int]], list[str]]
     for look in series.looks:
         day = str(look.day)
         rows.append({"day": day, "line": effect, "side": "", "value": look.effect})
-        for name, pair in ((anytime, look.anytime), (fixed, look.fixed)):
-            if pair is not None:
-                rows += [
-                    {"day": day, "line": name, "side": side, "value": v} for side, v in zip("lh", pair, strict=True)
-                ]
         if planted is not None:
             rows.append({"day": day, "line": truth, "side": "", "value": planted})
+    for name, at, pair in _edges(series, anytime, fixed):
+        rows += [{"day": str(at), "line": name, "side": s, "value": v} for s, v in zip("lh", pair, strict=True)]
     looks = {
         effect: ([1, 0], INK),
         anytime: ([1, 0], "#2b8cc4"),
@@ -241,20 +160,28 @@ def _lines(series: Series) -> tuple[Rows, list[str], list[list[int]], list[str]]
     return rows, present, [looks[n][0] for n in present], [looks[n][1] for n in present]
 
 
+def _edges(series: Series, anytime: str, fixed: str) -> list[tuple[str, date, Pair]]:
+    """Both intervals by name and day."""
+    return [(anytime, look.day, look.anytime) for look in series.looks if look.anytime is not None] + [
+        (fixed, one.day, one.interval) for one in series.fixed
+    ]
+
+
 def _band(series: Series, name: str) -> Rows:
-    pairs = [(look.day, look.anytime if name == "anytime" else look.fixed) for look in series.looks]
-    return [{"day": str(day), "low": pair[0], "high": pair[1]} for day, pair in pairs if pair is not None]
+    edges = _edges(series, "anytime", "fixed")
+    return [{"day": str(day), "low": pair[0], "high": pair[1]} for kind, day, pair in edges if kind == name]
 
 
 def _points(series: Series) -> Rows:
+    fixed = {one.day: one for one in series.fixed}
     return [
         {
             "day": str(look.day),
             "value": look.effect,
             "block to": str(look.day),
             "effect": _both_units(look.effect, look.relative),
-            "anytime": "none" if look.anytime is None else _interval(look.anytime, look.relative_anytime),
-            "fixed": "none" if look.fixed is None else _interval(look.fixed, look.relative_fixed),
+            "always-valid": "none" if look.anytime is None else _interval(look.anytime, look.relative_anytime),
+            "fixed-horizon": _interval(one.interval, one.relative_interval) if (one := fixed.get(look.day)) else "none",
         }
         for look in series.looks
     ]
@@ -283,7 +210,8 @@ def _span(series: Series) -> tuple[float, float]:
     kept = series.looks[min(int(len(series.looks) * FROM_SHARE), len(series.looks) - 1) :]
     values = [0.0 if planted is None else planted, 0.0]
     for look in kept:
-        values += [look.effect, *(look.anytime or ()), *(look.fixed or ())]
+        values += [look.effect, *(look.anytime or ())]
+    values += [value for one in series.fixed if one.day >= kept[0].day for value in one.interval]
     margin = 0.06 * (max(values) - min(values)) or 1.0
     return min(values) - margin, max(values) + margin
 
@@ -292,25 +220,6 @@ def _planted(series: Series) -> float | None:
     """The truth in the metric's unit: at the last look's control mean, as the right-hand axis has it."""
     mean = series.looks[-1].control_mean
     return None if series.truth is None or mean is None else series.truth * mean
-
-
-def _rows(table: pa.Table, metric: str, arm: str) -> Rows:
-    """A metric's and arm's rows in the order of their days, the highest revision of each."""
-    same = pc.and_(*(pc.equal(table[name].cast(pa.string()), is_) for name, is_ in (("metric", metric), ("arm", arm))))
-    # What is nested (settings, offsets, reasons) would take ten times as long as all that is drawn.
-    flat = [field.name for field in table.schema if not pa.types.is_nested(field.type)]
-    rows = table.select(flat).filter(same).to_pylist()
-    standing = {r["day"]: r for r in sorted(rows, key=lambda r: (r["version"], r["day"], r["revision"]))}
-    return [standing[day] for day in sorted(standing)]
-
-
-def _both(low: float | None, high: float | None) -> tuple[float, float] | None:
-    return None if low is None or high is None else (low, high)
-
-
-def _mean(row: dict[str, Any]) -> float | None:
-    """Control's mean behind a daily estimate: the one that turns its absolute effect into its relative one."""
-    return row["absolute"] / row["relative"] if row["relative"] else None
 
 
 def _both_units(value: float, relative: float | None) -> str:

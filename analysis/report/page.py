@@ -17,11 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from altair.utils.schemapi import debug_mode
 
+from analysis.export.headline import Headline, Quote, interval_text, kind_text
 from analysis.export.rows import latest_estimates
 from analysis.export.schemas import Tables
 from analysis.report import arms, checks, effect
+from analysis.report.series import Series, series_of
 from analysis.report.style import FONT, counted, number, percent
 from analysis.report.vega import bundled
+from controller.definition.money import major, money
 from controller.errors import FlipsideError
 from controller.messages.events import OBSERVATIONAL
 
@@ -48,13 +51,11 @@ class Found:
         return {arm["name"]: f"{arm['name']}: {_price(arm['price'], self.definition)}" for arm in body["arms"]}
 
     @cached_property
-    def series(self) -> tuple[effect.Series, ...]:
+    def series(self) -> tuple[Series, ...]:
         """Every metric and treated arm, in the order of the report."""
         of = self.definition
         return tuple(
-            effect.series_of(
-                self.tables["sequences"], self.tables["estimates"], metric, arm, of["currency"], of["truth"]
-            )
+            series_of(self.tables["sequences"], self.tables["estimates"], metric, arm, of["currency"], of["truth"])
             for arm in of["arms"][1:]
             for metric in METRICS
         )
@@ -106,7 +107,7 @@ def page(tables: Tables, experiment: str, vega: Callable[[], str] | None = None)
 def _finding(found: Found) -> str:
     """The first metric that has a number, in a sentence."""
     for series in found.series:
-        if series.looks:
+        if series.headline is not None and series.headline.quoted is not None:
             return effect.title(series)
     return "No effect can be given yet"
 
@@ -135,8 +136,10 @@ def _effects(found: Found, charts: Charts) -> list[str]:
     """The effect, a picture for each metric and arm, then the table of numbers."""
     parts = [
         "<h2>The effect, look by look</h2>",
-        "<p>A look is a closed block. The pale band holds at every look, however often somebody looks; the darker one"
-        " holds for a single look on the day that was planned, and is a preview before it.</p>",
+        "<p>A look is a closed block. The pale band is the always-valid interval: it covers at every look, however"
+        " often somebody looks. The darker one is the fixed-horizon interval: it covers on the planned day, and is a"
+        " preview before it. Quoted is the always-valid number before the planned day, the fixed-horizon number from"
+        " then on.</p>",
         '<div class="grid">',
     ]
     for series in found.series:
@@ -155,53 +158,70 @@ def _effects(found: Found, charts: Charts) -> list[str]:
 
 
 def _numbers(found: Found) -> str:
-    """What is published of the last closed day, for quoting."""
-    head = (
-        "metric",
-        "arm",
-        "relative, one look",
-        "per unit-day, one look",
-        "per unit-day, any look",
-        "clusters",
-        "unit-days",
-    )
-    rows = []
+    """What is published of the last closed day: what is quoted of each metric and arm, and the other number by name."""
+    head = ("metric", "arm", "to quote", "relative to control", "per unit-day", "the other", "clusters", "unit-days")
     estimates = sorted(
         latest_estimates(found.tables["estimates"]), key=lambda r: (r["arm"], METRICS.index(r["metric"]))
     )
-    for r in estimates:
-        arm = r["arm"] + (" (observational)" if r["estimator"] == OBSERVATIONAL else "")
-        if r["absolute"] is None and r["relative"] is None:
-            rows.append([r["metric"], arm, f"none: {r['reason_absent']}"])
-            continue
-        rows.append(
-            [
-                r["metric"],
-                arm,
-                _interval(r, "relative", percent) or f"none: {r['reason_absent']}",
-                _interval(r, "absolute", number),
-                _interval(r, "anytime", number) or f"none: {r['anytime_reason_absent'] or 'not published'}",
-                f"{r['clusters']:,}",
-                f"{r['cells']:,}",
-            ]
-        )
+    said = {(series.metric, series.arm): series.headline for series in found.series}
+    rows = [_row(found, r, said.get((r["metric"], r["arm"]))) for r in estimates]
     if not rows:
         return "<p>No estimate was published yet.</p>"
     return (
         "<h3>The numbers of the last closed day</h3>"
-        "<p>Those for one look are to be quoted on the planned day; all of them with the design hash and what was"
-        " left out.</p>" + _table(head, rows, "numbers") + f"<p class=note>{escape(_methods(found, estimates))}</p>"
+        "<p>Quote them with the name of their interval, the design hash and what was left out.</p>"
+        + _table(head, rows, "numbers")
+        + f"<p class=note>{escape(_methods(found, estimates))}</p>"
     )
+
+
+def _row(found: Found, r: dict[str, Any], quotable: Headline | None) -> list[str]:
+    """One published estimate; an observational one is never what is quoted of a randomised experiment."""
+    currency, counts = found.definition["currency"], [f"{r['clusters']:,}", f"{r['cells']:,}"]
+    if r["estimator"] == OBSERVATIONAL:
+        if r["absolute"] is None and r["relative"] is None:
+            return [r["metric"], f"{r['arm']} (observational)", "", f"none: {r['reason_absent']}", "", "", *counts]
+        shares, own = _interval(r, "relative", percent), _interval(r, "absolute", _spelled(r["metric"], currency))
+        kind = f"fixed-horizon {100 * r['confidence']:.0f} %"
+        relative = shares or f"none: {r['reason_absent']}"
+        return [r["metric"], f"{r['arm']} (observational)", kind, relative, own, "", *counts]
+    if quotable is None or quotable.quoted is None:
+        reason = r["reason_absent"] if quotable is None else quotable.reason_absent
+        return [r["metric"], r["arm"], "", f"none: {reason}", "", "", *counts]
+    quote, other = quotable.quoted, quotable.other
+    if other is None:
+        beside = "; ".join(f"no {kind} interval: {why}" for kind, why in quotable.reasons.items() if kind != quote.kind)
+    else:
+        beside = f"{kind_text(quotable, other)}: {interval_text(other.relative)}; {_own(other, r['metric'], currency)}"
+    shares = interval_text(quote.relative) or f"none: {r['reason_absent']}"
+    kind = kind_text(quotable, quote)
+    return [r["metric"], r["arm"], kind, shares, _own(quote, r["metric"], currency), beside, *counts]
+
+
+def _own(quote: Quote, metric: str, currency: str) -> str:
+    """A number with its interval in pieces, or in the currency's unit."""
+    span, spelled = quote.absolute, _spelled(metric, currency)
+    if span is None:
+        return ""
+    if span.low is None or span.high is None:
+        return f"{spelled(span.value)} [cannot be bounded]"
+    return f"{spelled(span.value)} [{spelled(span.low)}, {spelled(span.high)}]"
+
+
+def _spelled(metric: str, currency: str) -> Callable[[float], str]:
+    if metric == "units":
+        return number
+    return lambda minor: f"{number(major(minor, currency))} {currency}"
 
 
 def _methods(found: Found, estimates: list[dict[str, Any]]) -> str:
     """Which method made which number: the two agree on what they estimate, not to the last digit."""
-    one_look = ", ".join(sorted({r["estimator"].replace("_", " ") for r in estimates}))
+    fixed = ", ".join(sorted({r["estimator"].replace("_", " ") for r in estimates}))
     looks = found.tables["sequences"]
     methods = sorted({str(m).replace("_", " ") for m in looks["method"].unique().to_pylist()})
-    said = f"For one look: {one_look}, on every unit-day that counts."
+    said = f"Fixed-horizon: {fixed}, on every unit-day that counts."
     if methods:
-        said += f" For any look, and in the pictures: {', '.join(methods)}, on closed blocks."
+        said += f" Always-valid, and the line in the pictures: {', '.join(methods)}, on closed blocks."
     return f"{said} Both are in docs/methods.md."
 
 
@@ -209,6 +229,8 @@ def _interval(row: dict[str, Any], name: str, spelled: Callable[[float], str]) -
     """``effect [low, high]``; empty where there is none."""
     if row[name] is None:
         return ""
+    if row[f"{name}_low"] is None or row[f"{name}_high"] is None:
+        return f"{spelled(row[name])} [cannot be bounded]"
     return f"{spelled(row[name])} [{spelled(row[f'{name}_low'])}, {spelled(row[f'{name}_high'])}]"
 
 
@@ -276,6 +298,6 @@ def _table(head: tuple[str, ...], rows: list[list[str]], kind: str = "") -> str:
 
 def _price(rule: dict[str, Any], definition: dict[str, Any]) -> str:
     if rule.get("absolute_minor") is not None:
-        return f"{rule['absolute_minor'] / 100:.2f} {definition['currency']}"
+        return money(rule["absolute_minor"], definition["currency"])
     share = float(rule.get("percent") or 0)
     return f"{share:+g} %".replace("-", "−") if share else "list price"

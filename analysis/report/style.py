@@ -6,10 +6,13 @@ grey says as well.
 
 import csv
 import io
-import math
 from typing import Any
 
 import altair as alt
+
+from analysis.export.formatting import counted as counted
+from analysis.export.formatting import number as number
+from analysis.export.formatting import percent as percent
 
 BLUE, VERMILLION, ORANGE, GREEN, PURPLE, SKY = "#0072B2", "#D55E00", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"
 INK, QUIET, FAINT, PAPER = "#1a1a1a", "#5c5c5c", "#e4e7ea", "#ffffff"
@@ -88,19 +91,3 @@ def styled(chart: Any, heading: tuple[str, list[str]] | None, width: Width, heig
             view=alt.ViewConfig(stroke=None),
         ),
     )
-
-
-def percent(value: float, digits: int = 1) -> str:
-    """A share as people write it, with a real minus sign."""
-    return f"{100 * value:+.{digits}f} %".replace("-", "−")
-
-
-def number(value: float) -> str:
-    """Three digits that count, never with an exponent, with a real minus sign."""
-    digits = 2 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:+,.{min(digits, 6)}f}".replace("-", "−")
-
-
-def counted(count: int, singular: str, plural: str | None = None) -> str:
-    """``1 day``, ``1,200 days``."""
-    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"

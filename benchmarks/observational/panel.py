@@ -15,8 +15,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from typing import TypeVar
 
 import numpy as np
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from analysis.observational.bakeoff import bakeoff
@@ -235,7 +237,7 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
 
 
-TASKS: dict[str, Callable[[str, Path], Measured | list[Measured]]] = {
+TASKS: dict[str, "Task"] = {
     "sdid-prop99": sdid_prop99,
     "sc-prop99": sc_prop99,
     "sdid-1100x114": sdid_1100,
@@ -282,6 +284,48 @@ def _pair(estimate: float | None, se: float | None) -> str:
     return "" if estimate is None else f"{estimate:.5g}" + ("" if se is None else f" ({se:.4g})")
 
 
+Task = Callable[[str, Path], Measured | list[Measured]]
+
+
+@contextmanager
+def progress(total: int, console: Console) -> Iterator[Callable[[str, float | None], None]]:
+    """Call with a task's name when it begins, and with its seconds when it is done.
+
+    A bar on a terminal; elsewhere a line as each task is done, because the longest of them take minutes.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    done = 0
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=total)
+
+        def tell(name: str, seconds: float | None) -> None:
+            nonlocal done
+            if seconds is None:
+                bar.update(task, description=name)
+                return
+            done += 1
+            bar.advance(task)
+            if not console.is_terminal:
+                console.print(f"{done} of {total} done: {name}, {seconds:.1f} s with its peers", markup=False)
+
+        yield tell
+
+
+def measure(tasks: Mapping[str, Task], peers: str, data: Path, console: Console) -> list[Measured]:
+    """Run these tasks one after the other, and show on the console how far it is."""
+    results: list[Measured] = []
+    with progress(len(tasks), console) as tell:
+        for name, task in tasks.items():
+            tell(name, None)
+            began = time.perf_counter()
+            found = task(peers, data)
+            if isinstance(found, Measured):
+                found.task = name
+            results.extend([found] if isinstance(found, Measured) else found)
+            tell(name, time.perf_counter() - began)
+    return results
+
+
 def main() -> None:
     """Run the tasks that are named, or all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -290,13 +334,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA, help="the folder of california_prop99.csv")
     parser.add_argument("--json", action="store_true", help="print JSON as the last line")
     options = parser.parse_args()
-    results: list[Measured] = []
-    for name in options.tasks or TASKS:
-        Console(stderr=True).print(f"{name} ...", markup=False)
-        found = TASKS[name](options.peers, options.data)
-        if isinstance(found, Measured):
-            found.task = name
-        results.extend([found] if isinstance(found, Measured) else found)
+    chosen = {name: TASKS[name] for name in options.tasks or TASKS}
+    results = measure(chosen, options.peers, options.data, Console(stderr=True))
     Console(width=160).print(show(results))
     if options.json:
         print(json.dumps([asdict(one) for one in results]))

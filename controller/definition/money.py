@@ -40,6 +40,11 @@ def money(minor: int | float, currency: str, *, extra_digits: int = 0) -> str:
     return f"{amount(minor, currency, extra_digits=extra_digits)} {currency}"
 
 
+def major(minor: float, currency: str) -> float:
+    """An amount in the currency's major unit as a number, for axes and means: ``major(349, "EUR")`` is 3.49."""
+    return minor / float(10 ** minor_digits(currency))
+
+
 def change_percent(regular_minor: int, price_minor: int) -> Decimal:
     """The change from a regular price above zero, in percent of it, exact to 28 digits."""
     return Decimal(100 * (price_minor - regular_minor)) / regular_minor

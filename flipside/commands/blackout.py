@@ -69,10 +69,7 @@ def list_blackouts(redis: Redis = None, namespace: Namespace = None, as_json: As
     import asyncio
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
-    from flipside.terminal.escape import cell
+    from flipside.terminal.record_list import print_records
     from streams.store.redis.store import RedisStore
 
     settings = settings_from(redis=redis, namespace=namespace)
@@ -90,13 +87,13 @@ def list_blackouts(redis: Redis = None, namespace: Namespace = None, as_json: As
     if as_json:
         print(json.dumps(rows))
         return
-    table = Table("window", "scope", "from", "to", "reason")
+    lines = []
     for row in rows:
         scope = row["scope"]
         assert isinstance(scope, dict)
         covers = f"{scope['kind']} {scope['name']}".strip()
-        table.add_row(*map(cell, (row["id"], covers, row["starts_at"], row["ends_at"], row["reason"])))
-    Console().print(table)
+        lines.append((row["id"], covers, row["starts_at"], row["ends_at"], row["reason"]))
+    print_records(("window", "scope", "from", "to", "reason"), lines)
 
 
 VERBS: dict[str, Callable[..., None]] = {"add": add, "remove": remove, "list": list_blackouts}

@@ -1,6 +1,6 @@
 """`flipside config`: the settings in force."""
 
-from flipside.commands.options import AsJson, settings_from
+from flipside.commands.options import AsJson, settings_of_service
 
 
 def config(as_json: AsJson = False) -> None:
@@ -10,7 +10,7 @@ def config(as_json: AsJson = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    settings = settings_from()
+    settings = settings_of_service()
     values = json.loads(settings.model_dump_json())
     if as_json:
         print(json.dumps(values))

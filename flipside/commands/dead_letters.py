@@ -80,10 +80,8 @@ def show_list(
     import json
     from collections import Counter
 
-    from rich.console import Console
-    from rich.table import Table
-
-    from flipside.terminal.escape import cell, say
+    from flipside.terminal.escape import say
+    from flipside.terminal.record_list import print_records
     from flipside.topics.dead_letters import read_letters
 
     wanted = _wanted((), reason, topic, since, until)
@@ -92,14 +90,14 @@ def show_list(
     if as_json:
         print(json.dumps([_as_object(kept) for kept in found]))
         return
-    table = Table("id", "when", "reason", "key", "value", "standing")
+    rows = []
     for kept in found:
         letter = kept.letter
         value = "(null)" if letter.value is None else letter.value[:PREVIEW].decode(errors="replace")
         key = "" if letter.key is None else letter.key.decode(errors="replace")
-        row = (letter.id, f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.code, key[:PREVIEW], value, kept.standing)
-        table.add_row(*map(cell, row))
-    Console().print(table)
+        rows.append((letter.id, f"{letter.at:%Y-%m-%d %H:%M:%S}", letter.code, key[:PREVIEW], value, kept.standing))
+    if rows:
+        print_records(("id", "when", "reason", "key", "value", "standing"), rows)
     counts = Counter(kept.letter.code for kept in found)
     by_reason = ", ".join(f"{code} {number}" for code, number in sorted(counts.items()))
     say(f"{len(found)} of {len(every)} dead letters{f': {by_reason}' if by_reason else ''}")

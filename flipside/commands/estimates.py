@@ -10,6 +10,8 @@ from flipside.commands.options import Kafka, Namespace
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from analysis.export.schemas import Tables
+
 
 def estimates(
     experiment: Annotated[str | None, typer.Argument(help="Only this experiment.", show_default=False)] = None,
@@ -26,7 +28,9 @@ def estimates(
 ) -> None:
     """The estimates that stand: a row for each experiment, metric and arm, with what each rests on.
 
-    Intervals are those of one look on the planned day. Kafka keeps the last estimate of a series; an export keeps all.
+    The table quotes the always-valid interval before the planned day and the fixed-horizon interval from then on, as
+    the report does, and shows the other one beside it. --json, --csv and --history have the fixed-horizon estimates as
+    they were published, with `anytime` for the other. Kafka keeps the last estimate of a series; an export keeps all.
 
     Example: flipside estimates juice --from outcome --csv
     """
@@ -34,30 +38,37 @@ def estimates(
 
     if as_json and as_csv:
         raise FlipsideError("--json and --csv: choose one")
-    rows = _rows(_table(source, experiment, kafka, namespace), history)
+    tables = _tables(source, experiment, kafka, namespace)
+    rows = _rows(tables["estimates"], history)
     if experiment is not None and not rows:
         raise FlipsideError(f"no estimate of {experiment!r} is published; `flipside experiment list` has the names")
     if as_json:
         _print_json(rows)
     elif as_csv:
         _print_csv(rows)
+    elif history:
+        _print_history(rows)
     else:
-        _print_table(rows)
+        _print_table(rows, tables)
 
 
-def _table(source: Path | None, experiment: str | None, kafka: str | None, namespace: str | None) -> "pa.Table":
+def _tables(source: Path | None, experiment: str | None, kafka: str | None, namespace: str | None) -> "Tables":
+    """The estimates and the running sequences of one experiment, or of all."""
     if source is not None:
         from analysis.export.folder import read
 
-        return read("estimates", source, experiment)
+        return {name: read(name, source, experiment) for name in ("estimates", "sequences")}
     import pyarrow.compute as pc
 
-    from controller.messages.topics import ESTIMATE
+    from controller.messages.topics import ESTIMATE, SEQUENCE
     from flipside.commands.options import settings_from
     from flipside.results.outcome import tables_from_topics
 
-    table = tables_from_topics(settings_from(kafka=kafka, namespace=namespace), (ESTIMATE,))["estimates"]
-    return table if experiment is None else table.filter(pc.equal(table["experiment"].cast("string"), experiment))
+    tables = tables_from_topics(settings_from(kafka=kafka, namespace=namespace), (ESTIMATE, SEQUENCE))
+    found = {name: tables[name] for name in ("estimates", "sequences")}
+    if experiment is None:
+        return found
+    return {k: t.filter(pc.equal(t["experiment"].cast("string"), experiment)) for k, t in found.items()}
 
 
 def _rows(table: "pa.Table", history: bool) -> list[dict[str, Any]]:
@@ -90,30 +101,50 @@ def _print_csv(rows: list[dict[str, Any]]) -> None:
         writer.writerow({name: csv_cell(value) for name, value in shown.items()})
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    from analysis.report.style import percent
+def _print_table(rows: list[dict[str, Any]], tables: "Tables") -> None:
+    """What to quote of each metric and arm; an observational estimate stands as it is, and is never quoted instead."""
+    from analysis.export.headline import headlines, kind_text, other_text, quoted_text
     from controller.messages.events import OBSERVATIONAL
-    from flipside.terminal.escape import cell
 
-    table = Table(title="effect against control, for one look on the planned day", box=box.SIMPLE, title_justify="left")
-    for name in ("experiment metric arm", "through", "effect [interval]", "unit-days", "left out"):
-        table.add_column(name, justify="right" if name == "unit-days" else "left")
+    quotable = {(h.experiment, h.metric, h.arm): h for h in headlines(tables["estimates"], tables["sequences"])}
+    lines = []
     for r in rows:
-        said = f"none: {r['reason_absent']}"
-        if r["relative"] is not None:
-            said = f"{percent(r['relative'])} [{percent(r['relative_low'])}, {percent(r['relative_high'])}]"
-        table.add_row(
-            cell(
-                f"{r['experiment']} {r['metric']} {r['arm']}"
-                + (" (observational)" if r["estimator"] == OBSERVATIONAL else "")
-            ),
-            f"{r['day']}" + (f" r{r['revision']}" if r["revision"] else ""),
-            cell(said),
-            f"{r['cells']:,}",
-            cell(", ".join(f"{count:,} {reason}" for reason, count in r["left_out"].items()) or "none"),
-        )
-    Console(soft_wrap=True).print(table)
+        found = quotable.get((r["experiment"], r["metric"], r["arm"]))
+        if r["estimator"] == OBSERVATIONAL or found is None:
+            lines.append(_line(r, _fixed_text(r), f"fixed-horizon {100 * r['confidence']:.0f} %", ""))
+        else:
+            kind = "" if found.quoted is None else kind_text(found, found.quoted)
+            lines.append(_line(r, quoted_text(found), kind, other_text(found)))
+    _show("effect relative to control", ("effect [interval]", "interval", "beside it"), lines)
+
+
+def _print_history(rows: list[dict[str, Any]]) -> None:
+    lines = [_line(r, _fixed_text(r)) for r in rows]
+    _show("effect relative to control, fixed-horizon: for the planned day only", ("effect [interval]",), lines)
+
+
+def _fixed_text(r: dict[str, Any]) -> str:
+    from analysis.export.headline import Span, interval_text
+
+    if r["relative"] is None:
+        return f"none: {r['reason_absent']}"
+    return interval_text(Span(r["relative"], r["relative_low"], r["relative_high"]))
+
+
+def _line(r: dict[str, Any], *said: str) -> tuple[str, ...]:
+    from controller.messages.events import OBSERVATIONAL
+
+    series = f"{r['experiment']} {r['metric']} {r['arm']}"
+    through = f"{r['day']}" + (f" r{r['revision']}" if r["revision"] else "")
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in r["left_out"].items()) or "none"
+    observational = " (observational)" if r["estimator"] == OBSERVATIONAL else ""
+    return (series + observational, through, *said, f"{r['cells']:,}", left_out)
+
+
+def _show(title: str, names: tuple[str, ...], lines: list[tuple[str, ...]]) -> None:
+    from rich import box
+
+    from flipside.terminal.record_list import print_records
+
+    columns = ("experiment metric arm", "through", *names, "unit-days", "left out")
+    print_records(columns, lines, title=title, box=box.SIMPLE, right=("unit-days",))

@@ -70,17 +70,17 @@ def submit(
     from flipside.places import placed
     from flipside.terminal.escape import say
     from flipside.terminal.preflight_output import lines
-    from flipside.topics import requests
+    from flipside.topics import registered, requests
     from streams.runtime.clock import WallClock
 
     settings = settings_from(kafka=kafka, namespace=namespace)
 
     async def work() -> None:
         experiment = read_experiment(file)
-        held, _ = await requests.known(settings)
+        held, _ = await registered.known(settings)
         now = WallClock().now()
         others = [one.registered.experiment for one in held.values() if one.life(now).state not in OVER]
-        catalog = await requests.catalog(settings)
+        catalog = await registered.catalog(settings)
         try:
             resolved = register(experiment, catalog, others, now)
         except InvalidExperiment as error:
@@ -116,26 +116,24 @@ def list_experiments(
     import asyncio
     import json
 
-    from rich.console import Console
-    from rich.table import Table
-
     from controller.decisions.kill_switches import concerns, killed
     from controller.messages.control import Kill
     from controller.messages.inputs import CatalogEntry
     from controller.schedule.preflight import Preview, as_object, preview
     from controller.validation.preflight_warnings import warnings
-    from flipside.terminal.escape import cell, say
+    from flipside.terminal.escape import say
     from flipside.terminal.preflight_output import lines
-    from flipside.topics import requests
+    from flipside.terminal.record_list import print_records
+    from flipside.topics import registered
     from streams.runtime.clock import WallClock
 
     settings = settings_from(kafka=kafka, namespace=namespace)
 
-    async def read() -> tuple[dict[str, requests.Known], dict[str, Kill], dict[str, CatalogEntry]]:
-        return *await requests.known(settings), await requests.catalog(settings) if long else {}
+    async def read() -> tuple[dict[str, registered.Known], dict[str, Kill], dict[str, CatalogEntry]]:
+        return *await registered.known(settings), await registered.catalog(settings) if long else {}
 
     held, kills, catalog = asyncio.run(read())
-    aside = asyncio.run(requests.suspended(settings))
+    aside = asyncio.run(registered.suspended(settings))
     now = WallClock().now()
     rows: list[dict[str, object]] = []
     previews: dict[str, Preview] = {}
@@ -168,7 +166,8 @@ def list_experiments(
     if not rows:
         print("no experiment is registered; `flipside experiment submit FILE` registers one")
         return
-    table = Table("experiment", "version", "state", "design", "first day", "back to control", "units", "last change")
+    names = ("experiment", "version", "state", "design", "first day", "back to control", "units", "last change")
+    shown_rows = []
     for row in rows:
         killed_in = row["killed_markets"]
         said = [str(row["state"])] + ["frozen"] * bool(row["frozen"])
@@ -177,8 +176,8 @@ def list_experiments(
         said += [f"killed in {', '.join(killed_in)}"] if isinstance(killed_in, list) and killed_in else []
         columns = ("design", "start", "end", "units", "why")
         shown = ("" if row[c] is None else str(row[c]) for c in columns)
-        table.add_row(*map(cell, (row["experiment"], row["version"], ", ".join(said), *shown)))
-    Console().print(table)
+        shown_rows.append((row["experiment"], row["version"], ", ".join(said), *shown))
+    print_records(names, shown_rows)
     for name, found in previews.items():
         say(f"\n{name}")
         for line in lines(found):
@@ -194,24 +193,21 @@ def suspended(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson 
     import asyncio
     import json
 
-    from rich.console import Console
-    from rich.table import Table
+    from flipside.terminal.record_list import print_records
+    from flipside.topics import registered
 
-    from flipside.terminal.escape import cell
-    from flipside.topics import requests
-
-    found = asyncio.run(requests.suspended(settings_from(kafka=kafka, namespace=namespace)))
+    found = asyncio.run(registered.suspended(settings_from(kafka=kafka, namespace=namespace)))
     if as_json:
         print(json.dumps([one.model_dump(mode="json") for one in found]))
         return
     if not found:
         print("no market is set aside")
         return
-    table = Table("market", "experiment", "duty", "place", "error", "since", "worker")
-    for one in found:
-        row = (one.market, one.experiment or "all", one.duty, one.place, one.error, one.set_aside_at, one.worker)
-        table.add_row(*map(cell, row))
-    Console().print(table)
+    names = ("market", "experiment", "duty", "place", "error", "since", "worker")
+    print_records(
+        names,
+        [(o.market, o.experiment or "all", o.duty, o.place, o.error, o.set_aside_at, o.worker) for o in found],
+    )
 
 
 def show(
@@ -223,10 +219,10 @@ def show(
     import asyncio
 
     from flipside.terminal.escape import say
-    from flipside.topics import requests
+    from flipside.topics import registered
 
-    held, _ = asyncio.run(requests.known(settings_from(kafka=kafka, namespace=namespace)))
-    say(requests.one_of(held, name).registered.model_dump_json(indent=2))
+    held, _ = asyncio.run(registered.known(settings_from(kafka=kafka, namespace=namespace)))
+    say(registered.one_of(held, name).registered.model_dump_json(indent=2))
 
 
 VERBS: dict[str, Callable[..., None]] = {

@@ -123,24 +123,21 @@ def history(name: Experiment, kafka: Kafka = None, namespace: Namespace = None, 
     import asyncio
     import json
 
-    from rich.console import Console
-    from rich.table import Table
+    from flipside.terminal.record_list import print_records
+    from flipside.topics import registered
 
-    from flipside.terminal.escape import cell
-    from flipside.topics import requests
-
-    held, _ = asyncio.run(requests.known(settings_from(kafka=kafka, namespace=namespace)))
-    changes = requests.one_of(held, name).changes
+    held, _ = asyncio.run(registered.known(settings_from(kafka=kafka, namespace=namespace)))
+    changes = registered.one_of(held, name).changes
     if as_json:
         print(json.dumps([change.model_dump(mode="json") for change in changes]))
         return
-    table = Table("when", "what", "from", "to", "frozen", "who", "why")
+    rows = []
     for change in changes:
         frozen = "yes" if change.frozen else ""
         who = f"{change.who} ({change.role})"
         row = (change.changed_at, change.action, change.from_state, change.to_state, frozen, who, change.why)
-        table.add_row(*map(cell, row))
-    Console().print(table)
+        rows.append(row)
+    print_records(("when", "what", "from", "to", "frozen", "who", "why"), rows)
 
 
 VERBS: dict[str, Callable[..., None]] = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
+from flipside.commands.options import AsJson, Kafka, Namespace, settings_of_service
 
 
 def create(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
@@ -13,7 +13,7 @@ def create(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = F
 
     from streams.kafka.topics import create_topics
 
-    report = asyncio.run(create_topics(settings_from(kafka=kafka, namespace=namespace)))
+    report = asyncio.run(create_topics(settings_of_service(kafka=kafka, namespace=namespace)))
     if as_json:
         print(json.dumps(dataclasses.asdict(report)))
         return

@@ -58,9 +58,9 @@ def verify(
         records = read_log(Path(log))
     else:
         from flipside.commands.options import settings_from
-        from flipside.topics import requests
+        from flipside.topics.registered import read_all
 
-        records = asyncio.run(requests.read_all(settings_from(kafka=kafka, namespace=namespace), log))
+        records = asyncio.run(read_all(settings_from(kafka=kafka, namespace=namespace), log))
     registered = read_registered(definition, records)
     found = differences(registered, records, through=None if through is None else date.fromisoformat(through))
     guilty = [d for d in found if not (allow_repeats and d.harmless)]

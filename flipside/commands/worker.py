@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from flipside.commands.options import Kafka, Namespace, Redis, settings_from
+from flipside.commands.options import Kafka, Namespace, Redis, settings_of_service
 
 #: supervisors kill after ten seconds or more
 GIVE_UP_SECONDS = 9.5
@@ -28,7 +28,7 @@ def worker(
     from flipside.serve import serve, worker_name
     from streams.app import run_worker
 
-    settings = settings_from(kafka=kafka, redis=redis, namespace=namespace)
+    settings = settings_of_service(kafka=kafka, redis=redis, namespace=namespace)
     serve(settings, lambda stop: run_worker(settings, name or worker_name(), stop), GIVE_UP_SECONDS)
 
 
@@ -53,7 +53,7 @@ def analysis(kafka: Kafka = None, namespace: Namespace = None) -> None:
     from streams.worker.metrics import AnalysisMetrics
     from streams.worker.probes import serve_probes
 
-    settings = settings_from(kafka=kafka, namespace=namespace)
+    settings = settings_of_service(kafka=kafka, namespace=namespace)
 
     async def work(stop: asyncio.Event) -> None:
         await reach_kafka(settings)

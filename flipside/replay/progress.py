@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from typing import TYPE_CHECKING
 
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message
 from controller.messages.control import Entered, TriggerIgnored
 from controller.messages.events import OBSERVATIONAL, Assignment, Estimate, Registered, UnitDay
+from controller.messages.findings import RunningSequence
 from controller.messages.inputs import Blackout, CompetitorPrice
 from flipside.checks.entry_promises import check_entries
 from flipside.checks.promises import Violation, check, check_shown
+
+if TYPE_CHECKING:
+    from analysis.export.headline import Headline
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +31,16 @@ class Progress:
     blocked: int
     estimate: Estimate | None
     seconds: float
+    #: the running sequence of the same metric and arm: quoted before the planned day
+    sequence: RunningSequence | None = None
+
+    @property
+    def headline(self) -> "Headline | None":
+        """What is quoted of units sold as of now; None where no day is closed yet."""
+        # The libraries of the analysis take as long to load as all the rest: arms come first.
+        from analysis.export.headline import of_messages
+
+        return next(iter(of_messages(m for m in (self.estimate, self.sequence) if m is not None)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +89,15 @@ class Result:
     log: tuple[Assignment, ...] = field(default=(), repr=False)
     #: all that the system said: what an export is made of
     messages: tuple[Message, ...] = field(default=(), repr=False)
+    #: what is quoted of units sold, as the report has it
+    headline: "Headline | None" = field(default=None, repr=False)
+
+
+def sequence_of_units_sold(messages: Iterable[Message], experiment: Experiment) -> RunningSequence | None:
+    """The last running sequence of the first treated arm's effect on units sold."""
+    arm = experiment.arms[1].name
+    found = [m for m in messages if isinstance(m, RunningSequence) and (m.metric, m.arm) == ("units", arm)]
+    return found[-1] if found else None
 
 
 def of_units_sold(messages: Iterable[Message], experiment: Experiment) -> list[Estimate]:
@@ -103,6 +127,9 @@ def judged(
     ended: Ended | None = None,
 ) -> Result:
     """Hold what the topics say against the promises and the truth. Pure."""
+    from analysis.export.headline import of_messages
+
+    findings = list(findings)
     experiment = registered.experiment
     messages = list(log)
     assignments = tuple(m for m in messages if isinstance(m, Assignment) and m.experiment == experiment.name)
@@ -119,6 +146,7 @@ def judged(
                 rows[message.unit, message.day] = message
     final = of_units_sold(estimates, experiment)[-1]
     relative = final.relative
+    quotable = {(h.metric, h.arm): h for h in of_messages([*estimates, *findings])}
     return Result(
         experiment=experiment.name,
         design_hash=registered.design_hash,
@@ -145,4 +173,5 @@ def judged(
         estimates=tuple(m for m in estimates if isinstance(m, Estimate)),
         log=assignments,
         messages=(*log, *panel, *estimates, *findings),
+        headline=quotable.get((final.metric, final.arm)),
     )

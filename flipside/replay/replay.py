@@ -40,7 +40,7 @@ from controller.messages.topics import (
     TICK,
 )
 from controller.time.periods import Period, period
-from flipside.replay.progress import Ended, Progress, Result, judged, of_units_sold
+from flipside.replay.progress import Ended, Progress, Result, judged, of_units_sold, sequence_of_units_sold
 from flipside.sales_history.history import History
 from flipside.simulated_shop.competitors import Rivals, rivals_of
 from flipside.simulated_shop.shop import Shop, plain
@@ -293,7 +293,7 @@ class Replayer:
         await asyncio.gather(*(self.send(TOPIC_OF[kind], records) for kind, records in traded.items()))
         self.events_in += len(traded["sale"])
         await self._until(f"the closing of {day - PERIODS_AHEAD * ONE_DAY}", partial(self._closed_up_to, number, day))
-        await self._report(number, day, len(traded["applied"]))
+        await self._report(number, day, shop.changed)
 
     async def _watched(self, experiment: Experiment, shop: Shop, day: date, at: datetime) -> None:
         """Wait for what the analysis says of all closed days; where that breaches a guardrail, for control prices."""
@@ -387,6 +387,8 @@ class Replayer:
         await self._hear(day)
         latest = of_units_sold(await self._estimates.poll(1), self.plan.experiment) or self._shown
         self._shown = latest[-1:]
+        await self._findings.poll(0)
+        sequence = sequence_of_units_sold(self._findings.messages, self.plan.experiment)
         if self.plan.on_progress is not None:
             self.plan.on_progress(
                 Progress(
@@ -398,6 +400,7 @@ class Replayer:
                     blocked=sum(m.arm != m.planned_arm for m in self._today.values()),
                     estimate=latest[-1] if latest else None,
                     seconds=time.monotonic() - self._started,
+                    sequence=sequence,
                 )
             )
 

@@ -40,6 +40,8 @@ class Shop:
     shown: dict[str, str] = field(default_factory=dict)
     #: (unit, period) -> the arm under which the period's sales were made
     observed: dict[tuple[str, int], str] = field(default_factory=dict)
+    #: units whose arm changed with the last period
+    changed: int = 0
 
     def uninformed(self, units: Sequence[str], days: Mapping[str, Period], said: Container[str]) -> list[str]:
         """Units without an assignment that holds when their market's day begins, or that are not among ``said``."""
@@ -64,13 +66,16 @@ class Shop:
         factors = {arm.name: 1.0 if arm.name == control else 1.0 + self.effect for arm in self.experiment.arms}
         rules = {arm.name: arm.price for arm in self.experiment.arms}
         sales, rivals, applied = [], [], []
+        self.changed = 0
         for row in sold:
             day = days[market_of(row.unit)]
             start, middle = day.start, day.start + (day.end - day.start) / 2
             price = self.assignments.price(row.unit, milliseconds(middle))
             arm = price.arm or control
             self.observed[row.unit, number] = arm
-            if self.shown.get(row.unit, control) != arm:
+            self.changed += self.shown.get(row.unit, control) != arm
+            # The first price under an assignment is reported too, though it is control's: it was looked up, and shown.
+            if self.shown.get(row.unit, control if price.assignment_id is None else None) != arm:
                 self.shown[row.unit] = arm
                 applied.append(
                     Applied(

@@ -2,22 +2,25 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from analysis.export.formatting import percent
 from flipside.replay.progress import Progress as Step
 from flipside.replay.progress import Result
 
 ROWS_SHOWN = 14
-#: columns of the interval's drawing, and the effect at its two ends
-DRAWING, DRAWN_FROM, DRAWN_TO = 41, -0.25, 0.25
+#: columns of the interval's drawing at most and at least, and the effect at its two ends
+DRAWING, LEAST_DRAWING, DRAWN_FROM, DRAWN_TO = 41, 9, -0.25, 0.25
+#: columns from which there is room for the legend
+WIDE = 80
 
 
 @contextmanager
@@ -51,30 +54,28 @@ def counting(what: str) -> Iterator[Callable[[int], None]]:
 
 
 def estimate_text(step: Step) -> str:
-    """The running estimate in words."""
-    estimate = step.estimate
-    if estimate is None:
+    """The number to quote as of now: always-valid before the planned day."""
+    from analysis.export.headline import quoted_text
+
+    found = step.headline
+    if found is None:
         return "no day closed yet"
-    if estimate.relative is None:
-        return f"none: {estimate.reason_absent}"
-    r = estimate.relative
-    if r.ci_low is None or r.ci_high is None:
-        return f"{r.value:+.1%} [cannot be bounded]"
-    return f"{r.value:+.1%} [{r.ci_low:+.1%}, {r.ci_high:+.1%}]"
+    # The reason is as long as it must be, and stands in the summary and in the report.
+    return "no number yet" if found.quoted is None else quoted_text(found)
 
 
-def drawing(step: Step, truth: float) -> str:
+def drawing(step: Step, truth: float, columns: int) -> str:
     """The interval against the truth (|) and zero (:), as a line of text."""
 
     def column(value: float) -> int:
         share = (value - DRAWN_FROM) / (DRAWN_TO - DRAWN_FROM)
-        return min(DRAWING - 1, max(0, round(share * (DRAWING - 1))))
+        return min(columns - 1, max(0, round(share * (columns - 1))))
 
-    line = [" "] * DRAWING
-    if step.estimate is not None and step.estimate.relative is not None:
-        r = step.estimate.relative
-        low = DRAWN_FROM if r.ci_low is None else r.ci_low
-        high = DRAWN_TO if r.ci_high is None else r.ci_high
+    line, found = [" "] * columns, step.headline
+    if found is not None and found.quoted is not None and found.quoted.relative is not None:
+        r = found.quoted.relative
+        low = DRAWN_FROM if r.low is None else r.low
+        high = DRAWN_TO if r.high is None else r.high
         line[column(low) : column(high) + 1] = "-" * (column(high) - column(low) + 1)
         line[column(r.value)] = "o"
     line[column(0.0)] = ":" if line[column(0.0)] == " " else line[column(0.0)]
@@ -82,32 +83,79 @@ def drawing(step: Step, truth: float) -> str:
     return "".join(line)
 
 
+#: of the live table's columns: title, width and where its text stands
+COLUMNS: tuple[tuple[str, int, Literal["left", "right"]], ...] = (
+    ("day", 10, "left"),
+    ("flips", 5, "right"),
+    ("kept", 4, "right"),
+    ("sales", 7, "right"),
+    ("effect [95 % interval]", 28, "left"),
+)
+LEGEND = (
+    "flips: units whose arm changed that day; kept: units whose arm a blackout kept; sales: so far;\n"
+    "interval: always-valid, however often it is looked at"
+)
+
+
+def row(step: Step) -> tuple[str, ...]:
+    """What is shown of a day."""
+    return (str(step.day), f"{step.flips}", f"{step.blocked}", f"{step.events:,}", estimate_text(step))
+
+
+def live_table(steps: Sequence[Step], truth: float, columns: int) -> Table:
+    """The last days, one line each, on a terminal of so many columns; a drawing of the interval takes what is left."""
+    # Lines between the columns, and a blank on either side of each.
+    taken = sum(width + 3 for _, width, _ in COLUMNS) + 1
+    drawn = min(DRAWING, columns - taken - 3)
+    drawn -= 1 - drawn % 2  # of an odd number, so that there is a middle
+    title = f"flipside demo; the true effect on units sold is {percent(truth)}"
+    found = Table(title=title, caption=LEGEND if columns >= WIDE else None, caption_justify="left")
+    for name, width, justify in COLUMNS:
+        found.add_column(name, justify=justify, width=width, no_wrap=True, overflow="ellipsis")
+    if drawn >= LEAST_DRAWING:
+        found.add_column("zero : truth |", width=drawn, no_wrap=True)
+    for step in steps[-ROWS_SHOWN:]:
+        found.add_row(*row(step), *([drawing(step, truth, drawn)] if drawn >= LEAST_DRAWING else []))
+    return found
+
+
+def header_line() -> str:
+    """The names of the columns, for rows that are printed one by one."""
+    return _line([name for name, _, _ in COLUMNS])
+
+
+def row_line(step: Step) -> str:
+    """A day as a line of text, below `header_line`."""
+    return _line(row(step))
+
+
+def _line(cells: Sequence[str]) -> str:
+    padded = (
+        cell.rjust(width) if justify == "right" else cell.ljust(width)
+        for cell, (_, width, justify) in zip(cells, COLUMNS, strict=True)
+    )
+    return "  ".join(padded).rstrip()
+
+
 @contextmanager
-def live_view(truth: float) -> Iterator[Callable[[Step], None]]:
-    """A table that grows by a row a day on a terminal; plain lines elsewhere."""
-    console = Console()
-    steps: list[Step] = []
-
-    def table() -> Table:
-        found = Table(title=f"flipside demo; the true effect on units sold is {truth:+.1%}")
-        for name in ("day", "arms flipped", "kept by blackout", "sales so far", "effect [95 % interval]"):
-            found.add_column(name, justify="left" if name == "day" else "right")
-        found.add_column(f"{DRAWN_FROM:+.0%}  truth |  zero :  {DRAWN_TO:+.0%}", width=DRAWING)
-        for step in steps[-ROWS_SHOWN:]:
-            found.add_row(*row(step), drawing(step, truth))
-        return found
-
-    def row(step: Step) -> tuple[str, ...]:
-        return (str(step.day), f"{step.flips}", f"{step.blocked}", f"{step.events:,}", estimate_text(step))
-
+def live_view(truth: float, console: Console | None = None) -> Iterator[Callable[[Step], None]]:
+    """A table that grows by a row a day on a terminal; a header and plain lines elsewhere."""
+    console, steps = console or Console(), list[Step]()
     if not console.is_terminal:
-        yield lambda step: print("  ".join(row(step)), flush=True)
+
+        def print_row(step: Step) -> None:
+            if not steps:
+                print(header_line(), flush=True)
+            steps.append(step)
+            print(row_line(step), flush=True)
+
+        yield print_row
         return
-    with Live(table(), console=console, refresh_per_second=10) as live:
+    with Live(live_table(steps, truth, console.width), console=console, refresh_per_second=10) as live:
 
         def show(step: Step) -> None:
             steps.append(step)
-            live.update(table())
+            live.update(live_table(steps, truth, console.width))
 
         yield show
 
@@ -122,7 +170,7 @@ def print_json(result: Result, report: Path | None = None) -> None:
     shown: dict[str, object] = {
         field.name: getattr(result, field.name)
         for field in dataclasses.fields(result)
-        if field.name not in ("estimates", "log", "messages", "broken_promises")
+        if field.name not in ("estimates", "log", "messages", "broken_promises", "headline")
     }
     ended = result.ended
     shown["ended"] = None if ended is None else {**dataclasses.asdict(ended), "day": str(ended.day)}
@@ -137,17 +185,30 @@ def print_object(shown: Mapping[str, Any]) -> None:
     print(json.dumps(shown))
 
 
+def quoted_rows(result: Result) -> list[tuple[str, str]]:
+    """The number to quote, by name, whether it covers the truth, and the other one."""
+    from analysis.export.headline import interval_text, kind_text, other_text
+
+    found = result.headline
+    if found is None or found.quoted is None or found.quoted.relative is None:
+        return [("estimate", f"none: {result.reason_absent}")]
+    span = found.quoted.relative
+    rows = [("estimate", interval_text(span)), ("its interval", kind_text(found, found.quoted))]
+    if span.low is not None and span.high is not None:
+        inside = span.low <= result.truth <= span.high
+        rows.append(("truth inside", "yes" if inside else "no: expected of 1 in 20 intervals"))
+    beside = other_text(found)
+    return [*rows, ("beside it", beside)] if beside else rows
+
+
 def summary(result: Result) -> None:
     """The outcome of a replay or a demo."""
     table = Table(title=f"{result.experiment}: effect on units sold, relative to control", show_header=False)
-    table.add_row("true effect (planted)", f"{result.truth:+.2%}")
-    if result.estimate is None or result.ci_low is None or result.ci_high is None:
-        table.add_row("estimate", f"none: {result.reason_absent}")
-    else:
-        inside = result.ci_low <= result.truth <= result.ci_high
-        table.add_row("estimate", f"{result.estimate:+.2%} (standard error {result.se:.2%})")
-        table.add_row("95 % interval", f"[{result.ci_low:+.2%}, {result.ci_high:+.2%}]")
-        table.add_row("truth inside", "yes" if inside else "no: expected of 1 in 20 intervals")
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold")
+    table.add_row("true effect (planted)", percent(result.truth))
+    for name, said in quoted_rows(result):
+        table.add_row(name, said)
     if result.ended is not None:
         done = "reverted" if result.ended.action == "revert" else "paused"
         table.add_row(

@@ -40,6 +40,15 @@ class Reader:
             await self.stop()
             raise TopicAuthorizationFailedError(refused)
 
+    async def start_at_end(self) -> None:
+        """Read only what comes from now on: nothing that is there already is fetched."""
+        await self._consumer.start()
+        ends = await self.ends()
+        # Without a pause in between: the client begins to fetch in the background once partitions are assigned.
+        self._consumer.assign(self._partitions)
+        for partition, end in ends.items():
+            self._consumer.seek(partition, end)
+
     async def missing(self) -> list[str]:
         """Of the topics that are to be read, those that the brokers do not have."""
         there = await self._consumer.topics()

@@ -67,37 +67,55 @@ def refusal(error: BaseException) -> CannotReach | None:
     )
 
 
-async def reach_kafka(settings: Settings) -> None:
+async def reach_kafka(settings: Settings) -> Settings:
     """Return once a broker answers and admits us; call it before the first client is started.
+
+    All brokers are asked at once, so that one that hangs holds up nobody. Returns the same settings with the broker
+    that answered first as the only address: a client that is made with them asks no other one for the cluster's layout.
 
     aiokafka's clients say "unable to bootstrap" whatever the cause; this one says the cause. Raises CannotReach after
     ``connect_timeout_seconds``, or at once where waiting will not help: a wrong password, a certificate not trusted.
     """
     arguments = connection(settings)
-    hosts = collect_hosts(arguments.pop("bootstrap_servers"))
+    arguments.pop("bootstrap_servers")
 
-    async def any_broker() -> None:
+    async def first_to_answer() -> str:
+        asked = [asyncio.create_task(_answers(address, settings, arguments)) for address in settings.kafka.split(",")]
         refusals = []
-        for host, port, _ in hosts:
-            try:
-                (await create_conn(host, port, **arguments)).close()
-            except NOT_ADMITTED as error:
-                raise CannotReach(
-                    f"Kafka at {host}:{port} does not admit {settings.kafka_username!r}: {error}; check "
-                    "FLIPSIDE_KAFKA_USERNAME, FLIPSIDE_KAFKA_PASSWORD and FLIPSIDE_KAFKA_SASL_MECHANISM"
-                ) from error
-            except ssl.SSLCertVerificationError as error:
-                raise CannotReach(
-                    f"Kafka at {host}:{port} shows a certificate that is not trusted: {error.verify_message}; "
-                    "check FLIPSIDE_KAFKA_CA_FILE, and that the certificate names this host"
-                ) from error
-            except (OSError, KafkaError) as error:
-                refusals.append(f"{host}:{port}: {error or type(error).__name__}")
-            else:
-                return
+        try:
+            for next_one in asyncio.as_completed(asked):
+                try:
+                    return await next_one
+                except (OSError, KafkaError) as error:
+                    refusals.append(str(error))
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
         raise ConnectionError("; ".join(refusals))
 
-    await patiently(any_broker, "Kafka", settings.kafka, settings.connect_timeout_seconds, WAY_OUT)
+    address = await patiently(first_to_answer, "Kafka", settings.kafka, settings.connect_timeout_seconds, WAY_OUT)
+    return settings.model_copy(update={"kafka": address})
+
+
+async def _answers(address: str, settings: Settings, arguments: dict[str, Any]) -> str:
+    """The address, once the broker there admits us; raises CannotReach where it never will, ConnectionError else."""
+    (host, port, _), *_ = collect_hosts(address)
+    try:
+        (await create_conn(host, port, **arguments)).close()
+    except NOT_ADMITTED as error:
+        raise CannotReach(
+            f"Kafka at {host}:{port} does not admit {settings.kafka_username!r}: {error}; check "
+            "FLIPSIDE_KAFKA_USERNAME, FLIPSIDE_KAFKA_PASSWORD and FLIPSIDE_KAFKA_SASL_MECHANISM"
+        ) from error
+    except ssl.SSLCertVerificationError as error:
+        raise CannotReach(
+            f"Kafka at {host}:{port} shows a certificate that is not trusted: {error.verify_message}; "
+            "check FLIPSIDE_KAFKA_CA_FILE, and that the certificate names this host"
+        ) from error
+    except (OSError, KafkaError) as error:
+        raise ConnectionError(f"{host}:{port}: {error or type(error).__name__}") from error
+    return address
 
 
 async def stop_client(client: Any, seconds: float = STOP_SECONDS) -> None:

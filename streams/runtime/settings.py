@@ -90,7 +90,8 @@ class Settings(BaseSettings):
     session_timeout_ms: Annotated[int, Field(ge=1000, le=300_000)] = 10_000
     #: folder for tables as Parquet: `flipside analysis` keeps every finding there, `flipside export` writes there
     export_folder: str = ""
-    #: how long to go on trying when Kafka or Redis cannot be reached at the start
+    #: how long to go on trying when Kafka or Redis cannot be reached at the start; a command that a person waits for
+    #: gives up after ten seconds whatever is set here
     connect_timeout_seconds: Annotated[float, Field(ge=0, le=3600)] = 60.0
 
     @model_validator(mode="after")

@@ -3,15 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import lru_cache
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import murmur2
 
 from controller.messages.codec import Record
 from controller.messages.topics import ASSIGNMENT_LOG, DEAD_LETTER, PANEL, SALE_CORRECTION
 from streams.kafka.dead_letters import Rejected, dead_letter
+from streams.kafka.partitioning import partition_of as partition_of
+from streams.kafka.partitioning import partition_of_passing as partition_of_passing
 from streams.kafka.publishing import publish
 from streams.runtime.clock import Clock
 from streams.runtime.settings import Settings
@@ -23,17 +23,6 @@ from streams.worker.metrics import Metrics
 PASSING = frozenset({PANEL, SALE_CORRECTION})
 #: topics that go out compressed: long, and read by us
 PACKED = frozenset({ASSIGNMENT_LOG})
-
-
-def partition_of_passing(key: bytes, partitions: int) -> int:
-    """Kafka's default partition of a key (murmur2), which is not remembered."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
-
-
-@lru_cache(maxsize=1 << 20)
-def partition_of(key: bytes, partitions: int) -> int:
-    """The same of a unit or a market, remembered: part of the contract, and what makes a market's shard."""
-    return partition_of_passing(key, partitions)
 
 
 @dataclass(frozen=True, slots=True)

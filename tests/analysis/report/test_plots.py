@@ -14,44 +14,15 @@ from analysis.report.arms import MARKS, cluster_days
 from analysis.report.arms import title as arms_title
 from analysis.report.checks import ASSUMPTIONS, VERDICTS, standing_checks, way_to_the_line
 from analysis.report.checks import title as checks_title
-from analysis.report.effect import Look, Series, series_of, subtitle, title
+from analysis.report.effect import subtitle, title
+from analysis.report.series import Series, series_of
 from analysis.report.style import ARMS, number
+from controller.definition.money import major
 from controller.messages.events import Assignment
 from tests.analysis.outcomes import TRUTH, messages_of, outcome
 from tests.analysis.traffic import START, experiment
 
 LABELS = {"control": "control: list price", "low": "low: −10 %"}
-PLANNED = START + timedelta(9)
-
-
-def series(
-    *, anytime: tuple[float, float] | None, fixed: tuple[float, float], day: int, effect: float = -3.0
-) -> Series:
-    shares = [None if pair is None else (pair[0] / 30.0, pair[1] / 30.0) for pair in (anytime, fixed)]
-    look = Look(START + timedelta(day), effect, anytime, fixed, 30.0, effect / 30.0, *shares)
-    return Series("units", "low", (look,), PLANNED, 0.95, None, "EUR", None)
-
-
-@pytest.mark.parametrize(
-    ("anytime", "fixed", "day", "said"),
-    [
-        ((-5, -1), (-4, -2), 3, "less than control, at any time of looking"),
-        ((-7, 1), (-4, -2), 3, "so far; not decided"),
-        ((-7, 1), (-4, -2), 9, "less than control, by the planned look"),
-        ((-7, 1), (-6, 0.5), 9, "no difference found by the planned look"),
-        (None, (-4, -2), 8, "so far; not decided"),
-    ],
-)
-def test_a_fixed_interval_decides_nothing_before_its_day(
-    anytime: tuple[float, float] | None, fixed: tuple[float, float], day: int, said: str
-) -> None:
-    found = series(anytime=anytime, fixed=fixed, day=day)
-    assert (
-        title(found)
-        == f"Units sold, arm low: −3.00 pieces per unit-day (−10.0 %){'' if 'so far' in said else ';'} {said}"
-    )
-    preview = any("a preview" in line for line in subtitle(found))
-    assert preview == (day < 9)
 
 
 def test_an_open_side_is_no_interval() -> None:
@@ -67,9 +38,9 @@ def test_without_a_sequence_the_daily_estimates_are_drawn_with_the_reason() -> N
     tables = outcome()
     found = series_of(tables["sequences"], tables["estimates"], "margin", "low", "EUR", TRUTH)
     published = [r for r in tables["estimates"].to_pylist() if r["metric"] == "margin" and r["absolute"] is not None]
-    assert [look.effect for look in found.looks] == [r["absolute"] for r in published]
+    assert [look.effect for look in found.looks] == [major(r["absolute"], "EUR") for r in published]
     assert all(look.anytime is None for look in found.looks)
-    assert "No interval for any time of looking: at most 2 clusters" in subtitle(found)[0]
+    assert any("No always-valid interval: at most 2 clusters" in line for line in subtitle(found))
     assert found.truth is None, "the truth was planted on units sold, not on the margin"
 
 
@@ -155,7 +126,15 @@ def test_nothing_to_draw_is_an_error_with_its_reason() -> None:
     with pytest.raises(ValueError, match="no check was published yet"):
         checks_chart(TABLES["health"].schema.empty_table())
     with pytest.raises(ValueError, match="nothing to draw; too few"):
-        effect_chart(Series("units", "low", (), None, 0.95, None, "EUR", "too few"))
+        effect_chart(Series("units", "low", (), (), None, None, 0.95, None, "EUR", "too few"))
+
+
+def test_money_is_in_the_currency_own_unit() -> None:
+    tables = outcome()
+    euro, yen = (series_of(tables["sequences"], tables["estimates"], "revenue", "low", c) for c in ("EUR", "JPY"))
+    assert euro.looks[-1].effect == pytest.approx(yen.looks[-1].effect / 100)
+    assert "EUR per unit-day" in title(euro)
+    assert str(effect_chart(euro).to_dict()).count("minor units") == 0
 
 
 def test_numbers_have_three_digits_and_no_exponent() -> None:

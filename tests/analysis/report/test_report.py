@@ -75,7 +75,7 @@ def test_every_picture_of_an_analyst_is_told_in_words_too(small: str) -> None:
         "Broken: fidelity",
     ):
         assert said in text
-    assert "No interval for any time of looking: at most 2 clusters in an arm" in text
+    assert "No always-valid interval: at most 2 clusters in an arm" in text
     assert "design hash" in text
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.definition.money import amount, minor_digits, money
+from controller.definition.money import amount, major, minor_digits, money
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,8 @@ def test_no_amount_loses_a_minor_unit_on_its_way_to_text(minor: int, currency: s
     text = amount(minor, currency)
     assert int(text.replace(".", "")) == minor
     assert len(text.partition(".")[2]) == minor_digits(currency)
+
+
+def test_a_mean_keeps_its_fractions_of_a_cent() -> None:
+    assert major(-590.66, "USD") == pytest.approx(-5.9066)
+    assert major(-590.66, "JPY") == -590.66

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import read_estimates
+from analysis.export.formatting import percent
 from streams.runtime.settings import child_environment
 
 KEYS = {
@@ -70,6 +71,16 @@ async def demo(*arguments: str) -> Demo:
     return Demo(code, tuple(lines), errors, first, time.monotonic() - started, sum(memory.values()))
 
 
+async def output(*arguments: str) -> str:
+    """What a command prints."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "flipside", *arguments, env=child_environment({}), stdout=asyncio.subprocess.PIPE
+    )
+    found, _ = await process.communicate()
+    assert process.returncode == 0
+    return found.decode()
+
+
 async def test_a_month_succeeds_with_the_truth_inside_and_in_little_memory(
     record_property: Callable[[str, object], None], tmp_path: Path
 ) -> None:
@@ -87,7 +98,23 @@ async def test_a_month_succeeds_with_the_truth_inside_and_in_little_memory(
     assert (tmp_path / "outcome" / "report.html").stat().st_size > 100_000
     last = max(read_estimates(tmp_path / "outcome", "demo").to_pylist(), key=lambda row: (row["day"], row["metric"]))
     assert last["metric"] == "units"
-    assert f"{last['relative']:+.2%}" in text
+    quoted = f"{percent(last['relative'])} [{percent(last['relative_low'])}, {percent(last['relative_high'])}]"
+    assert re.search(rf"estimate\W+{re.escape(quoted)}", text), text
+    # The number that is quoted is the same one on the page, in its table, and in `flipside estimates`.
+    page = (tmp_path / "outcome" / "report.html").read_text()
+    assert quoted in re.findall("<h1>(.*)</h1>", page)[0]
+    assert f"<td>{quoted}</td>" in page
+    listed = await output("estimates", "demo", "--from", str(tmp_path / "outcome"))
+    (units,) = [line for line in listed.splitlines() if "units" in line and "demo" in line]
+    assert f"{quoted}   fixed-horizon 95 %   always-valid 95 %: " in units
+    other = re.findall(r"always-valid 95 %: (\S+ % \[.*? %, .*? %\])", units)[0]
+    assert other in page
+    # The shop reports what it shows, as a real one does: nothing on the page is doubtful for want of it.
+    assert "100.0% of 3324 assigned unit-days have a reported price" in page
+    assert '<p class="warning">' not in page
+    rows = [line for line in found.lines if re.match(r"\d{4}-", line)]
+    assert found.lines[found.lines.index(rows[0]) - 1].split()[:3] == ["day", "flips", "kept"]
+    assert max(map(len, rows)) <= 80
 
 
 async def test_a_few_days_with_json_end_in_one_object_with_the_documented_keys(tmp_path: Path) -> None:

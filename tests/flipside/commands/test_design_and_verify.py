@@ -249,3 +249,10 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").write_text("[]\n")
     with pytest.raises(FlipsideError, match="line 1"):
         read_log(tmp_path / "log.jsonl")
+
+
+def test_what_is_selected_without_a_catalog_asks_for_the_catalog() -> None:
+    said = flipside("design", str(EXAMPLES.parent / "random_days.yaml"), code=3)
+    assert 'select = {"categories":["refrigerated-juice"]}' in said
+    assert "no catalog was given; give one with --catalog FILE" in said
+    assert "units = none" not in said
