@@ -9,7 +9,7 @@ from controller.definition.experiment import Experiment, Market, design_hash
 from controller.definition.field_types import market_of
 from controller.definition.parameters import StaggeredRollout, Triggered
 from controller.designs import design_of
-from controller.errors import FlipsideError, InvalidExperiment, Problem
+from controller.errors import FlipsideError, InvalidExperiment
 from controller.messages.inputs import Blackout, CatalogEntry
 from controller.randomisation.randomisation_points import Search, search
 from controller.schedule.blackout import binding
@@ -66,25 +66,12 @@ def checked(
     one are left out, without ``now`` the one on the start; other experiments are known to the running system alone.
     """
     resolved, problems = judge(experiment, catalog, (), now)
-    if experiment.select is not None and not catalog:
-        problems = tuple(_without_catalog(experiment) if problem.field == "units" else problem for problem in problems)
     if problems:
         raise InvalidExperiment(problems)
     known = resolved.time_zones()
     markets = sorted({market_of(unit) for unit in resolved.units})
     return resolved.model_copy(
         update={"markets": tuple(Market(name=m, time_zone=known.get(m, UNKNOWN_ZONE)) for m in markets)}
-    )
-
-
-def _without_catalog(experiment: Experiment) -> Problem:
-    """Why there are no units: they are selected, and nothing was given to select from."""
-    assert experiment.select is not None
-    return Problem(
-        "select",
-        experiment.select.model_dump_json(exclude_defaults=True),
-        "it selects units from the catalog, and no catalog was given",
-        "give one with --catalog FILE, one entry a line as JSON",
     )
 
 

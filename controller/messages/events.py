@@ -407,7 +407,7 @@ CE_TYPES: dict[type[Message], str] = {
     Blackout: "flipside.blackout.v1",
     Experiment: "flipside.experiment.v1",
     Assignment: "flipside.assignment.v1",
-    Registered: "flipside.topics.registered.v1",
+    Registered: "flipside.registered.v1",
     Refused: "flipside.refused.v1",
     BlackoutSet: "flipside.blackout-set.v1",
     Undelivered: "flipside.undelivered.v1",

@@ -235,7 +235,7 @@ class Stage:
         if nobodys:
             return f"shards {nobodys} have no owner"
         said = await records(self.settings, LOG)
-        if any(("ce_type", b"flipside.topics.registered.v1") in record.headers for record in said):
+        if any(("ce_type", b"flipside.registered.v1") in record.headers for record in said):
             return ""
         return f"the experiment is not registered; the log says {[record.value for record in said]}"
 

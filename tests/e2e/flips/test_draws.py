@@ -41,7 +41,7 @@ def of_type(outcome: Outcome, kind: str) -> list[dict[str, Any]]:
 
 
 def registered(outcome: Outcome) -> dict[str, Any]:
-    (only,) = of_type(outcome, "flipside.topics.registered.v1")
+    (only,) = of_type(outcome, "flipside.registered.v1")
     return only
 
 
