@@ -109,18 +109,25 @@ def _shared(run: Callable[[Iterator[bytes]], Iterator[bytes]], processes: int) -
 def _among_dask_workers(address: str, seconds: float) -> Callable[[Iterator[bytes]], Iterator[bytes]]:
     client = _dask_client(address, seconds)
 
+    # A client that has noticed the loss first refuses new parts with an error of its own.
+    gone: tuple[type[BaseException], ...] = (
+        OSError,
+        CancelledError,
+        import_module("distributed.client").ClosedClientError,
+    )
+
     def run(parts: Iterator[bytes]) -> Iterator[bytes]:
-        # Not pure: otherwise the scheduler would hash every part to find out whether it knows the result.
-        futures = deque(client.submit(compute_elsewhere, part, pure=False) for part in parts)
-        while futures:
-            try:
+        try:
+            # Not pure: otherwise the scheduler would hash every part to find out whether it knows the result.
+            futures = deque(client.submit(compute_elsewhere, part, pure=False) for part in parts)
+            while futures:
                 result: bytes = futures.popleft().result()
-            except (OSError, CancelledError) as error:
-                raise FlipsideError(
-                    f"the Dask scheduler at {address} went away before all experiments were computed ({error}):"
-                    " start it and its workers again, then the analysis, which continues from what it has published"
-                ) from error
-            yield result
+                yield result
+        except gone as error:
+            raise FlipsideError(
+                f"the Dask scheduler at {address} went away before all experiments were computed ({error}):"
+                " start it and its workers again, then the analysis, which continues from what it has published"
+            ) from error
 
     return run
 

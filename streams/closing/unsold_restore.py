@@ -28,7 +28,7 @@ class PanelDays:
     closings: dict[Place, tuple[int, Mapping[int, int] | None]] = field(default_factory=dict)
 
     def take_unsold(self, key: bytes, value: bytes) -> None:
-        """A record of unsold units: kept as it is."""
+        """A record of unsold units: kept as it is. Raises ValueError for a key of another form."""
         market, day, _, part = key.decode().split("/")
         place = market, date.fromisoformat(day).toordinal()
         self.raw.setdefault(place, {}).setdefault(int(part), []).append(value)

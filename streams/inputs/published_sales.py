@@ -6,6 +6,7 @@ both, and read on where it ended before.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -61,7 +62,9 @@ class Published:
             place = (unit.partition(b"/")[0], date_text)
             self.raw.setdefault(place, {}).setdefault(unit, []).append(record.value or b"")
         elif kind == UNSOLD:
-            self.days.take_unsold(record.key or b"", record.value or b"")
+            # A key of another form: nobody of ours wrote it.
+            with suppress(ValueError):
+                self.days.take_unsold(record.key or b"", record.value or b"")
         elif kind == CLOSING:
             closing = message_of(record, PeriodClosed)
             if isinstance(closing, UnreadableMessage):

@@ -154,7 +154,10 @@ class Remembered:
                 self.unreadable += 1
             return
         if kind == UNSOLD_TYPE:
-            self.closed_days.take_unsold(record.key or b"", record.value or b"")
+            try:
+                self.closed_days.take_unsold(record.key or b"", record.value or b"")
+            except ValueError:  # nobody of ours wrote it
+                self.unreadable += 1
             return
         model = MODELS.get(kind)
         if model is None:

@@ -19,6 +19,9 @@ from tests.parts.dask_cluster import SCHEDULER, WORKERS
 TESTED_ELSEWHERE = {"docs/pricing-engineer.md": "tests/client/test_docs.py runs it against records of a known instant"}
 #: commands that are not run as they stand, with the reason; for what is done instead see `adapted`
 NOT_RUN = {
+    "BOOTSTRAP=kafka:9092 COMMAND_CONFIG=admin.properties FLIPSIDE_NAMESPACE=prices deploy/kafka/access.sh": (
+        "needs a broker with an authorizer: tests/e2e/product/test_access.py runs it on one"
+    ),
     "make test": "it would run the tests in the tests; `make --dry-run` is run",
     "make demo": "it would make a .venv inside the tests; `make --dry-run` is run, and what it runs by the slow test",
     "FLIPSIDE_METRICS_PORT=9400 flipside worker": "runs until it is stopped: the fixture has started it",

@@ -30,7 +30,7 @@ class Installation:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder in which the paths of the pages are there, and which may be written to."""
-    for name in ("examples", "docs", "schemas"):
+    for name in ("deploy", "docs", "examples", "schemas"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
     return tmp_path

@@ -156,7 +156,7 @@ async def test_a_worker_that_is_started_again_still_shows_what_it_found(kafka: K
             stop.set()
 
     again = list[Finding]()
-    await run({"bootstrap_servers": kafka.address}, namespace, stop, again.append, None, Watch(metrics.known, turned))
+    await run({"bootstrap_servers": kafka.address}, namespace, stop, again.append, watch=Watch(metrics.known, turned))
     assert again == [], "nothing is published twice"
     ask = metrics.registry.get_sample_value
     assert ask("flipside_health_check", {"experiment": DEFINITION.name, "check": "fidelity"}) == 2

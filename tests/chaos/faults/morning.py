@@ -5,6 +5,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
+from analysis.checks.live_fidelity import LiveFidelity
 from analysis.panel_data.ledger import Ledger
 from analysis.panel_data.market_book import Book
 from analysis.worker.analyse import Finding, due, key, mark_of
@@ -57,7 +58,9 @@ def morning(strike: Strike | None = None) -> Morning:
     strike = strike or Strike()
     found = Morning()
     ledger, nobody = Ledger(), _nobody()
-    reading = Reading(nobody, nobody, "", ledger, ClosingsHeld(), {}, Tally(), None, found.metrics.put_aside)
+    reading = Reading(
+        nobody, nobody, "", ledger, ClosingsHeld(), {}, Tally(), None, on_set_aside=found.metrics.put_aside
+    )
     for market in ("m00", "m01"):
         book = BitingBook.__new__(BitingBook)
         book.strike = strike
