@@ -58,9 +58,9 @@ def morning(strike: Strike | None = None) -> Morning:
     strike = strike or Strike()
     found = Morning()
     ledger, nobody = Ledger(), _nobody()
-    reading = Reading(
-        nobody, nobody, "", ledger, ClosingsHeld(), {}, Tally(), None, on_set_aside=found.metrics.put_aside
-    )
+    live = LiveFidelity(ledger, lambda: 0.0)
+    counted = found.metrics.put_aside
+    reading = Reading(nobody, nobody, "", ledger, ClosingsHeld(), {}, Tally(), None, live, counted)
     for market in ("m00", "m01"):
         book = BitingBook.__new__(BitingBook)
         book.strike = strike
