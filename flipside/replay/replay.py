@@ -273,7 +273,8 @@ class Replayer:
             if self.first_assignment_seconds is None and len(missing) < len(experiment.units):
                 self.first_assignment_seconds = time.monotonic() - self._started
                 plan.on_first_assignment(self.first_assignment_seconds)
-            return not missing
+            # A guardrail may act between the first and the last zone's midnight: the rest of the day has no arms.
+            return not missing or bool(self._guardrail_changes())
 
         if running:
             await self._until(
@@ -283,7 +284,7 @@ class Replayer:
                 ),
                 informed,
             )
-        if experiment.guardrails and number >= plan.before + NOT_YET_CLOSED:
+        if experiment.guardrails and (number >= plan.before + NOT_YET_CLOSED or self._guardrail_changes()):
             await self._watched(experiment, shop, day, max(span.start for span in days.values()))
             if self.ended is not None:
                 return
@@ -325,13 +326,17 @@ class Replayer:
 
         async def acted() -> bool:
             await self._hear(day)
-            changes[:] = [m for m in self._log.messages if isinstance(m, LifecycleChanged) and m.role == "guardrail"]
+            changes[:] = self._guardrail_changes()
             if changes and breaches[0].on_breach == "revert":
                 return not shop.treated(experiment.units, at)
             return bool(changes)
 
         await self._until(f"the guardrail on {breaches[0].metric} to act", acted)
         self.ended = Ended(day, changes[0].action, breaches[0].metric, (day - experiment.start).days, experiment.days)
+
+    def _guardrail_changes(self) -> list[LifecycleChanged]:
+        """What guardrails did to the experiment, as far as the log was read."""
+        return [m for m in self._log.messages if isinstance(m, LifecycleChanged) and m.role == "guardrail"]
 
     async def _rivals_move(self, rivals: Rivals, shop: Shop, number: int, start: datetime) -> None:
         """Rivals' prices of a day, wave by wave; returns once every trigger is answered and what begins today has."""

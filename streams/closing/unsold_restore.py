@@ -5,14 +5,18 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from controller.definition.field_types import market_of
+from controller.errors import UnreadableMessage
 from controller.messages.checkpoints import Checkpoint
-from controller.messages.codec import read
+from controller.messages.codec import read_many
 from controller.messages.events import PeriodClosed, UnsoldUnits
 from controller.outcomes.listing import WholeDays, spelled
 from controller.outcomes.unsold_units import Part, packed, part_of, unpacked
 from streams.closing.unsold_units import spelled_events
 from streams.store import NOTE_KINDS, NoteKind
 from streams.worker.services import Parts
+
+#: parts of a market's day: at some thousand units a part, more than any market has
+MOST_PARTS = 10_000
 
 #: market and day (ordinal)
 Place = tuple[str, int]
@@ -27,11 +31,17 @@ class PanelDays:
     #: revision and events by partition of the last closing; None of one from before zeros were
     closings: dict[Place, tuple[int, Mapping[int, int] | None]] = field(default_factory=dict)
 
-    def take_unsold(self, key: bytes, value: bytes) -> None:
-        """A record of unsold units: kept as it is. Raises ValueError for a key of another form."""
-        market, day, _, part = key.decode().split("/")
-        place = market, date.fromisoformat(day).toordinal()
-        self.raw.setdefault(place, {}).setdefault(int(part), []).append(value)
+    def take_unsold(self, key: bytes, value: bytes) -> bool:
+        """Keep a record of unsold units as it is; False for a key of another form, which no worker wrote."""
+        try:
+            market, day, _, part = key.decode().split("/")
+            place, number = (market, date.fromisoformat(day).toordinal()), int(part)
+        except ValueError:
+            return False
+        if number not in range(MOST_PARTS):
+            return False
+        self.raw.setdefault(place, {}).setdefault(number, []).append(value)
+        return True
 
     def take_closing(self, closing: PeriodClosed) -> None:
         """A closing; the one with the highest revision holds."""
@@ -42,12 +52,19 @@ class PanelDays:
             self.closings[place] = closing.revision, None if closing.zeros is None else events
 
     def parts(self, market: str, day: int) -> tuple[Part, ...] | None:
-        """The unsold units of a day, part by part; None where nothing was said of them. Raises UnreadableMessage."""
-        found = self.raw.get((market, day))
-        if found is None:
+        """The unsold units of a day, part by part; None where no readable record names them.
+
+        A record that cannot be read, or that its key does not name, was written by no worker: it is passed over.
+        """
+        last: dict[int, UnsoldUnits] = {}
+        for part, records in self.raw.get((market, day), {}).items():
+            for record in read_many(UnsoldUnits, records):
+                if isinstance(record, UnreadableMessage) or _place(record) != (market, day, part):
+                    continue
+                if part not in last or record.revision > last[part].revision:
+                    last[part] = record
+        if not last:
             return None
-        said = {part: [read(UnsoldUnits, record) for record in records] for part, records in found.items()}
-        last = {part: max(records, key=lambda record: record.revision) for part, records in said.items()}
         return tuple(part_of(last[part]) if part in last else Part() for part in range(max(last) + 1))
 
     def history(self, market: str) -> dict[str, str]:
@@ -57,6 +74,10 @@ class PanelDays:
             for (there, day), (_, events) in self.closings.items()
             if there == market and events is not None
         }
+
+
+def _place(record: UnsoldUnits) -> tuple[str, int, int]:
+    return record.market, record.day.toordinal(), record.part
 
 
 async def restore_notes(

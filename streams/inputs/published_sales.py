@@ -6,7 +6,6 @@ both, and read on where it ended before.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -59,12 +58,12 @@ class Published:
         kind = ce_type(record.headers)
         if kind == UNIT_DAY:
             unit, _, date_text = (record.key or b"").rpartition(b"/")
+            if not _is_text(unit):  # no worker wrote it
+                return
             place = (unit.partition(b"/")[0], date_text)
             self.raw.setdefault(place, {}).setdefault(unit, []).append(record.value or b"")
         elif kind == UNSOLD:
-            # A key of another form: nobody of ours wrote it.
-            with suppress(ValueError):
-                self.days.take_unsold(record.key or b"", record.value or b"")
+            self.days.take_unsold(record.key or b"", record.value or b"")
         elif kind == CLOSING:
             closing = message_of(record, PeriodClosed)
             if isinstance(closing, UnreadableMessage):
@@ -125,6 +124,13 @@ class Published:
             return True
         row = self.row(sale.sale.unit, sale.day.toordinal())
         return row is not None and (row.offset is None or sale.offset < row.offset)
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        return bool(key.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _text(day: int) -> bytes:

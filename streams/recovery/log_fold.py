@@ -154,10 +154,7 @@ class Remembered:
                 self.unreadable += 1
             return
         if kind == UNSOLD_TYPE:
-            try:
-                self.closed_days.take_unsold(record.key or b"", record.value or b"")
-            except ValueError:  # nobody of ours wrote it
-                self.unreadable += 1
+            self.unreadable += not self.closed_days.take_unsold(record.key or b"", record.value or b"")
             return
         model = MODELS.get(kind)
         if model is None:

@@ -10,7 +10,7 @@ from tests.streams.builders import at, ordinal
 def panel() -> PanelDays:
     found, day = PanelDays(), at(0).date()
     said = UnsoldUnits(market="de", day=day, part=0, zeros=("a",), revision=1)
-    found.take_unsold(f"de/{day}/unsold/0".encode(), said.model_dump_json().encode())
+    assert found.take_unsold(f"de/{day}/unsold/0".encode(), said.model_dump_json().encode())
     found.take_closing(
         PeriodClosed(
             market="de", day=day, watermark=at(1), offsets={}, unit_days=1, events=5, revised=0, revision=1, zeros=1,

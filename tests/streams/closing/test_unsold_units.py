@@ -14,10 +14,11 @@ from controller.messages.codec import ce_type, read
 from controller.messages.events import CE_TYPES, PeriodClosed, UnitDay, UnsoldUnits
 from controller.messages.inputs import CatalogEntry
 from controller.outcomes.listing import ALWAYS, Listed, read_whole_days
-from controller.outcomes.unsold_units import counts, unpacked
+from controller.outcomes.unsold_units import Part, counts, unpacked
 from streams.closing.day_close import Closing, Watermark
 from streams.closing.unsold_restore import PanelDays, restore_notes
 from streams.control.catalog import Catalog
+from streams.inputs.published_sales import Published
 from streams.inputs.recount import Recounted
 from streams.runtime.clock import TickClock
 from streams.runtime.settings import Settings
@@ -492,3 +493,61 @@ async def test_a_shard_that_lost_its_notes_has_them_again(market: Market, summed
         assert counts(unpacked(after["unsold"][day]), gone) == counts(unpacked(text), gone)
     assert after["listing"].keys() == before["listing"].keys()
     assert all(ordinal(13) in read_whole_days(text) for text in after["listing"].values())
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("de/2027-03-01/unsold/0", b"[" * 200_000),
+        ("de/2027-03-01/unsold/0", b"{}"),
+        (
+            "de/2027-03-01/unsold/0",
+            b'{"version":1,"market":"at","day":"2027-03-01","part":0,"zeros":["c"],"revision":9}',
+        ),
+        (
+            "de/2027-03-01/unsold/0",
+            b'{"version":1,"market":"de","day":"2027-03-02","part":0,"zeros":["c"],"revision":9}',
+        ),
+        (
+            "de/2027-03-01/unsold/1",
+            b'{"version":1,"market":"de","day":"2027-03-01","part":0,"zeros":["c"],"revision":9}',
+        ),
+    ],
+    ids=["too deep", "no fields", "another market", "another day", "another part"],
+)
+def test_a_record_of_unsold_units_that_no_worker_wrote_changes_nothing(key: str, value: bytes) -> None:
+    days = PanelDays()
+    assert days.take_unsold(
+        b"de/2027-03-01/unsold/0",
+        b'{"version":1,"market":"de","day":"2027-03-01","part":0,"zeros":["a"],"revision":1}',
+    )
+    days.take_unsold(key.encode(), value)
+    assert days.parts("de", date(2027, 3, 1).toordinal()) == (Part(("a",), {}, 1),)
+    assert days.parts("de", date(2027, 3, 2).toordinal()) is None
+
+
+@pytest.mark.parametrize(
+    "key", [b"", b"de", b"de/2027-03-01/unsold/x", b"de/soon/unsold/0", b"\xff/2027-03-01/unsold/0", b"a/b/c/d/e",
+            b"de/2027-03-01/unsold/9007199254740991", b"de/2027-03-01/unsold/-1"],
+)  # fmt: skip
+def test_a_key_that_names_no_part_is_refused(key: bytes) -> None:
+    days = PanelDays()
+    assert not days.take_unsold(key, b"{}")
+    assert days.raw == {}
+
+
+@dataclass(frozen=True, slots=True)
+class PanelRecord:
+    key: bytes | None
+    value: bytes | None = b"{}"
+    headers: tuple[tuple[str, bytes | None], ...] = (("ce_type", CE_TYPES[UnitDay].encode()),)
+    partition: int = 0
+    offset: int = 0
+    timestamp: int = 0
+
+
+@pytest.mark.parametrize("key", [b"\xff/a/2027-03-01", b"", None], ids=["no text", "empty", "none"])
+def test_a_row_whose_key_names_no_unit_is_no_row_of_the_panel(key: bytes | None) -> None:
+    published = Published()
+    published.take_panel(PanelRecord(key))
+    assert published.raw == {}
