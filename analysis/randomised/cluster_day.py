@@ -19,8 +19,9 @@ about its arm's mean on its day, times ``sqrt(n / (n - 1))``, enters with its we
 or by a chain, form a group, and ``sum over groups, clusters (sum over the group's days c e)^2``. Where each day is a
 draw of its own this is ``s_T^2/n_T + s_C^2/n_C`` for each day; where one draw decides all, Neyman's variance of the
 clusters' weighted sums; conservative under heterogeneous effects. Student's t with Satterthwaite's degrees of freedom
-over groups and their arms. Where there are fewer than four clusters a group has no variance of its own: then the
-variance is that of the differences between groups, with groups - 1 degrees of freedom.
+over groups and their arms; over its halves in a crossover, because each half has means of its own. Where there are
+fewer than four clusters a group has no variance of its own: then the variance is that of the differences between
+groups, with groups - 1 degrees of freedom.
 
 Chosen by simulation, each day a draw of its own (2,000 repetitions a row, Monte-Carlo error 0.5 points; exact halves,
 common day shocks, effect -10 %, cluster levels lognormal(0.8), noise lognormal(s) with AR(1) r); per cent of 95 %
@@ -271,7 +272,10 @@ def _within_groups(
     days: BoolArray,
     group: IntArray,
 ) -> list[_Spread]:
-    """Squares over clusters within groups of days: clusters that were mostly treated, and the rest, apart."""
+    """Squares over clusters within groups of days: clusters that were mostly treated, and the rest, apart.
+
+    With as many days in both arms, the arm of the group's first day tells.
+    """
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(group[order]) > 0])
     single = len(starts) == len(group)
@@ -287,7 +291,10 @@ def _within_groups(
     for part, clusters in parts:
         present = part.present if every else tuple(which[days] for which in part.present)
         in_control, in_arm = (by_group(which.astype(np.float64)) for which in present)
-        halves = in_arm > in_control, (in_control >= in_arm) & (in_control > 0)
+        # A crossover's clusters have as many days in both arms, and each half has means of its own: in one part they
+        # would pass for clusters about a single mean, with a degree of freedom too many.
+        mostly_treated = np.where(in_arm == in_control, present[1][order[starts]], in_arm > in_control)
+        halves = mostly_treated, ~mostly_treated & (in_control > 0)
         weight = np.ones(len(clusters)) if arms.of_cluster is None else arms.of_cluster[clusters]
         # (days, clusters): what a cluster's residual on a day counts for
         scale = []

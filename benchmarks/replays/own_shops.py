@@ -1,15 +1,18 @@
 """One's own sales rehearsed: coverage, false alarms, guardrails, what `power` predicted; shops of 3, 8, 40.
 
-    python -m benchmarks.replays.own_shops                      # 20 seeds, some minutes
+    python -m benchmarks.replays.own_shops                      # 20 seeds, an hour
     python -m benchmarks.replays.own_shops --json benchmarks/results/own_shops.json
-    python -m benchmarks.replays.own_shops --stores 40 --designs "random days" --add rows.log --json out.json    # in
-    pieces
+    python -m benchmarks.replays.own_shops --stores 40 --designs "random days" --add rows.log --json out.json # in parts
 
 A generator that the product does not contain writes receipts (semicolons, decimal commas, German dates); the product's
 reader sums them, and each seed's experiment goes through the whole way in memory (benchmarks.randomised.whole_way):
-the decisions,
-the store's twin, the folds and the analysis of the product. A guardrail acts where a worker would: at the first look of
-the published running sequence that leaves what is tolerated.
+the decisions, the store's twin, the folds and the analysis of the product. A guardrail acts where a worker would: at
+the first look of the published running sequence that leaves what is tolerated.
+
+All seeds of a shop play the same 84 days, and a seed draws the same arms whatever the effect. Twenty of them tell a
+coverage of 95 % to 4.9 points and a scatter to 16 %; therefore each row also has ``in_arrays``: as many draws as
+``--draws`` of the production generator on the same days, estimated by the production estimator without the way there.
+Crossovers of 8 stores have 70 draws in all.
 """
 
 import argparse
@@ -32,7 +35,9 @@ import numpy as np
 from analysis.planning.advice import Question
 from analysis.planning.advise import advise
 from analysis.planning.candidates import Constraints
+from analysis.planning.rehearsal import History as Periods
 from analysis.planning.rehearsal import Truth
+from analysis.planning.rehearsal import rehearse as drawn
 from benchmarks.randomised.whole_way import sent_through
 from controller.decisions.guardrails import first_breach
 from controller.definition.experiment import Experiment
@@ -53,10 +58,11 @@ from flipside_client.fold import Fold
 STORES, PRODUCTS, EFFECTS = (3, 8, 40), 6, (0.0, -0.05, -0.40)
 HISTORY_DAYS, DAYS = 140, 28
 FIRST = date(2026, 1, 5)
+#: as `advise` and `power` rehearse them where nothing carries over
 DESIGNS: dict[str, dict[str, Any]] = {
     "random days": {"kind": "random_days"},
     "blocks of 4": {"kind": "blocked_switchback", "block_days": 4},
-    "crossover": {"kind": "crossover"},
+    "crossover": {"kind": "crossover", "washout_days": 0},
 }
 NAMES = SalesColumns(store="Filiale", product="Artikel", time="Datum", quantity="Menge", price="Preis")
 
@@ -169,18 +175,59 @@ def predicted(own: OwnSales, design: str, effect: float) -> float | None:
     return found.se
 
 
-def measured(stores: int, designs: Sequence[str], seeds: int, jobs: int) -> list[dict[str, Any]]:
-    """One shop: every design and effect."""
+def in_arrays(own: OwnSales, stores: int, design: str, effect: float, draws: int) -> dict[str, Any]:
+    """Many draws on the days that the rehearsals play, estimated from arrays, with Monte-Carlo errors."""
+    played = as_it_stands(definition(stores, design, "any", own), own, own.catalog)
+    number = {unit: k for k, unit in enumerate(played.resolved.units)}
+    sold = np.zeros((len(played.history.periods), len(number)))
+    for day, rows in enumerate(played.history.periods):
+        for row in rows:
+            sold[day, number[row.unit]] = row.packs
+    labels = tuple(str(day) for day in range(len(sold)))
+    history = Periods(tuple(number), sold, labels, 1, "market", "units", played.history.currency)
+    found = [
+        drawn(
+            history,
+            played.resolved.model_copy(update={"seed": f"own-{seed}"}),
+            played.before,
+            played.before,
+            Truth(effect),
+        ).planted
+        for seed in range(1, draws + 1)
+    ]
+    values, squares = np.array([one.value for one in found]), np.array([one.se**2 for one in found])
+    covered = [
+        (one.ci_low is None or one.ci_low <= effect) and (one.ci_high is None or effect <= one.ci_high) for one in found
+    ]
+    share = float(np.mean(covered))
+    return {
+        "draws": draws,
+        "coverage": share,
+        "coverage_error": math.sqrt(share * (1.0 - share) / draws),
+        "published_se": float(np.sqrt(squares.mean())),
+        "scatter": float(values.std(ddof=1)),
+        "scatter_error": float(values.std(ddof=1)) / math.sqrt(2 * (draws - 1)),
+    }
+
+
+def receipts_of(stores: int) -> OwnSales:
+    """The shop, written and read."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "receipts.csv"
         write_receipts(path, stores, np.random.default_rng(stores))
-        own = read_own(path, columns=NAMES, unnamed="EUR")
+        return read_own(path, columns=NAMES, unnamed="EUR")
+
+
+def measured(stores: int, designs: Sequence[str], seeds: int, jobs: int) -> list[dict[str, Any]]:
+    """One shop: every design and effect."""
+    own = receipts_of(stores)
     rows = []
     for design in designs:
         for effect in EFFECTS:
             before = predicted(own, design, effect)
             if before is None:
                 rows.append({"stores": stores, "design": design, "effect": effect, "runs": 0})
+                print(json.dumps(rows[-1]), flush=True)
                 continue
             runs = joblib.Parallel(n_jobs=jobs)(
                 joblib.delayed(rehearse)(own, stores, design, effect, seed) for seed in range(1, seeds + 1)
@@ -188,7 +235,6 @@ def measured(stores: int, designs: Sequence[str], seeds: int, jobs: int) -> list
             errors = [run.se for run in runs]
             looked = [run.missed for run in runs if run.missed is not None]
             ended = [run.reverted_after for run in runs if run.reverted_after is not None]
-            realised = math.sqrt(sum(se**2 for se in errors) / len(errors))
             rows.append(
                 {
                     "stores": stores,
@@ -202,13 +248,29 @@ def measured(stores: int, designs: Sequence[str], seeds: int, jobs: int) -> list
                     "reverted": len(ended),
                     "blocks_until_reverted": sorted(ended)[len(ended) // 2] if ended else None,
                     "predicted_se": before,
-                    "realised_se": realised,
+                    "published_se": math.sqrt(sum(se**2 for se in errors) / len(errors)),
                     "scatter": float(np.std([run.value for run in runs], ddof=1)),
-                    "ratio": before / realised,
                 }
             )
             print(json.dumps(rows[-1]), flush=True)
     return rows
+
+
+def beside(row: dict[str, Any], own: OwnSales, draws: int) -> dict[str, Any]:
+    """A row with many draws in arrays, and what `power` predicted over what was published and how estimates scatter."""
+    many = in_arrays(own, row["stores"], row["design"], row["effect"], draws)
+    return {
+        **row,
+        "in_arrays": many,
+        "predicted_over_published": row["predicted_se"] / row["published_se"],
+        "predicted_over_scatter": row["predicted_se"] / row["scatter"],
+        "predicted_over_scatter_in_arrays": row["predicted_se"] / many["scatter"],
+    }
+
+
+def span(rows: Sequence[dict[str, Any]], key: str) -> list[float]:
+    """Least and greatest."""
+    return [min(row[key] for row in rows), max(row[key] for row in rows)]
 
 
 def main() -> None:
@@ -218,6 +280,7 @@ def main() -> None:
     parser.add_argument("--stores", type=int, nargs="*", default=list(STORES))
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     parser.add_argument("--add", type=Path, default=None, help="rows of a log (a row a line) that are not run again")
+    parser.add_argument("--draws", type=int, default=1000, help="draws of each row in arrays")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
@@ -225,6 +288,9 @@ def main() -> None:
     for stores in arguments.stores:
         rows += measured(stores, arguments.designs, arguments.seeds, arguments.jobs)
     absent, rows = [row for row in rows if not row["runs"]], [row for row in rows if row["runs"]]
+    shops = {stores: receipts_of(stores) for stores in {row["stores"] for row in rows}}
+    rows = [beside(row, shops[row["stores"]], arguments.draws) for row in rows]
+    mild = [row for row in rows if row["effect"] != EFFECTS[-1]]
     looked = sum(row["always_valid_runs"] for row in rows)
     guarded = [row for row in rows if row["guarded"] and row["effect"] == EFFECTS[-1]]
     report = {
@@ -233,7 +299,13 @@ def main() -> None:
         "coverage": sum(row["covered"] for row in rows) / sum(row["runs"] for row in rows),
         "always_valid_misses": sum(row["always_valid_missed"] for row in rows) / looked if looked else None,
         "reverted_where_it_can": sum(row["reverted"] for row in guarded) / max(sum(r["runs"] for r in guarded), 1),
-        "ratio_of_predicted_to_realised_se": [min(row["ratio"] for row in rows), max(row["ratio"] for row in rows)],
+        "coverage_in_arrays": float(np.mean([row["in_arrays"]["coverage"] for row in rows])),
+        "least_coverage_in_arrays": min(row["in_arrays"]["coverage"] for row in rows),
+        "predicted_over_published": span(rows, "predicted_over_published"),
+        "predicted_over_scatter_in_arrays": span(mild, "predicted_over_scatter_in_arrays"),
+        "predicted_over_scatter_in_arrays_at_-40_%": span(
+            [row for row in rows if row not in mild], "predicted_over_scatter_in_arrays"
+        ),
         "rows": rows,
         "not_estimable": absent,
         "cores": os.cpu_count(),

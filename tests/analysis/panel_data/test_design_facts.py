@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import t
 
 from analysis.panel_data.design_facts import NO_PRE_PERIOD, method_of
 from analysis.panel_data.ledger import Ledger
@@ -72,6 +73,24 @@ def test_over_every_draw_a_crossover_estimate_is_the_mean_effect_of_both_phases(
     found = [estimated(base, effect, arm, plan, 2) for arm in arms]
     wanted = effect[2:][[1, 2, 4, 5]].mean()
     assert np.mean([one.absolute.value for one in found]) == pytest.approx(wanted, abs=MACHINE)
+
+
+@pytest.mark.parametrize("days", [6, 7])
+def test_each_half_of_a_crossover_has_a_mean_of_its_own_so_that_t_has_at_most_g_minus_2_degrees(days: int) -> None:
+    # One number a cluster: what its treated days gained since the pre-period, less what its control days gained. Welch.
+    plan = experiment(markets=8, days=days, design=design("crossover", washout_days=0))
+    base, _ = world(days + 4, clusters=8)
+    for half in halves(8)[:20]:
+        arm = np.vstack([np.tile(half, (days // 2, 1)), np.tile(~half, (days - days // 2, 1))]).astype(int)
+        found = estimated(base, np.zeros_like(base), arm, plan, 4)
+        gain = base[4:] - base[:4].mean(axis=0)
+        change = (gain * np.where(arm == 1, 1.0, -1.0)).sum(axis=0) / days
+        parts = np.array([change[half].var(ddof=1), change[~half].var(ddof=1)]) / 4
+        assert found.absolute.se == pytest.approx(parts.sum() ** 0.5, rel=1e-9)
+        welch = parts.sum() ** 2 / (parts**2 / 3).sum()
+        assert welch <= 6
+        spread = (found.absolute.ci_high - found.absolute.value) / found.absolute.se
+        assert spread == pytest.approx(t.ppf(0.975, welch), rel=1e-9)
 
 
 def test_over_every_draw_a_staggered_estimate_is_the_mean_effect_against_those_not_yet_treated() -> None:
