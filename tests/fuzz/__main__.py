@@ -17,7 +17,7 @@ from tests.fuzz.ways_in import ways_in
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="for each kind of message")
+    parser.add_argument("--minutes", type=float, default=10.0, help="of CPU time, for each kind of message")
     parser.add_argument("--only", action="append", choices=sorted(ways_in()), help="only this kind; may be repeated")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same records")
     parser.add_argument("--write", type=Path, help="JSON of all kinds; those that it has already are kept")
@@ -26,13 +26,15 @@ def main() -> int:
     if len(kinds) == 1 and asked.write is None:
         print(json.dumps(asdict(fuzz(ways_in()[kinds[0]], asked.minutes * 60, asked.seed))))
         return 0
-    found = json.loads(asked.write.read_text()) if asked.write and asked.write.exists() else {}
+    found: dict[str, dict[str, object]] = {}
     for kind in kinds:
         command = ["--only", kind, "--minutes", str(asked.minutes), "--seed", str(asked.seed)]
         done = subprocess.run([sys.executable, "-m", "tests.fuzz", *command], capture_output=True, text=True)
         if done.returncode:
             print(f"{kind}: the process ended with {done.returncode}\n{done.stderr[-3000:]}")
             return 1
+        # Read anew each time: several of these commands may fill one file, one after the other.
+        found |= json.loads(asked.write.read_text()) if asked.write and asked.write.exists() else {}
         found[kind] = json.loads(done.stdout.splitlines()[-1])
         print(shown(found[kind]), flush=True)
         if asked.write:

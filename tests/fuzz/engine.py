@@ -1,4 +1,4 @@
-"""Records that hypothesis makes of a good one of each kind, and what is measured while they come in."""
+"""Records that hypothesis and a seeded generator make of a good one of each kind, and what is measured of them."""
 
 import gc
 import json
@@ -16,11 +16,14 @@ from controller.definition.field_types import Message
 from controller.messages.codec import encode
 from tests.controller.messages.test_codec import AT, EXAMPLES
 from tests.e2e.inputs.hostile_records import NUMBERS, TEXTS, YEARS
+from tests.fuzz.mutations import Mutations
 from tests.fuzz.ways_in import WayIn
 from tests.streams.inputs.arrivals import Arrived
 
 #: in one go of hypothesis, which keeps what it has tried: its own memory is no growth of ours
 EXAMPLES_AT_ONCE = 100
+#: batches of the seeded generator beside each go of hypothesis
+MUTATED_AT_ONCE = 3000
 #: seconds of this process' CPU for one batch; measured again where it took longer, since a collection may fall into it
 LONGEST_SECONDS = 0.1
 MOST_GROWTH_MB = 20.0
@@ -51,6 +54,7 @@ class Measured:
     """What a run of one kind was."""
 
     kind: str
+    #: of this process' CPU
     seconds: float
     records: int
     #: of these
@@ -111,13 +115,22 @@ def batches(kind: type[Message]) -> st.SearchStrategy[list[Arrived]]:
     return st.lists(record, min_size=1, max_size=RECORDS_A_BATCH)
 
 
-def fuzz(way: WayIn, budget_seconds: float, first_seed: int = 1, at_once: int = EXAMPLES_AT_ONCE) -> Measured:
-    """Let records of a kind in for so long; the same seeds are the same records. Failures are collected, not raised."""
+def fuzz(
+    way: WayIn,
+    budget_seconds: float,
+    first_seed: int = 1,
+    at_once: int = EXAMPLES_AT_ONCE,
+    mutated_at_once: int = MUTATED_AT_ONCE,
+) -> Measured:
+    """Let records of a kind in for so many CPU seconds. Failures are collected, not raised.
+
+    The same seeds make the same records, as far as the same time reaches.
+    """
     failures: dict[str, None] = {}
     records = messages = 0
     slowest = 0.0
 
-    def look(some: list[Arrived]) -> None:
+    def look(some: list[Arrived]) -> list[object]:
         nonlocal records, messages, slowest
         took, found = timed(way.told, some, failures)
         for _ in range(2):
@@ -128,11 +141,18 @@ def fuzz(way: WayIn, budget_seconds: float, first_seed: int = 1, at_once: int = 
             failures[f"{took * 1000:.0f} ms: {some!r:.1000}"] = None
         records, slowest = records + len(some), max(slowest, took)
         messages += sum(isinstance(one, Message) for one in found)
+        return found
 
-    began, number, base, reached = time.monotonic(), first_seed, 0.0, 0.0
+    # CPU seconds: a machine that has other work makes no run shorter.
+    began, number, base, reached = time.process_time(), first_seed, 0.0, 0.0
     strategy = batches(way.kind)
-    while time.monotonic() - began < budget_seconds or number == first_seed:
+    good = encode(EXAMPLES[way.kind][0], "fuzz", AT)
+    mutations = Mutations(good.value or b"{}", good.key, SPELLED, first_seed)
+    while time.process_time() - began < budget_seconds or number == first_seed:
         run_once(strategy, look, number, at_once)
+        for some in mutations.batches(mutated_at_once, RECORDS_A_BATCH):
+            for record, what in zip(some, look(some), strict=False):
+                mutations.outcome(record, str(what) if isinstance(what, Exception) else "a message")
         number += 1
         reached = resident_mb()
         # The first goes fill caches: of compiled models, of spelled instants.
@@ -142,7 +162,7 @@ def fuzz(way: WayIn, budget_seconds: float, first_seed: int = 1, at_once: int = 
     if growth > MOST_GROWTH_MB:
         failures[f"{growth:.1f} MB more than after the first goes"] = None
     return Measured(
-        way.kind.__name__, round(time.monotonic() - began, 1), records, messages, round(slowest * 1000, 2),
+        way.kind.__name__, round(time.process_time() - began, 1), records, messages, round(slowest * 1000, 2),
         round(growth, 1), tuple(failures),
     )  # fmt: skip
 
@@ -161,7 +181,7 @@ def timed(
 
 
 def run_once(
-    strategy: st.SearchStrategy[list[Arrived]], look: Callable[[list[Arrived]], None], number: int, at_once: int
+    strategy: st.SearchStrategy[list[Arrived]], look: Callable[[list[Arrived]], object], number: int, at_once: int
 ) -> None:
     @seed(number)
     @settings(
