@@ -18,6 +18,7 @@ from flipside.commands import (
     estimates,
     experiment,
     export,
+    influence,
     lifecycle,
     power,
     rebuild,
@@ -65,6 +66,7 @@ app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("advise")(advise.advise)
 app.command("estimate")(estimate.estimate)
+app.command("influence")(influence.influence)
 app.command("bakeoff")(bakeoff.bakeoff)
 GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),

@@ -7,10 +7,21 @@ called (`docs/heterogeneity.md`).
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
     from analysis.heterogeneity.forest import CausalForest, causal_forest
     from analysis.heterogeneity.influence import Influence, did_influence, means_influence
+    from analysis.heterogeneity.weighted_influence import Weights, weighted_influence
 
-__all__ = ["CausalForest", "Influence", "causal_forest", "did_influence", "means_influence"]
+__all__ = [
+    "CausalForest",
+    "Influence",
+    "Weights",
+    "causal_forest",
+    "cluster_day_influence",
+    "did_influence",
+    "means_influence",
+    "weighted_influence",
+]
 
 _HOMES = {
     "CausalForest": "forest",
@@ -18,6 +29,9 @@ _HOMES = {
     "Influence": "influence",
     "did_influence": "influence",
     "means_influence": "influence",
+    "cluster_day_influence": "cluster_day_influence",
+    "Weights": "weighted_influence",
+    "weighted_influence": "weighted_influence",
 }
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from analysis.heterogeneity.turning import fewest_of_ratios
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
@@ -18,7 +19,7 @@ class Influence:
     """Estimates without each unit, cluster and day; NaN where nothing would be left to estimate from."""
 
     effect: float
-    #: (N,), the estimate without unit i
+    #: (N,), the estimate without unit i; empty where units were not asked for
     without_unit: FloatArray
     #: (G,), the estimate without cluster g, in the order of ``clusters``
     without_cluster: FloatArray
@@ -27,12 +28,28 @@ class Influence:
     without_day: FloatArray
     #: the fewest clusters without which the sign turns; None where no such set was found within the limit
     turning: tuple[str, ...] | None
+    #: no smaller set turns the sign; where it is False a smaller one may exist
+    turning_is_smallest: bool = True
+    #: how many of the numbers are refits; None where the closed form is exact and none is needed
+    refitted: int | None = None
+    #: largest difference of closed form and refit among the refitted, as a share of the largest move; None as above
+    closed_form_gap: float | None = None
+    #: a sentence on what the numbers do not say; empty where there is none
+    note: str = ""
 
     def largest(self, count: int = 10) -> list[tuple[str, float]]:
         """The clusters that move the number most: name, effect less the effect without it."""
-        moves = np.nan_to_num(self.effect - self.without_cluster)
-        order = np.argsort(-np.abs(moves), kind="stable")[:count]
-        return [(self.clusters[g], float(moves[g])) for g in order]
+        return largest_moves(self.effect, self.without_cluster, self.clusters, count)
+
+
+def largest_moves(
+    effect: float, without: FloatArray, names: tuple[str, ...], count: int = 10
+) -> list[tuple[str, float]]:
+    """Names with effect less the effect without each, the largest first; those that cannot be left out are absent."""
+    moves = effect - without
+    known = np.flatnonzero(np.isfinite(moves))
+    order = known[np.argsort(-np.abs(moves[known]), kind="stable")][:count]
+    return [(names[k], float(moves[k])) for k in order]
 
 
 def means_influence(
@@ -58,18 +75,19 @@ def means_influence(
     if arm.all() or not arm.any():
         raise NotEstimable("one arm has no units: there is no difference between arms")
     labels = np.arange(len(u)) if clusters is None else np.asarray(clusters)
-    names, label = np.unique(labels, return_inverse=True)
-    label = label.ravel()
+    found, label = np.unique(labels, return_inverse=True)
+    label, names = label.ravel(), tuple(str(name) for name in found)
     effect = float(u[arm].mean() - u[~arm].mean())
     sums, counts = _by_arm(u, arm, label, len(names))
     each = np.arange(len(u))
+    turning = fewest_of_ratios(effect, sums, counts, most)
     return Influence(
         effect=effect,
         without_unit=_left_out(*_by_arm(u, arm, each, len(u))),
         without_cluster=_left_out(sums, counts),
-        clusters=tuple(str(name) for name in names),
+        clusters=names,
         without_day=np.empty(0),
-        turning=_turning(effect, sums, counts, tuple(str(name) for name in names), most),
+        turning=None if turning is None else tuple(names[g] for g in turning),
     )
 
 
@@ -110,48 +128,3 @@ def _left_out(sums: FloatArray, counts: FloatArray) -> FloatArray:
     left = number - counts
     means = np.where(left > 0, (total - sums) / np.maximum(left, 1), np.nan)
     return np.asarray(means[1] - means[0])
-
-
-def _turning(
-    effect: float, sums: FloatArray, counts: FloatArray, names: tuple[str, ...], most: int
-) -> tuple[str, ...] | None:
-    """The fewest clusters without which the sign turns, exactly: the arms are apart, each an optimum of its own.
-
-    For a positive effect: the least mean of the treated without k clusters, and the largest of the control without m,
-    for all k + m = size. Each is a ratio of sums, solved by Dinkelbach's iteration over sorted ``sum - lambda count``.
-    """
-    if ((counts > 0).all(axis=0)).any() or effect == 0:
-        return None
-    sign = 1.0 if effect > 0 else -1.0
-    members = [np.flatnonzero(counts[which] > 0) for which in (0, 1)]
-    best: list[list[tuple[float, IntArray]]] = []
-    for which, direction in ((0, -sign), (1, sign)):
-        inside = members[which]
-        s, c = direction * sums[which, inside], counts[which, inside]
-        best.append([(direction * mean, inside[out]) for mean, out in _least_means(s, c, min(most, len(inside) - 1))])
-    for size in range(1, most + 1):
-        found: tuple[float, IntArray] | None = None
-        for m in range(max(0, size - len(best[1]) + 1), min(size, len(best[0]) - 1) + 1):
-            gap = sign * (best[1][size - m][0] - best[0][m][0])
-            if gap < 0 and (found is None or gap < found[0]):
-                found = gap, np.r_[best[0][m][1], best[1][size - m][1]]
-        if found is not None:
-            return tuple(names[g] for g in np.sort(found[1]))
-    return None
-
-
-def _least_means(s: FloatArray, c: FloatArray, most: int) -> list[tuple[float, IntArray]]:
-    """For k = 0..most: the least ``sum s / sum c`` after k clusters are left out, and which."""
-    answers = []
-    for k in range(most + 1):
-        mean, out = float(s.sum() / c.sum()), np.empty(0, np.int64)
-        for _ in range(100):
-            chosen = np.argsort(-(s - mean * c), kind="stable")[:k]
-            new = float((s.sum() - s[chosen].sum()) / (c.sum() - c[chosen].sum()))
-            if new >= mean - 1e-15 * abs(mean):
-                if k > 0 and not out.size:
-                    mean, out = new, chosen
-                break
-            mean, out = new, chosen
-        answers.append((mean, out))
-    return answers

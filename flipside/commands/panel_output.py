@@ -13,8 +13,8 @@ from analysis.observational.bakeoff import Bakeoff
 from analysis.observational.panel_diagnostics import Diagnostics, diagnose
 from analysis.observational.panel_estimate import PanelEstimate
 
-#: rows of a table of weights or influences
-SHOWN = 6
+#: weights in a row, and units or periods that move the number most
+SHOWN, MOVERS = 6, 10
 
 
 def fail(message: str) -> NoReturn:
@@ -88,7 +88,7 @@ def _diagnostics_table(answer: PanelEstimate, found: Diagnostics) -> Table:
             table.add_row(name, ", ".join(f"{one.label} {one.weight:.3f}" for one in weights[:SHOWN]))
     for name, influence in (("without unit", found.unit_influence), ("without period", found.period_influence)):
         if influence:
-            table.add_row(name, ", ".join(f"{one.label} {_number(one.effect_without)}" for one in influence[:SHOWN]))
+            table.add_row(name, ", ".join(f"{one.label} {_number(one.effect_without)}" for one in influence[:MOVERS]))
     if found.pre_trend is not None:
         trend = found.pre_trend
         table.add_row("pre-trend a period", f"{_number(trend.slope)} (se {_number(trend.slope_se)})")

@@ -1,0 +1,188 @@
+"""Simplex weights after a small change of their problem, from where they were.
+
+``min_w |X'w - b|^2 + ridge |w|^2`` on the simplex, with or without an intercept, for n donors and m observations; then
+again without some donors, without some observations, with another target or another ridge. Up to ``EXACT_SUPPORT``
+donors with weight the active set goes on from its old support until no donor wants to enter or to leave: that is the
+new optimum. Larger supports (a ridge gives weight to nearly all) move in closed form. With H the support's Gram matrix
+plus the ridge, and ``P = H^-1 - H^-1 1 1'H^-1 / (1'H^-1 1)``:
+
+- without donors J: ``w - P[:, J] P[J, J]^-1 w_J``, exact on the support; weights that turn negative leave too;
+- without observations O of residuals r: ``w - P X_O (I - h)^-1 r_O``, h their leverages, exact on the support;
+- another target: ``w + P X db``, exact on the support; another ridge: ``w - P w d(ridge)``, of first order.
+
+What the closed form does not see is a donor that enters.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from analysis.panel_data.panel import FloatArray, IntArray
+
+EXACT_SUPPORT = 150
+#: donors whose Gram matrix is kept
+MOST_DONORS = 3000
+#: exchanges of the active set; the first ones move many donors at once
+ROUNDS, ROUNDS_AT_ONCE = 400, 25
+#: duality gap, relative to the objective's parts, at which the active set is done
+DONE = 1e-11
+
+
+def _none() -> IntArray:
+    return np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a problem."""
+
+    donors: IntArray = field(default_factory=_none)
+    observations: IntArray = field(default_factory=_none)
+    #: (m,) new target less old
+    target: FloatArray | None = None
+    #: new ridge less old
+    ridge: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class MovedWeights:
+    """A solved problem; rows and target are centred over observations where there is an intercept."""
+
+    rows: FloatArray
+    target: FloatArray
+    weights: FloatArray
+    ridge: float
+    intercept: bool
+    #: (n, n) Gram matrix of the rows, without the ridge; None where the closed form is used
+    gram: FloatArray | None
+    #: (s, s) on the support; None where the active set goes on
+    projector: FloatArray | None
+
+    @classmethod
+    def of(
+        cls, rows: FloatArray, target: FloatArray, weights: FloatArray, ridge: float, intercept: bool
+    ) -> "MovedWeights":
+        """``rows`` (n, m), ``target`` (m,), ``weights`` (n,) the optimum."""
+        if intercept:
+            rows, target = rows - rows.mean(axis=1, keepdims=True), target - target.mean()
+        inside = np.flatnonzero(weights > 0)
+        if len(inside) <= EXACT_SUPPORT and len(rows) <= MOST_DONORS:
+            return cls(rows, target, weights, ridge, intercept, rows @ rows.T, None)
+        inverse = np.linalg.pinv(_lifted(rows[inside] @ rows[inside].T, ridge), hermitian=True)
+        ones = inverse.sum(axis=1)
+        return cls(rows, target, weights, ridge, intercept, None, inverse - np.outer(ones, ones) / ones.sum())
+
+    @property
+    def exact(self) -> bool:
+        return self.gram is not None
+
+    def after(self, change: Change) -> FloatArray:
+        """(n,) weights after a change; NaN where they were not found."""
+        return self._continued(change) if self.gram is not None else self._projected(change)
+
+    def _continued(self, change: Change) -> FloatArray:
+        assert self.gram is not None
+        gram, lost = self.gram, self._lost(change.observations)
+        shift = self.target if change.target is None else self.target + change.target
+        linear = self.rows @ shift
+        for column, picked, factor in lost:
+            linear = linear - factor * column * float(picked @ shift)
+        ridge = max(self.ridge + change.ridge, 0.0)
+        allowed = np.ones(len(gram), dtype=np.bool_)
+        allowed[change.donors] = False
+        support = (self.weights > 0) & allowed
+        scale = float(shift @ shift) + float(np.abs(np.diag(gram)).mean())
+        if not support.any():
+            if not allowed.any():
+                return np.full(len(gram), np.nan)
+            support[np.flatnonzero(allowed)[int(linear[allowed].argmax())]] = True
+        for step in range(ROUNDS):
+            inside = np.flatnonzero(support)
+            part = gram[np.ix_(inside, inside)]
+            for column, _, factor in lost:
+                part = part - factor * np.outer(column[inside], column[inside])
+            found = _on_support(part, linear[inside], ridge)
+            if found is None:
+                return np.full(len(gram), np.nan)
+            negative = np.flatnonzero(found < 0)
+            if negative.size:
+                leaving = negative if step < ROUNDS_AT_ONCE else [int(found.argmin())]
+                support[inside[leaving]] = False
+                continue
+            gradient = gram[:, inside] @ found - linear
+            for column, _, factor in lost:
+                gradient = gradient - factor * column * float(column[inside] @ found)
+            gradient[inside] += ridge * found
+            level = float(found @ gradient[inside])
+            wanting = np.flatnonzero(allowed & (gradient < level - DONE * scale))
+            wanting = wanting[~support[wanting]]
+            if not wanting.size:
+                weights = np.zeros(len(gram))
+                weights[inside] = found
+                return weights
+            ordered = wanting[np.argsort(gradient[wanting], kind="stable")]
+            support[ordered[: (3 if step < ROUNDS_AT_ONCE else 1)]] = True
+        return np.full(len(gram), np.nan)
+
+    def _lost(self, observations: IntArray) -> list[tuple[FloatArray, FloatArray, float]]:
+        """(column (n,), selector (m,), factor): ``X X'`` loses ``factor column column'`` of each.
+
+        The last one, where there is an intercept, takes the mean of what is left.
+        """
+        if not observations.size:
+            return []
+        picked = np.zeros((len(observations), self.rows.shape[1]))
+        picked[np.arange(len(observations)), observations] = 1.0
+        lost = [(self.rows[:, o], one, 1.0) for o, one in zip(observations, picked, strict=True)]
+        if self.intercept:
+            left = max(self.rows.shape[1] - len(observations), 1)
+            lost.append((self.rows[:, observations].sum(axis=1), picked.sum(axis=0), 1.0 / left))
+        return lost
+
+    def _projected(self, change: Change) -> FloatArray:
+        assert self.projector is not None
+        inside = np.flatnonzero(self.weights > 0)
+        held, rows = self.weights[inside], self.rows[inside]
+        push = np.zeros(len(inside)) if change.target is None else rows @ change.target
+        if change.observations.size:
+            out = rows[:, change.observations]
+            leverage = out.T @ self.projector @ out + (1.0 / rows.shape[1] if self.intercept else 0.0)
+            residual = self.target[change.observations] - held @ out
+            push = push - out @ np.linalg.solve(np.eye(leverage.shape[0]) - leverage, residual)
+        gone = np.flatnonzero(np.isin(inside, change.donors))
+        weights = np.full(len(self.weights), np.nan)
+        found = held
+        for _ in range(8):
+            if gone.size >= inside.size:
+                return weights
+            pull = np.linalg.lstsq(self.projector[np.ix_(gone, gone)], self.projector[gone], rcond=None)[0]
+            kept = held - pull.T @ held[gone]
+            pushed = push - change.ridge * kept
+            found = kept + self.projector @ pushed - self.projector[:, gone] @ (pull @ pushed)
+            found[gone] = 0.0
+            negative = np.flatnonzero(found < 0)
+            if not negative.size:
+                break
+            gone = np.union1d(gone, negative)
+        found = np.maximum(found, 0.0)
+        weights[:] = 0.0
+        weights[inside] = found / found.sum()
+        return weights
+
+
+def _lifted(gram: FloatArray, ridge: float) -> FloatArray:
+    """With a multiple of 11' added, which weights of sum one cannot tell, and the ridge."""
+    lifted = gram + float(np.trace(gram)) / max(len(gram), 1)
+    lifted[np.diag_indices(len(gram))] += ridge
+    return lifted
+
+
+def _on_support(gram: FloatArray, linear: FloatArray, ridge: float) -> FloatArray | None:
+    """Weights of sum one that minimise ``w'Gw - 2 linear'w + ridge |w|^2``, of any sign; None where singular."""
+    lifted = _lifted(gram, ridge)
+    try:
+        share, free = np.linalg.solve(lifted, np.stack([np.ones(len(gram)), linear], axis=1)).T
+    except np.linalg.LinAlgError:
+        return None
+    found: FloatArray = free + share * (1.0 - free.sum()) / share.sum()
+    return found if np.isfinite(found).all() else None
