@@ -165,7 +165,7 @@ class _Held:
 
     @property
     def n_treated(self) -> int:
-        return int(len(self.outcome)) - self.n_control
+        return len(self.outcome) - self.n_control
 
     @property
     def n_post(self) -> int:
