@@ -1,32 +1,50 @@
 """Deciding: what is due at a tick is drawn, made safe, written by the store under its fence, and settled."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from controller.decisions.decide import Decision, Flip, decide, release_now, settled
 from controller.decisions.roster import Roster, roster
+from controller.designs.entries import Entry
 from controller.schedule.due import MarketPlan
 from streams.control.catalog import Catalog
-from streams.control.overrides import DETAIL, because, granted_through, looks_back, portions, told, withheld
-from streams.flips.due_work import is_due, markets_of, orders_at_once, plans_of
+from streams.control.overrides import DETAIL
+from streams.flips.decision_records import because, granted_through, missed_days, withheld
 from streams.flips.intraday_entries import Begun, begin, mark_begun
 from streams.flips.lifecycle_clock import ask_clock
-from streams.flips.price_safety import safe
+from streams.flips.market_state import ShardState, markets_of, state_of
+from streams.flips.price_safety import looks_back, safe
 from streams.flips.shard import Shard, key_of_plan
 from streams.store import NOTHING, Outcome, Registration, plan_key
 from streams.worker.last_line import FEW_MARKETS, Place, alone, concerns_all, unforeseen
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import count
 
+Records = list[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of a tick has written: plans by `plan_key`, records for the log, entries that began."""
+
+    plans: Mapping[str, MarketPlan] = field(default_factory=dict)
+    records: Sequence[tuple[str, str]] = ()
+    begun: Sequence[tuple[Roster, list[Entry]]] = ()
+
 
 @dataclass(slots=True)
-class LedTo:
-    """What a tick has led to, as far as it was written."""
+class Written:
+    """What the steps of a tick have written so far: it stays, whatever the next step comes to."""
 
     plans: dict[str, MarketPlan] = field(default_factory=dict)
-    records: list[tuple[str, str]] = field(default_factory=list)
+    records: Records = field(default_factory=list)
     begun: Begun = field(default_factory=list)
+
+    def add(self, step: Step) -> None:
+        self.plans |= step.plans
+        self.records += step.records
+        self.begun += step.begun
 
 
 class Deciding:
@@ -96,40 +114,109 @@ class Deciding:
         return roster(registration.experiment)
 
     async def tick(self, shard: Shard, at: datetime, next_tick: int) -> None:
-        """Decide what is due at a tick, settle it, and go on to the next one."""
+        """Decide what is due at a tick, settle it, and go on to the next one. Raises Fenced."""
         settings = self._parts.settings
         now = self._parts.clock.now()
         stale = settings.clock == "wall" and (now - at).total_seconds() > settings.stale_tick_seconds
+        written = Written()
         with self._parts.metrics.decision_seconds.time():
             await self.refresh(shard)
             await self.ask_clock(shard, at)
-            led_to = LedTo()
             if not stale:
-                await self.spared(shard, lambda some: self._decide(some, at, led_to))
-                await self._release(shard, at, led_to)
-            plans, records = led_to.plans, list(dict.fromkeys(led_to.records))
-            await self._parts.store.settle(shard.number, shard.epoch, plans, records, next_tick)
-            await mark_begun(self._parts, shard, led_to.begun)
-        if plans:
-            self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(plans))
+                await self.spared(shard, lambda some: self._decide(some, at, written))
+                await self._release(shard, at, written)
+            records = list(dict.fromkeys(written.records))
+            await self._parts.store.settle(shard.number, shard.epoch, written.plans, records, next_tick)
+            await mark_begun(self._parts, shard, written.begun)
+        if written.plans:
+            self._parts.log.info("tick decided", shard=shard.number, at=str(at), market_days=len(written.plans))
         shard.tick = next_tick
         if records:
             shard.relay.wake()
 
-    async def _decide(self, shard: Shard, at: datetime, led_to: "LedTo") -> None:
-        """Decide what is due; all of it may be done again."""
-        records = led_to.records
-        await self._carry_out(shard, at, led_to.plans, records)
-        drawn = await self._drawn(shard, at)
-        if told(drawn) and await self._know_what_was_granted(shard):
-            drawn = await self._drawn(shard, at)
-        await self._parts.store.tell(shard.number, shard.epoch, missed := told(drawn))
+    async def _decide(self, shard: Shard, at: datetime, written: Written) -> None:
+        """The steps of a tick, on one state of the shard's markets; all of them may be done again."""
+        # 1. What stands: registration, lifecycle, kills, plans, what is due.
+        state = state_of(self._parts, shard, at)
+        # 2. Control at once, where it is asked for.
+        for found, order in state.orders:
+            written.add(await self._put_on_control(shard, found.roster, found.market, at, order.detail))
+            shard.carried_out.add((found.key, order.id))
+        state = state.planned({found.key: shard.plan(found.roster, found.market) for found, _ in state.orders})
+        # 3. Draw. Days that look missed may have been decided by an owner that ended before it had settled them.
+        drawn = await self._drawn(shard, state)
+        if any(decision.messages for decision in drawn):
+            granted = await self._granted(shard, state)
+            if granted:
+                shard.plans |= granted
+                state = state.planned(granted)
+                drawn = await self._drawn(shard, state)
+        await self._tell_missed(shard, drawn)
+        # 4. Prices that break no rule.
+        catalog = self._catalog.last
+        checked = [await safe(self._parts, shard, decision.flip, catalog) for decision in drawn]
+        for _, records in checked:
+            written.add(Step(records=records))
+        # 5. Flip, under the fence; 6. what that leaves decided.
+        decisions = [replace(decision, flip=flip) for decision, (flip, _) in zip(drawn, checked, strict=True)]
+        outcomes = await self._flip_all(shard, [decision.flip for decision in decisions])
+        written.add(self._settled(shard, decisions, outcomes))
+        # 7. Entries that begin within the day.
+        records = []
+        begun = await begin(self._parts, shard, at, catalog, records)
+        written.add(Step(records=records, begun=begun))
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    async def _put_on_control(self, shard: Shard, laid_out: Roster, market: str, at: datetime, why: str) -> Step:
+        """Units are on control from the instant of this tick on."""
+        key = key_of_plan(laid_out, market)
+        flip = because(release_now(laid_out, market, at, self._catalog.entries), why)
+        outcome = await self._parts.store.flip(shard.number, shard.epoch, flip, shard.remember)
+        shard.relay.wake()
+        # In memory at once, so that nothing more is decided for it by this tick.
+        shard.plans[key] = plan = replace(shard.plan(laid_out, market), released=True)
+        self._parts.metrics.flips.labels("at once").inc(outcome.flips)
+        self._parts.log.warning(
+            "control at once", experiment=flip.experiment, market=market, flips=outcome.flips, reason=why
+        )
+        return Step({key: plan}, withheld(flip, outcome))
+
+    async def _drawn(self, shard: Shard, state: ShardState) -> list[Decision]:
+        """What the designs ask for, priced by the catalog of this moment."""
+        draws = list(state.draws())
+        if draws:
+            await self._catalog.catch_up()
+        return [
+            decision
+            for laid_out, plans in draws
+            for decision in decide(laid_out, plans, state.at, self._catalog.last, shard.entries(laid_out))
+        ]
+
+    async def _granted(self, shard: Shard, state: ShardState) -> dict[str, MarketPlan]:
+        """Plans that change once it is known what was granted to their units, by `plan_key`."""
+        held = await self._parts.store.restoring.held(shard.number)
+        known = ((found, granted_through(found.roster, found.market, found.plan, held)) for found in state.markets)
+        return {found.key: plan for found, plan in known if plan != found.plan}
+
+    async def _tell_missed(self, shard: Shard, drawn: Sequence[Decision]) -> None:
+        missed = missed_days(drawn)
+        await self._parts.store.tell(shard.number, shard.epoch, missed)
         if missed:
             shard.relay.wake()
-        flips = [await self._safe(shard, d.flip, records) for d in drawn]
-        decisions = [replace(d, flip=flip) for d, flip in zip(drawn, flips, strict=True)]
-        outcomes = await self._flip_all(shard, flips)
+
+    async def _flip_all(self, shard: Shard, flips: Sequence[Flip]) -> list[Outcome]:
+        """Some at a time: while the next ones are decided, the relay publishes what is."""
+        outcomes: list[Outcome] = []
+        for some in portions(flips):
+            outcomes += await self._parts.store.flip_all(shard.number, shard.epoch, some, shard.remember)
+            shard.relay.wake()
+        return outcomes
+
+    def _settled(self, shard: Shard, decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> Step:
+        """The plans that decisions lead to, and the records of units for which nothing was written."""
         plans: dict[str, MarketPlan] = {}
+        records: Records = []
         for decision, outcome in zip(decisions, outcomes, strict=True):
             key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
             # What a release could not write is as little let go as what it kept.
@@ -137,8 +224,7 @@ class Deciding:
             records += withheld(decision.flip, outcome)
             count(self._parts, decision, outcome, shard.missed)
         shard.plans |= plans
-        led_to.plans |= plans
-        led_to.begun += await begin(self._parts, shard, at, self._catalog.last, records)
+        return Step(plans, records)
 
     # --- the last line ------------------------------------------------------------------------------------------------
 
@@ -177,91 +263,33 @@ class Deciding:
             if self._parts.shard_of(market) == shard.number
         ]
 
-    async def _release(self, shard: Shard, at: datetime, led_to: "LedTo") -> None:
+    async def _release(self, shard: Shard, at: datetime, written: Written) -> None:
         """Put what was set aside on control: at once, or, where that fails too, when its lease ends."""
         for place, fault in list(shard.suspended.to_release.items()):
             for laid_out in list(shard.rosters.values()):
                 name = laid_out.experiment.name
                 if place.market in laid_out.units and place.experiment in ("", name):
-                    await self._let_go(shard, laid_out, place.market, at, str(fault), led_to)
+                    await self._let_go(shard, laid_out, place.market, at, str(fault), written)
             del shard.suspended.to_release[place]
 
     async def _let_go(
-        self, shard: Shard, laid_out: Roster, market: str, at: datetime, why: str, led_to: "LedTo"
+        self, shard: Shard, laid_out: Roster, market: str, at: datetime, why: str, written: Written
     ) -> None:
-        key = key_of_plan(laid_out, market)
+        async def at_once(_: str) -> None:
+            written.add(await self._put_on_control(shard, laid_out, market, at, f"set aside: {why}"[:DETAIL]))
 
-        async def at_once(key: str) -> None:
-            flip = because(release_now(laid_out, market, at, self._catalog.entries), f"set aside: {why}"[:DETAIL])
-            outcome = await self._flip(shard, flip)
-            led_to.records += withheld(flip, outcome)
-            shard.plans[key] = led_to.plans[key] = replace(shard.plan(laid_out, market), released=True)
-            self._parts.metrics.flips.labels("at once").inc(outcome.flips)
+        if await alone([key_of_plan(laid_out, market)], at_once):
+            self._parts.log.error(
+                "control when the lease ends", experiment=laid_out.experiment.name, market=market,
+                why="it cannot be released at once",
+            )  # fmt: skip
 
-        said = {"experiment": laid_out.experiment.name, "market": market}
-        if await alone([key], at_once):
-            self._parts.log.error("control when the lease ends", **said, why="it cannot be released at once")
-        else:
-            self._parts.log.warning("control at once", **said, reason=why)
 
-    async def _know_what_was_granted(self, shard: Shard) -> bool:
-        """Whether days that look missed were decided after all, by an owner that ended before it had settled them."""
-        held = await self._parts.store.restoring.held(shard.number)
-        known = {
-            key_of_plan(laid_out, market): granted_through(laid_out, market, shard.plan(laid_out, market), held)
-            for laid_out in shard.rosters.values()
-            for market in markets_of(self._parts, shard, laid_out)
-        }
-        changed = {key: plan for key, plan in known.items() if plan != shard.plans.get(key, MarketPlan())}
-        shard.plans |= changed
-        return bool(changed)
-
-    async def _drawn(self, shard: Shard, at: datetime) -> list[Decision]:
-        """What the designs ask for, priced by the catalog of this moment."""
-        asked = [laid_out for laid_out in shard.rosters.values() if is_due(self._parts, shard, laid_out, at)]
-        if asked:
-            await self._catalog.catch_up()
-        return [
-            decision
-            for laid_out in asked
-            for stopped, plans in plans_of(self._parts, shard, laid_out, at)
-            for decision in decide(
-                replace(laid_out, stopped=stopped), plans, at, self._catalog.last, shard.entries(laid_out)
-            )
-        ]
-
-    async def _safe(self, shard: Shard, flip: Flip, records: list[tuple[str, str]]) -> Flip:
-        """A flip that breaks no rule of prices; what that came to is put on record."""
-        kept, told = await safe(self._parts, shard, flip, self._catalog.last)
-        records += told
-        return kept
-
-    async def _flip_all(self, shard: Shard, flips: Sequence[Flip]) -> list[Outcome]:
-        """Some at a time: while the next ones are decided, the relay publishes what is."""
-        outcomes: list[Outcome] = []
-        for some in portions(flips):
-            outcomes += await self._parts.store.flip_all(shard.number, shard.epoch, some, shard.remember)
-            shard.relay.wake()
-        return outcomes
-
-    async def _flip(self, shard: Shard, flip: Flip) -> Outcome:
-        outcome = await self._parts.store.flip(shard.number, shard.epoch, flip, shard.remember)
-        shard.relay.wake()
-        return outcome
-
-    async def _carry_out(
-        self, shard: Shard, at: datetime, plans: dict[str, MarketPlan], records: list[tuple[str, str]]
-    ) -> None:
-        """What waits for no boundary: units are on control from the instant of this tick on."""
-        for laid_out, market, order in list(orders_at_once(self._parts, shard, at)):
-            key = key_of_plan(laid_out, market)
-            flip = because(release_now(laid_out, market, at, self._catalog.entries), order.detail)
-            outcome = await self._flip(shard, flip)
-            records += withheld(flip, outcome)
-            # In memory at once, so that nothing more is decided for it by this tick.
-            shard.plans[key] = plans[key] = replace(shard.plan(laid_out, market), released=True)
-            shard.carried_out.add((key, order.id))
-            self._parts.metrics.flips.labels("at once").inc(outcome.flips)
-            self._parts.log.warning(
-                "control at once", experiment=flip.experiment, market=market, flips=outcome.flips, reason=order.detail
-            )
+def portions(flips: Sequence[Flip], units: int = 8000) -> Iterator[Sequence[Flip]]:
+    """Flips in their order, some thousand units at a time."""
+    first, held = 0, 0
+    for place, flip in enumerate(flips):
+        held += len(flip.proposals)
+        if held >= units or place == len(flips) - 1:
+            yield flips[first : place + 1]
+            first, held = place + 1, 0

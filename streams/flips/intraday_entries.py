@@ -13,8 +13,9 @@ from controller.decisions.enrolment import replace_cluster
 from controller.decisions.roster import Roster
 from controller.designs.entries import Entry
 from controller.messages.inputs import CatalogEntry
-from streams.control.overrides import holds_back, withheld
-from streams.flips.due_work import markets_of
+from streams.control.overrides import holds_back
+from streams.flips.decision_records import withheld
+from streams.flips.market_state import markets_of
 from streams.flips.price_safety import safe
 from streams.flips.shard import Shard, key_of_plan
 from streams.flips.trigger_answers import spelled

@@ -17,7 +17,7 @@ from controller.messages.inputs import Blackout
 from controller.schedule.blackout import binding
 from controller.time.periods import Period, local_day, period
 from streams.control.overrides import holds_back
-from streams.flips.due_work import markets_of
+from streams.flips.market_state import markets_of
 from streams.flips.shard import Shard, key_of_plan
 from streams.store.restore_port import HeldUnit
 from streams.worker.metrics import WHYS, Why

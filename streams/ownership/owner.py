@@ -18,8 +18,8 @@ from controller.messages.events import CE_TYPES, Ownership, Tick
 from controller.messages.topics import TICK
 from streams.control.catalog import Catalog
 from streams.flips.decider import Deciding
-from streams.flips.due_work import dues, leases, orders_at_once
 from streams.flips.intraday_entries import anything_begins, begin_at_once
+from streams.flips.market_state import state_of
 from streams.flips.shard import Shard
 from streams.flips.trigger_answers import Triggers, answer
 from streams.inputs.published_sales import Publications
@@ -226,9 +226,8 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             await producer.send_and_wait(self._topic, tick.value, partition=shard.number, headers=tick.headers)
 
     def _anything_due(self, shard: Shard, now: datetime) -> bool:
-        urgent = next(orders_at_once(self._parts, shard, now), None) is not None
-        waiting = [d for laid_out in shard.rosters.values() for d in dues(self._parts, shard, laid_out, now)]
-        oversee(self._parts.metrics, shard.number, waiting, leases(self._parts, shard, now), now)
+        state = state_of(self._parts, shard, now)
+        oversee(self._parts.metrics, shard.number, list(state.waiting()), state.leases(), now)
         last = self._catalog.last
         begins = any(anything_begins(self._parts, shard, r, now, last) for r in shard.rosters.values())
-        return bool(urgent or waiting or begins)
+        return bool(state.orders or state.due or begins)

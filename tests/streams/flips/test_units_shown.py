@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from controller.decisions.roster import roster
 from controller.definition.experiment import Experiment
 from controller.schedule.due import MarketPlan
-from streams.flips.due_work import leases
+from streams.flips.market_state import state_of
 from streams.flips.shard import Shard, key_of_plan
 from streams.flips.units_shown import UnitsShown
 from streams.runtime.settings import Settings
@@ -58,7 +58,7 @@ class Look:
         self.shard.plans[key_of_plan(laid_out, "de")] = MarketPlan(at(day).date(), released)
 
     def lease(self, day: float) -> float:
-        oversee(self.parts.metrics, self.shard.number, [], leases(self.parts, self.shard, at(day)), at(day))
+        oversee(self.parts.metrics, self.shard.number, [], state_of(self.parts, self.shard, at(day)).leases(), at(day))
         return self.sample("lease_remaining_seconds")
 
 

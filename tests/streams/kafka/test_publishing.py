@@ -9,7 +9,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 
 from controller.messages.codec import Record
 from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG, PANEL
-from streams.control.overrides import portions
+from streams.flips.decider import portions
 from streams.runtime.clock import TickClock
 from streams.runtime.settings import Settings
 from streams.store.memory.store import MemoryStore

@@ -1,0 +1,123 @@
+"""What stands for each market of each experiment at one instant: computed once, and asked by every step of a tick."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from controller.decisions.roster import Roster
+from controller.schedule.due import Due, MarketPlan, due
+from controller.time.periods import period
+from streams.control.overrides import AtOnce, at_once, holds_back, resumed, unfinished
+from streams.flips.shard import Shard, key_of_plan
+from streams.worker.services import Parts
+from streams.worker.shard_metrics import Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class MarketState:
+    """One market of one experiment."""
+
+    roster: Roster
+    market: str
+    #: how far its decisions have got
+    plan: MarketPlan
+    #: nothing more is drawn: a kill, a pause or the end keeps control
+    suppressed: bool
+    #: asks for control without waiting for a boundary, and was not carried out yet
+    order: AtOnce | None
+    #: the day that must be decided now
+    upcoming: Due | None
+
+    @property
+    def key(self) -> str:
+        return key_of_plan(self.roster, self.market)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """All markets of a shard, experiment by experiment, at one instant."""
+
+    at: datetime
+    markets: tuple[MarketState, ...]
+
+    @property
+    def orders(self) -> list[tuple[MarketState, AtOnce]]:
+        """What waits for no boundary."""
+        return [(found, found.order) for found in self.markets if found.order is not None]
+
+    @property
+    def due(self) -> list[MarketState]:
+        """Markets with a day that must be decided now."""
+        return [found for found in self.markets if found.upcoming is not None]
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Since when what is due has waited to be decided."""
+        for found in self.markets:
+            if found.upcoming is not None:
+                yield found.upcoming.period.start - found.roster.experiment.lead
+
+    def leases(self) -> Iterator[datetime]:
+        """When what was announced ends: of leases that are over, those that something should have followed."""
+        for found in self.markets:
+            plan, zone = found.plan, found.roster.time_zones[found.market]
+            if plan.decided_through is None or plan.released:
+                continue
+            end = period(plan.decided_through, zone).end
+            over = period(found.roster.experiment.end, zone).start
+            if end > self.at or not (self.at >= over or found.suppressed):
+                yield end
+
+    def draws(self) -> Iterator[tuple[Roster, dict[str, MarketPlan]]]:
+        """Each experiment with the plans of its markets that are due: of those that are drawn for, then of the rest."""
+        by_experiment: dict[str, list[MarketState]] = {}
+        for found in self.due:
+            by_experiment.setdefault(found.roster.experiment.name, []).append(found)
+        for some in by_experiment.values():
+            for stopped in (False, True):
+                plans = {found.market: _drawn_for(found) for found in some if found.suppressed is stopped}
+                if plans:
+                    yield replace(some[0].roster, stopped=stopped), plans
+
+    def planned(self, plans: Mapping[str, MarketPlan]) -> "ShardState":
+        """The state once these plans (by `plan_key`) hold; what was asked for at once there is done."""
+        return replace(
+            self,
+            markets=tuple(
+                _with_due(replace(found, plan=plans[found.key], order=None), self.at) if found.key in plans else found
+                for found in self.markets
+            ),
+        )
+
+
+def state_of(parts: Parts, shard: Shard, at: datetime) -> ShardState:
+    """What stands for the markets that a shard decides for. O(markets of its experiments)."""
+    found: list[MarketState] = []
+    for laid_out in shard.rosters.values():
+        markets = markets_of(parts, shard, laid_out)
+        if not markets:
+            continue
+        lived = shard.life(laid_out, at)
+        for market in markets:
+            plan, suppressed = shard.plan(laid_out, market), holds_back(lived, shard.kills, market)
+            state = MarketState(laid_out, market, plan, suppressed, None, None)
+            if unfinished(lived, plan):
+                order = at_once(lived, shard.kills, market)
+                carried_out = order is None or (state.key, order.id) in shard.carried_out
+                state = _with_due(replace(state, order=None if carried_out else order), at)
+            found.append(state)
+    return ShardState(at, tuple(found))
+
+
+def markets_of(parts: Parts, shard: Shard, laid_out: Roster) -> list[str]:
+    """The markets of an experiment that this shard decides for; not those that are set aside."""
+    name, number = laid_out.experiment.name, shard.number
+    return [market for market in laid_out.units if parts.shard_of(market) == number and shard.takes(market, name)]
+
+
+def _drawn_for(found: MarketState) -> MarketPlan:
+    return found.plan if found.suppressed else resumed(found.plan, found.roster.experiment)
+
+
+def _with_due(found: MarketState, at: datetime) -> MarketState:
+    zone = found.roster.time_zones[found.market]
+    return replace(found, upcoming=due(found.roster.experiment, zone, _drawn_for(found), at, found.suppressed))
