@@ -1,17 +1,17 @@
 """Deciding: what is due at a tick is drawn, made safe, written by the store under its fence, and settled."""
 
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 
-from controller.decisions.decide import Decision, Flip, decide, release_now, settled
+from controller.decisions.decide import Decision, Flip, decide, settled
 from controller.decisions.roster import Roster, roster
-from controller.designs.entries import Entry
 from controller.schedule.due import MarketPlan
 from streams.control.catalog import Catalog
 from streams.control.overrides import DETAIL
-from streams.flips.decision_records import because, granted_through, missed_days, withheld
-from streams.flips.intraday_entries import Begun, begin, mark_begun
+from streams.flips.control_at_once import put_on_control
+from streams.flips.decision_records import Records, Step, Written, missed_days, withheld
+from streams.flips.intraday_entries import begin, mark_begun
 from streams.flips.lifecycle_clock import ask_clock
 from streams.flips.market_state import ShardState, markets_of, state_of
 from streams.flips.price_safety import looks_back, safe
@@ -20,31 +20,6 @@ from streams.store import NOTHING, Outcome, Registration, plan_key
 from streams.worker.last_line import FEW_MARKETS, Place, alone, concerns_all, unforeseen
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import count
-
-Records = list[tuple[str, str]]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """What one step of a tick has written: plans by `plan_key`, records for the log, entries that began."""
-
-    plans: Mapping[str, MarketPlan] = field(default_factory=dict)
-    records: Sequence[tuple[str, str]] = ()
-    begun: Sequence[tuple[Roster, list[Entry]]] = ()
-
-
-@dataclass(slots=True)
-class Written:
-    """What the steps of a tick have written so far: it stays, whatever the next step comes to."""
-
-    plans: dict[str, MarketPlan] = field(default_factory=dict)
-    records: Records = field(default_factory=list)
-    begun: Begun = field(default_factory=list)
-
-    def add(self, step: Step) -> None:
-        self.plans |= step.plans
-        self.records += step.records
-        self.begun += step.begun
 
 
 class Deciding:
@@ -139,48 +114,32 @@ class Deciding:
         # 1. What stands: registration, lifecycle, kills, plans, what is due.
         state = state_of(self._parts, shard, at)
         # 2. Control at once, where it is asked for.
+        prices = self._catalog.entries
         for found, order in state.orders:
-            written.add(await self._put_on_control(shard, found.roster, found.market, at, order.detail))
+            written.add(await put_on_control(self._parts, shard, found.roster, found.market, at, order.detail, prices))
             shard.carried_out.add((found.key, order.id))
         state = state.planned({found.key: shard.plan(found.roster, found.market) for found, _ in state.orders})
         # 3. Draw. Days that look missed may have been decided by an owner that ended before it had settled them.
         drawn = await self._drawn(shard, state)
-        if any(decision.messages for decision in drawn):
-            granted = await self._granted(shard, state)
-            if granted:
-                shard.plans |= granted
-                state = state.planned(granted)
-                drawn = await self._drawn(shard, state)
+        if any(decision.messages for decision in drawn) and (granted := await self._granted(shard, state)):
+            shard.plans |= granted
+            state = state.planned(granted)
+            drawn = await self._drawn(shard, state)
         await self._tell_missed(shard, drawn)
         # 4. Prices that break no rule.
         catalog = self._catalog.last
-        checked = [await safe(self._parts, shard, decision.flip, catalog) for decision in drawn]
-        for _, records in checked:
+        decisions: list[Decision] = []
+        for decision in drawn:
+            flip, records = await safe(self._parts, shard, decision.flip, catalog)
             written.add(Step(records=records))
+            decisions.append(replace(decision, flip=flip))
         # 5. Flip, under the fence; 6. what that leaves decided.
-        decisions = [replace(decision, flip=flip) for decision, (flip, _) in zip(drawn, checked, strict=True)]
         outcomes = await self._flip_all(shard, [decision.flip for decision in decisions])
         written.add(self._settled(shard, decisions, outcomes))
         # 7. Entries that begin within the day.
-        records = []
-        begun = await begin(self._parts, shard, at, catalog, records)
-        written.add(Step(records=records, begun=begun))
+        written.add(Step(begun=await begin(self._parts, shard, at, catalog, written.records)))
 
     # --- steps --------------------------------------------------------------------------------------------------------
-
-    async def _put_on_control(self, shard: Shard, laid_out: Roster, market: str, at: datetime, why: str) -> Step:
-        """Units are on control from the instant of this tick on."""
-        key = key_of_plan(laid_out, market)
-        flip = because(release_now(laid_out, market, at, self._catalog.entries), why)
-        outcome = await self._parts.store.flip(shard.number, shard.epoch, flip, shard.remember)
-        shard.relay.wake()
-        # In memory at once, so that nothing more is decided for it by this tick.
-        shard.plans[key] = plan = replace(shard.plan(laid_out, market), released=True)
-        self._parts.metrics.flips.labels("at once").inc(outcome.flips)
-        self._parts.log.warning(
-            "control at once", experiment=flip.experiment, market=market, flips=outcome.flips, reason=why
-        )
-        return Step({key: plan}, withheld(flip, outcome))
 
     async def _drawn(self, shard: Shard, state: ShardState) -> list[Decision]:
         """What the designs ask for, priced by the catalog of this moment."""
@@ -194,10 +153,7 @@ class Deciding:
         ]
 
     async def _granted(self, shard: Shard, state: ShardState) -> dict[str, MarketPlan]:
-        """Plans that change once it is known what was granted to their units, by `plan_key`."""
-        held = await self._parts.store.restoring.held(shard.number)
-        known = ((found, granted_through(found.roster, found.market, found.plan, held)) for found in state.markets)
-        return {found.key: plan for found, plan in known if plan != found.plan}
+        return state.granted(await self._parts.store.restoring.held(shard.number))
 
     async def _tell_missed(self, shard: Shard, drawn: Sequence[Decision]) -> None:
         missed = missed_days(drawn)
@@ -276,7 +232,8 @@ class Deciding:
         self, shard: Shard, laid_out: Roster, market: str, at: datetime, why: str, written: Written
     ) -> None:
         async def at_once(_: str) -> None:
-            written.add(await self._put_on_control(shard, laid_out, market, at, f"set aside: {why}"[:DETAIL]))
+            said = f"set aside: {why}"[:DETAIL]
+            written.add(await put_on_control(self._parts, shard, laid_out, market, at, said, self._catalog.entries))
 
         if await alone([key_of_plan(laid_out, market)], at_once):
             self._parts.log.error(

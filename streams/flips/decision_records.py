@@ -1,22 +1,41 @@
-"""What the log records of decisions besides assignments: missed days, units left as they are."""
+"""What the steps of a tick have written; and what the log records besides assignments."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from datetime import date
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from controller.decisions.decide import Decision, Flip
 from controller.decisions.roster import Roster
+from controller.designs.entries import Entry
 from controller.messages.events import CE_TYPES, Withheld
 from controller.schedule.due import MarketPlan
 from streams.store import Outcome
-from streams.store.restore_port import HeldUnit
 
 WITHHELD_NAMED = 1000
 
+Records = list[tuple[str, str]]
 
-def because(flip: Flip, detail: str) -> Flip:
-    """A flip that says why."""
-    return replace(flip, proposals=tuple(replace(proposal, detail=detail) for proposal in flip.proposals))
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one step of a tick has written: plans by `plan_key`, records for the log, entries that began."""
+
+    plans: Mapping[str, MarketPlan] = field(default_factory=dict)
+    records: Sequence[tuple[str, str]] = ()
+    begun: Sequence[tuple[Roster, list[Entry]]] = ()
+
+
+@dataclass(slots=True)
+class Written:
+    """What the steps of a tick have written so far: it stays, whatever the next step comes to."""
+
+    plans: dict[str, MarketPlan] = field(default_factory=dict)
+    records: Records = field(default_factory=list)
+    begun: list[tuple[Roster, list[Entry]]] = field(default_factory=list)
+
+    def add(self, step: Step) -> None:
+        self.plans |= step.plans
+        self.records += step.records
+        self.begun += step.begun
 
 
 def missed_days(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
@@ -26,16 +45,6 @@ def missed_days(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
     before it would take the market for one that has missed nothing.
     """
     return [(CE_TYPES[type(message)], message.model_dump_json()) for d in decisions for message in d.messages]
-
-
-def granted_through(laid_out: Roster, market: str, plan: MarketPlan, held: Mapping[str, HeldUnit]) -> MarketPlan:
-    """A plan that knows of what was decided by an owner that ended before it had settled it. Pure."""
-    owner = f"{laid_out.experiment.name}.{laid_out.experiment.version}"
-    found = [held[unit].day for unit in laid_out.units[market] if unit in held and held[unit].owner == owner]
-    through = date.fromordinal(min(found)) if found else None
-    if through is None or (plan.decided_through is not None and through <= plan.decided_through):
-        return plan
-    return replace(plan, decided_through=through)
 
 
 def withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 
 from controller.decisions.roster import Roster
 from controller.schedule.due import Due, MarketPlan, due
 from controller.time.periods import period
 from streams.control.overrides import AtOnce, at_once, holds_back, resumed, unfinished
 from streams.flips.shard import Shard, key_of_plan
+from streams.store.restore_port import HeldUnit
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import Waiting
 
@@ -78,6 +79,11 @@ class ShardState:
                 if plans:
                     yield replace(some[0].roster, stopped=stopped), plans
 
+    def granted(self, held: Mapping[str, HeldUnit]) -> dict[str, MarketPlan]:
+        """Plans that change once it is known what was granted to their units, by `plan_key`."""
+        known = ((found, granted_through(found.roster, found.market, found.plan, held)) for found in self.markets)
+        return {found.key: plan for found, plan in known if plan != found.plan}
+
     def planned(self, plans: Mapping[str, MarketPlan]) -> "ShardState":
         """The state once these plans (by `plan_key`) hold; what was asked for at once there is done."""
         return replace(
@@ -112,6 +118,16 @@ def markets_of(parts: Parts, shard: Shard, laid_out: Roster) -> list[str]:
     """The markets of an experiment that this shard decides for; not those that are set aside."""
     name, number = laid_out.experiment.name, shard.number
     return [market for market in laid_out.units if parts.shard_of(market) == number and shard.takes(market, name)]
+
+
+def granted_through(laid_out: Roster, market: str, plan: MarketPlan, held: Mapping[str, HeldUnit]) -> MarketPlan:
+    """A plan that knows of what was decided by an owner that ended before it had settled it. Pure."""
+    owner = f"{laid_out.experiment.name}.{laid_out.experiment.version}"
+    found = [held[unit].day for unit in laid_out.units[market] if unit in held and held[unit].owner == owner]
+    through = date.fromordinal(min(found)) if found else None
+    if through is None or (plan.decided_through is not None and through <= plan.decided_through):
+        return plan
+    return replace(plan, decided_through=through)
 
 
 def _drawn_for(found: MarketState) -> MarketPlan:

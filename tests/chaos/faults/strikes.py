@@ -209,8 +209,8 @@ PLACES: tuple[Place, ...] = (
         "streams.flips.price_safety:as_declared",
         "streams.flips.price_safety:safe past_prices",
         "streams.flips.decider:_flip_all flip_all",
-        "streams.flips.decider:_put_on_control flip",
-        "streams.flips.decider:_put_on_control map",
+        "streams.flips.control_at_once:put_on_control flip",
+        "streams.flips.control_at_once:put_on_control map",
         "streams.flips.intraday_entries:begin flip_all",
     )),
     *_places("closing", (

@@ -11,7 +11,7 @@ from controller.messages.codec import Record
 from controller.messages.events import CE_TYPES, Undelivered
 from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG
 from controller.schedule.due import MarketPlan
-from streams.flips.decision_records import granted_through
+from streams.flips.market_state import granted_through
 from streams.outputs.outbox_relay import Relay
 from streams.runtime.clock import WallClock
 from streams.runtime.settings import Settings

@@ -1,0 +1,84 @@
+"""A tick's way from its record to the store: which modules it enters, from where, and that the drawing shows it."""
+
+import asyncio
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from flipside.schemas import ROOT
+from streams.flips import decider
+from tests.chaos.faults.evening import evening
+
+DECIDER = decider.__file__
+#: what decides; beyond it lies the store
+ROOMS = ("streams/flips/", "streams/control/", "controller/decisions/")
+PAGE = ROOT / "docs/architecture.md"
+STEP = re.compile(r"^\| \d+ \| [^|]+ \| `([\w/.]+\.(?:py|lua))` \| `(\w+)` \|", re.MULTILINE)
+
+
+@contextmanager
+def calls_out_of(path: str) -> Iterator[dict[str, set[tuple[str, int]]]]:
+    """Module -> the places (function, line) of a file from which it is entered while this is open."""
+    found: dict[str, set[tuple[str, int]]] = defaultdict(set)
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        caller, code = frame.f_back, frame.f_code
+        # A method is asked of a value that was made already: no module is entered for it.
+        if event != "call" or caller is None or caller.f_code.co_filename != path or "." in code.co_qualname:
+            return
+        if code.co_filename != path and code.co_filename.startswith(str(ROOT)) and in_a_tick(caller):
+            name = str(Path(code.co_filename).relative_to(ROOT))
+            if name.startswith(ROOMS):
+                found[name].add((caller.f_code.co_name, caller.f_lineno))
+
+    sys.setprofile(look)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+def in_a_tick(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == DECIDER and frame.f_code.co_name == "tick":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def steps(heading: str) -> list[tuple[str, str]]:
+    """File and function of each step of a drawn way."""
+    section = PAGE.read_text().partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    return STEP.findall(section)
+
+
+def test_a_tick_enters_no_module_more_than_twice_between_its_record_and_the_store() -> None:
+    with calls_out_of(DECIDER) as found:
+        asyncio.run(evening())
+    often = {module: sorted(places) for module, places in found.items() if len(places) > 2}
+    assert often == {}
+    assert "streams/flips/market_state.py" in found
+
+
+@pytest.mark.parametrize("heading", ["A flip's way", "A sale's way"])
+def test_each_step_of_a_drawn_way_is_a_function_of_its_file(heading: str) -> None:
+    drawn = steps(heading)
+    assert len(drawn) >= 6
+    for file, function in drawn:
+        text = (ROOT / file).read_text()
+        defined = rf"(?:^|\n)\s*(?:async )?def {function}\(" if file.endswith(".py") else rf"\b{function}\b"
+        assert re.search(defined, text), f"{file} has no {function}"
+
+
+def test_the_drawn_way_of_a_flip_names_every_module_that_a_tick_enters() -> None:
+    with calls_out_of(DECIDER) as found:
+        asyncio.run(evening())
+    drawn = {file for file, _ in steps("A flip's way")}
+    data = {"streams/flips/shard.py", "streams/control/overrides.py"}  # values that steps read, no step of their own
+    assert {module for module in found if module.startswith("streams/flips/")} - drawn - data == set()
