@@ -19,11 +19,13 @@ from analysis.checks.carryover import Redraws, carryover_test, less_other_draws,
 from analysis.checks.cell_scan import Survey, survey
 from analysis.checks.concentration import concentration
 from analysis.checks.delivery import activation_lag, fidelity_of, reporting_of
+from analysis.checks.pairs_apart import interference_of_pairs
 from analysis.checks.trigger_rates import trigger_rates
 from analysis.checks.verdict import Check, unknown
 from analysis.panel_data.analysis_context import Case
 from analysis.panel_data.panel import FloatArray, IntArray
 from analysis.panel_data.study import NOT_REPORTED, State, outcome
+from analysis.panel_data.substitutes import weights_between
 from analysis.sequential.block_sums import clusters_of
 from analysis.sequential.interim_analyses import points_of
 from analysis.sequential.running_sequences import settings_of
@@ -78,7 +80,7 @@ def health(case: Case) -> list[Health]:
                 cells=seen.survey.assigned,
                 left_out=left_out,
                 settings=settings,
-                units=_not_shown(seen) if name == "fidelity" and result.verdict == "fail" else (),
+                units=_named(seen, name, result),
                 **words,
             )
         )
@@ -162,13 +164,32 @@ def _trigger_rates(seen: Seen) -> Check:
 
 
 def _interference(seen: Seen) -> Check:
+    """By the pairs of the graph where one is published, by category otherwise."""
     case = seen.case
+    if case.substitutes is not None:
+        return _pairs_apart(case)[0]
     missing = len(case.units) - len(case.categories)
     if missing:
         return unknown("interference", 0.1, f"{missing} units have no category in the catalog")
     recent = case.days.state[case.days.before :][-DAYS_OF_NEIGHBOURS:]
     # Buyers switch between what they are offered together: another market's shelf is out of their reach.
     return interference(recent.T, [f"{market_of(unit)}/{case.categories[unit]}" for unit in case.units])
+
+
+def _pairs_apart(case: Case) -> tuple[Check, tuple[str, ...]]:
+    assert case.substitutes is not None
+    recent = case.days.state[case.days.before :][-DAYS_OF_NEIGHBOURS:]
+    weights = weights_between(case.substitutes, case.units)
+    return interference_of_pairs(recent.T, weights, case.units, case.substitutes.version)
+
+
+def _named(seen: Seen, name: str, result: Check) -> tuple[str, ...]:
+    """Units that a check names, where it has found something."""
+    if name == "fidelity" and result.verdict == "fail":
+        return _not_shown(seen)
+    if name == "interference" and result.verdict == "warn" and seen.case.substitutes is not None:
+        return _pairs_apart(seen.case)[1][:MOST_NAMED]
+    return ()
 
 
 def _concentration(seen: Seen) -> Check:

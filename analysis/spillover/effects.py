@@ -3,23 +3,27 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse, stats
 
 from analysis.spillover.exposure import (
-    CONDITIONS,
+    Bools,
+    Chances,
     Draws,
+    Floats,
+    Ints,
     conditions,
     joint_probabilities,
     probabilities,
     share_treated,
     wholly,
 )
+from analysis.spillover.linear_forms import Form, Layout, contrast_form, least_squares_forms, variance
 from controller.errors import NotEstimable
 
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.intp]
+#: Fewer coins than these give no interval that is worth its name.
+LEAST_CLUSTERS = 6
+NOT_EXPOSED = "no unit was in one of the two exposures"
+NO_VARIANCE = "its variance cannot be estimated from these exposures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,18 @@ class Contrast:
 
 
 @dataclass(frozen=True, slots=True)
+class Linear:
+    """Least squares of the outcome on the own arm and the share of treated neighbours; None where they go together."""
+
+    #: Of the own arm, no neighbour treated.
+    direct: Contrast
+    #: Of a share of one, the own arm control.
+    spillover: Contrast
+    #: Their sum.
+    total: Contrast
+
+
+@dataclass(frozen=True, slots=True)
 class SpilloverEffects:
     """Hajek contrasts, the linear model's, and the naive number, in the outcome's unit."""
 
@@ -47,12 +63,40 @@ class SpilloverEffects:
     direct: Contrast
     #: Controls with treated neighbours against controls without.
     spillover: Contrast
-    #: Of Y on the own arm and the neighbours' share: (direct, of a share of one, their sum).
-    linear: tuple[float, float, float] | None
+    linear: Linear | None
+    units: int
+    clusters: int
 
 
-def spillover_effects(
-    outcome: Floats, treated: Bools, weights: sparse.csr_array, draws: Draws, label: Ints
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What was measured: one row for each unit and stretch of days with one assignment. Shapes (rows,).
+
+    A stretch is a day, a block, a phase. Two stretches may be decided by one draw, as the phases of a crossover are.
+    """
+
+    outcome: Floats
+    treated: Bools
+    #: Shares of treated neighbours; NaN without neighbours.
+    share: Floats
+    unit: Ints
+    #: Only rows of one stretch are compared.
+    stretch: Ints
+    #: The draw that decided the stretch.
+    draw: Ints
+    #: The cluster of the unit.
+    cluster: Ints
+
+
+def rows_of_one_draw(outcome: Floats, treated: Bools, weights: sparse.csr_array, label: Ints) -> Rows:
+    """Rows of an experiment with one stretch."""
+    n = len(outcome)
+    none = np.zeros(n, dtype=np.intp)
+    return Rows(outcome, treated, share_treated(treated[None], weights)[0], np.arange(n), none, none, label)
+
+
+def effects_of_arrays(
+    outcome: Floats, treated: Bools, weights: sparse.csr_array, draws: Draws | Chances, label: Ints
 ) -> SpilloverEffects:
     """Effects of one experiment at its fixed horizon.
 
@@ -60,104 +104,113 @@ def spillover_effects(
         outcome: shape (units,).
         treated: what was assigned, shape (units,).
         weights: of `Graph.weights`, in the order of the units, shape (units, units).
-        draws: of the experiment's own design.
+        draws: of the experiment's own design, or the probabilities that follow from it.
         label: the cluster of each unit that was randomised as one, shape (units,).
 
     Raises:
         NotEstimable: shapes differ, the graph has self-loops, or there are fewer than six clusters.
     """
     n = len(outcome)
-    if weights.shape != (n, n) or len(treated) != n or draws.treated.shape[1] != n or len(label) != n:
+    drawn = draws.treated.shape[1] if isinstance(draws, Draws) else len(draws.treated)
+    if weights.shape != (n, n) or len(treated) != n or drawn != n or len(label) != n:
         raise NotEstimable(f"{n} outcomes, but arms, graph, draws or clusters are of other units: resolve names first")
+    chances = draws if isinstance(draws, Chances) else chances_of(draws, weights)
+    return effects_of_rows(rows_of_one_draw(outcome, treated, weights, label), weights, chances)
+
+
+def effects_of_rows(rows: Rows, weights: sparse.csr_array, chances: Chances) -> SpilloverEffects:
+    """The same of rows: `weights` (units, units), `chances` of each unit in a stretch, shapes (units,).
+
+    Within a stretch means are Hajek's; stretches are averaged with the weights that a regression with an effect of each
+    stretch gives them, so that what is common to a day's sales drops out. With one stretch that is Hajek's contrast.
+    """
     if weights.diagonal().any():
         raise NotEstimable("a unit is its own substitute: a graph has no self-loops")
-    groups = len(np.unique(label))
-    if groups < 6:
-        raise NotEstimable(f"{groups} clusters: at least six are needed for an interval; only the naive number is left")
-    now = conditions(treated[None], weights)[0]
-    drawn = conditions(draws.treated, weights)
-    all_now, none_now = (part[0] for part in wholly(treated[None], weights))
-    all_drawn, none_drawn = wholly(draws.treated, weights)
-    linked = dependent(label, weights)
-    position = {name: number for number, name in enumerate(CONDITIONS)}
-
-    def between(name: str, one: str, two: str) -> Contrast:
-        a, b = position[one], position[two]
-        return hajek(name, outcome, now == a, now == b, drawn == a, drawn == b, draws, linked, label)
-
-    same = (label[:, None] == label[None, :]).astype(float)
-    plain = (treated, ~treated, draws.treated, ~draws.treated)
+    clusters = len(np.unique(rows.cluster))
+    if clusters < LEAST_CLUSTERS:
+        raise NotEstimable(
+            f"{clusters} clusters: at least six are needed for an interval; only the naive number is left"
+        )
+    coins = Layout.of(rows.cluster, rows.draw, rows.unit, weights)
+    alone = Layout.of(rows.cluster, rows.draw, rows.unit, None)
+    exposed = _exposures(rows)
+    pairs = {
+        "total": ("all_treated", "all_control"),
+        "direct": ("direct", "none"),
+        "spillover": ("indirect", "none"),
+    }
+    of = {name: getattr(chances, name) for name in Chances.__slots__}
+    found = {
+        name: _hajek(name, rows, exposed[one], exposed[two], of[one], of[two], coins)
+        for name, (one, two) in pairs.items()
+    }
+    naive = _hajek("naive", rows, rows.treated, ~rows.treated, of["treated"], 1 - of["treated"], alone)
     return SpilloverEffects(
-        hajek("naive", outcome, *plain, draws, same, label),
-        hajek("total", outcome, all_now, none_now, all_drawn, none_drawn, draws, linked, label),
-        between("direct", "direct", "none"),
-        between("spillover", "indirect", "none"),
-        linear_in_share(outcome, treated, weights),
-    )
+        naive, found["total"], found["direct"], found["spillover"], _linear(rows, coins),
+        len(np.unique(rows.unit)), clusters,
+    )  # fmt: skip
 
 
-def hajek(
-    name: str,
-    outcome: Floats,
-    one: Bools,
-    two: Bools,
-    one_drawn: Bools,
-    two_drawn: Bools,
-    draws: Draws,
-    linked: Floats,
-    label: Ints,
-) -> Contrast:
-    """A difference of weighted means, its variance by linearisation over units that depend on a common cluster.
+def chances_of(draws: Draws, weights: sparse.csr_array) -> Chances:
+    """The probability of each exposure for each unit, from all assignments or from redraws."""
+    drawn = conditions(draws.treated, weights)
+    every, nothing = wholly(draws.treated, weights)
+    none, indirect, direct, both = (probabilities(drawn == number, draws) for number in range(4))
+    return Chances(
+        probabilities(draws.treated, draws), none, indirect, direct, both,
+        probabilities(every, draws), probabilities(nothing, draws),
+    )  # fmt: skip
 
-    Args:
-        linked: 1 where two units' exposures depend on a common cluster, shape (units, units).
-        label: the cluster of each unit, shape (units,).
-    """
-    p, q = probabilities(one_drawn, draws), probabilities(two_drawn, draws)
+
+def _exposures(rows: Rows) -> dict[str, Bools]:
+    alone = np.isnan(rows.share)
+    share = np.nan_to_num(rows.share)
+    some, all_of_them = share > 1e-12, alone | (share > 1 - 1e-12)
+    return {
+        "none": ~rows.treated & ~some,
+        "indirect": ~rows.treated & some,
+        "direct": rows.treated & ~some,
+        "all_treated": rows.treated & all_of_them,
+        "all_control": ~rows.treated & ~some,
+    }
+
+
+def _hajek(name: str, rows: Rows, one: Bools, two: Bools, p: Floats, q: Floats, layout: Layout) -> Contrast:
     possible = (p > 0) & (q > 0)
-    dropped = int((~possible).sum())
-    a, b = one & possible, two & possible
-    if not a.any() or not b.any():
-        return Contrast(name, None, None, None, dropped, "no unit was in one of the two exposures")
-    v, w = np.where(a, 1 / np.where(possible, p, 1), 0), np.where(b, 1 / np.where(possible, q, 1), 0)
-    v, w = v / v.sum(), w / w.sum()
-    value = float((v - w) @ outcome)
-    variance, freedom = _variance(outcome, v, w, a, b, linked, label)
-    if not variance > 0 or not freedom >= 1:
-        return Contrast(name, value, None, None, dropped, "its variance cannot be estimated from these exposures")
-    error = variance**0.5
+    dropped = int((~possible[np.unique(rows.unit)]).sum())
+    used = possible[rows.unit]
+    weight = np.zeros((2, len(rows.outcome)))
+    for side, (seen, chance) in enumerate(((one, p), (two, q))):
+        weight[side, used & seen] = 1 / chance[rows.unit[used & seen]]
+    form = contrast_form(weight[0], weight[1], rows.stretch)
+    if form is None:
+        return Contrast(name, None, None, None, dropped, NOT_EXPOSED)
+    return _published(name, form, rows.outcome, layout, dropped)
+
+
+def _published(name: str, form: Form, outcome: Floats, layout: Layout, dropped: int) -> Contrast:
+    value = float(form.coefficient @ outcome)
+    found, freedom = variance(form, outcome, layout)
+    if not found > 0 or not freedom >= 1:
+        return Contrast(name, value, None, None, dropped, NO_VARIANCE)
+    error = found**0.5
     half = float(stats.t.ppf(0.975, freedom)) * error
     return Contrast(name, value, error, (value - half, value + half), dropped)
 
 
-def _variance(
-    outcome: Floats, v: Floats, w: Floats, a: Bools, b: Bools, linked: Floats, label: Ints
-) -> tuple[float, float]:
-    """The linearised variance, made unbiased for shocks common to a cluster, and Satterthwaite's degrees of freedom.
-
-    Residuals are from the two means, which takes from every pair of linked units; the factor that gives it back is
-    Bell and McCaffrey's idea (2002) with the dependence of exposures in place of clusters.
-    """
-    used = np.flatnonzero(a | b)
-    weight = (v - w)[used]
-    demeaned = np.eye(len(used)) - np.outer(a[used], v[used]) - np.outer(b[used], w[used])
-    influence = weight[:, None] * demeaned
-    form = influence.T @ linked[np.ix_(used, used)] @ influence
-    shocks = (label[used][:, None] == label[used][None, :]).astype(float)
-    expected = form @ shocks
-    trace = float(np.trace(expected))
-    if not trace > 0:
-        return float("nan"), 0.0
-    raw = float(outcome[used] @ form @ outcome[used])
-    return raw * float(weight @ shocks @ weight) / trace, trace**2 / float((expected * expected.T).sum())
-
-
-def dependent(label: Ints, weights: sparse.csr_array) -> Floats:
-    """Whether the exposures of two units depend on a common cluster, shape (units, units)."""
-    reached = sparse.csr_array((np.ones(len(label)), (np.arange(len(label)), label)))
-    reached = reached + (weights != 0).astype(float) @ reached
-    shared: Floats = ((reached @ reached.T).toarray() > 0).astype(float)
-    return shared
+def _linear(rows: Rows, layout: Layout) -> Linear | None:
+    """Units without neighbours say nothing of a share, and are left out."""
+    kept = ~np.isnan(rows.share)
+    columns = np.column_stack([rows.treated, np.nan_to_num(rows.share)]).astype(float)
+    forms = least_squares_forms(columns, kept, rows.stretch)
+    if forms is None:
+        return None
+    direct, spill = forms
+    left_out = len(np.unique(rows.unit)) - len(np.unique(rows.unit[kept]))
+    return Linear(*(
+        _published(name, form, rows.outcome, layout, left_out)
+        for name, form in (("direct", direct), ("spillover", spill), ("total", direct + spill))
+    ))  # fmt: skip
 
 
 def horvitz_thompson(
@@ -179,32 +232,54 @@ def horvitz_thompson(
         (two[possible], two_drawn[:, possible], q[possible]),
     )
     means = [float((y * seen / chance).sum() / n) for seen, _, chance in sides]
-    variance = 0.0
+    total = 0.0
     for seen, drawn, chance in sides:
         joint = joint_probabilities(drawn, drawn, draws)
         scaled = np.where(seen, y / chance, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             factor = np.where(joint > 0, 1 - np.outer(chance, chance) / joint, 0.0)
-        variance += float(scaled @ factor @ scaled)
+        total += float(scaled @ factor @ scaled)
         never = joint <= 0
-        variance += float((never.sum(axis=1) * np.where(seen, y**2 / chance, 0.0)).sum())
+        total += float((never.sum(axis=1) * np.where(seen, y**2 / chance, 0.0)).sum())
     (a, drawn_a, p_a), (b, drawn_b, p_b) = sides
     joint = joint_probabilities(drawn_a, drawn_b, draws)
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(joint > 0, 1 - np.outer(p_a, p_b) / joint, 0.0)
-    variance -= 2 * float(np.where(a, y / p_a, 0.0) @ factor @ np.where(b, y / p_b, 0.0))
+    total -= 2 * float(np.where(a, y / p_a, 0.0) @ factor @ np.where(b, y / p_b, 0.0))
     never = joint <= 0
-    variance += float((never.sum(axis=1) * np.where(a, y**2 / p_a, 0.0)).sum())
-    variance += float((never.sum(axis=0) * np.where(b, y**2 / p_b, 0.0)).sum())
-    return means[0] - means[1], max(variance, 0.0) / n**2, int((~possible).sum())
+    total += float((never.sum(axis=1) * np.where(a, y**2 / p_a, 0.0)).sum())
+    total += float((never.sum(axis=0) * np.where(b, y**2 / p_b, 0.0)).sum())
+    return means[0] - means[1], max(total, 0.0) / n**2, int((~possible).sum())
 
 
-def linear_in_share(outcome: Floats, treated: Bools, weights: sparse.csr_array) -> tuple[float, float, float] | None:
-    """Least squares on the own arm and the neighbours' share, units with neighbours; None if they go together."""
-    share = share_treated(treated[None], weights)[0]
-    kept = ~np.isnan(share)
-    x = np.column_stack([np.ones(int(kept.sum())), treated[kept], share[kept]])
-    if len(x) < 4 or np.linalg.matrix_rank(x) < 3:
-        return None
-    _, direct, spill = np.linalg.lstsq(x, outcome[kept])[0]
-    return float(direct), float(spill), float(direct + spill)
+def cluster_bootstrap(
+    rows: Rows, weights: sparse.csr_array, chances: Chances, name: str, rng: np.random.Generator, count: int = 500
+) -> float:
+    """Standard error of a Hajek contrast over redraws of whole clusters, with replacement.
+
+    Takes clusters for independent, as they are where the graph's cut is small; where clusters share neighbours it is
+    too small, and the linearised error is the one to use.
+
+    Raises:
+        NotEstimable: fewer than half of the redraws have units in both exposures.
+    """
+    exposed = _exposures(rows) | {"treated": rows.treated, "control": ~rows.treated}
+    of = {key: getattr(chances, key) for key in Chances.__slots__} | {"control": 1 - chances.treated}
+    one, two = {
+        "naive": ("treated", "control"), "total": ("all_treated", "all_control"),
+        "direct": ("direct", "none"), "spillover": ("indirect", "none"),
+    }[name]  # fmt: skip
+    possible = ((of[one] > 0) & (of[two] > 0))[rows.unit]
+    labels, at = np.unique(rows.cluster, return_inverse=True)
+    times = rng.multinomial(len(labels), np.full(len(labels), 1 / len(labels)), size=count)
+    values = []
+    for often in times[:, at]:
+        sides = [
+            np.where(possible & exposed[key], often / np.maximum(of[key][rows.unit], 1e-300), 0.0) for key in (one, two)
+        ]
+        form = contrast_form(sides[0], sides[1], rows.stretch)
+        if form is not None:
+            values.append(float(form.coefficient @ rows.outcome))
+    if len(values) < count / 2:
+        raise NotEstimable(f"{name}: {len(values)} of {count} redraws have units in both exposures; use more clusters")
+    return float(np.std(values, ddof=1))

@@ -3,11 +3,12 @@
 After Aronow and Samii (2017), "Estimating average causal effects under general interference".
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
+from scipy import sparse, special
 
 from controller.errors import NotEstimable
 
@@ -31,6 +32,65 @@ class Draws:
     probability: Floats
     #: Whether these are all assignments that the design has.
     exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Chances:
+    """The probability of each exposure for each unit under the design; every array has shape (units,)."""
+
+    treated: Floats
+    none: Floats
+    indirect: Floats
+    direct: Floats
+    direct_and_indirect: Floats
+    all_treated: Floats
+    all_control: Floats
+
+
+def exact_chances(label: Ints, weights: sparse.csr_array, treated_clusters: Mapping[int, float]) -> Chances:
+    """The probabilities of exposures where so many clusters are treated, any set of them as likely as another.
+
+    That s given clusters are treated and t given ones are not has probability C(G - s - t, m - s) / C(G, m) for m
+    treated clusters of G.
+
+    Args:
+        label: the cluster of each unit, 0 to G - 1, shape (units,).
+        weights: shape (units, units).
+        treated_clusters: number of treated clusters -> its probability.
+    """
+    count = int(label.max()) + 1
+    linked = (weights != 0).astype(float)
+    home = sparse.csr_array((np.ones(len(label)), (np.arange(len(label)), label)), (len(label), count))
+    reached = sparse.csr_array(linked @ home)
+    inside = np.asarray((reached * home).sum(axis=1)).ravel() > 0
+    others = np.diff(reached.indptr) - inside
+
+    def chance(treated: Ints | int, control: Ints | int) -> Floats:
+        s, t = np.broadcast_arrays(treated, control)
+        total = np.zeros(s.shape)
+        for m, likely in treated_clusters.items():
+            free = count - s - t
+            fits = (m >= s) & (m - s <= free) & (free >= 0)
+            ways = np.where(fits, _log_ways(np.where(fits, free, 1), np.where(fits, m - s, 0)), -np.inf)
+            total += likely * np.exp(ways - _log_ways(count, m))
+        return total
+
+    every = np.zeros(len(label), dtype=np.intp)
+    treated = chance(every + 1, 0)
+    none, all_treated = chance(every, others + 1), chance(others + 1, 0)
+    direct = np.where(inside, 0.0, chance(every + 1, others))
+    # What is left over by rounding is no chance.
+    indirect = np.where(inside | (others > 0), 1 - treated - none, 0.0)
+    indirect = np.where(indirect > _NEAR, indirect, 0.0)
+    both = np.where(inside | (others > 0), np.maximum(treated - direct, 0.0), 0.0)
+    return Chances(treated, none, indirect, direct, both, all_treated, none)
+
+
+def _log_ways(of: Ints | int, chosen: Ints | int) -> Floats:
+    """The logarithm of a binomial coefficient: of 2,000 clusters it is no float."""
+    found: Floats = special.gammaln(np.asarray(of) + 1.0) - special.gammaln(np.asarray(chosen) + 1.0)
+    found = found - special.gammaln(np.asarray(of) - np.asarray(chosen) + 1.0)
+    return found
 
 
 def redraws(treated: Bools) -> Draws:

@@ -25,6 +25,7 @@ from analysis.randomised.effects import Answer, Answers, cluster_weights, effect
 from analysis.sequential.block_sums import BlockPlan
 from analysis.sequential.interim_analyses import plans_of
 from analysis.sequential.running_sequences import Sums, advance, anytime, sequence_of, settings_of
+from analysis.worker.spillover import published_spillover
 from controller.definition.experiment import Target
 from controller.errors import FlipsideError, NotEstimable
 from controller.messages.codec import key_of
@@ -270,6 +271,7 @@ def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, 
         ledger.entries_of(study),
         ledger.triggers_of(study, through),
         ledger.categories_of(study),
+        ledger.substitutes,
     )
     standing = tuple(Step(day, study.revision(day), ledger.standing(study, day)) for day in steps)
     return Job(last, standing, study.sums, changed, held)
@@ -326,6 +328,7 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
     target: Target = experiment.target
     other: Target = "average" if target == "total" else "total"
     sold_out = _sold_out(case, target)
+    spillover = published_spillover(case)
     cells = cells_by_arm(under_policy(days, "zero"), experiment.arms)
     for metric in METRICS:
         shares = cluster_shares(days, metric)
@@ -360,6 +363,7 @@ def estimates(case: Case, sequences: Mapping[tuple[Metric, int], RunningSequence
                 largest_cluster_share=float(shares.max()) if len(shares) else None,
                 cells_by_arm={name: cells[name] for name in (experiment.control.name, experiment.arms[arm].name)},
                 sold_out=None if sold_out is None else _sold_out_effect(sold_out, metric, arm),
+                spillover=spillover.get(metric),
                 **case.words,
             )
             if is_undrawn(experiment):

@@ -338,6 +338,41 @@ class SoldOutEffect(Message):
     reason_absent: Text | None = None
 
 
+class ExposureEffect(Message):
+    """One contrast of exposures to treated neighbours, in the metric's own unit per unit-day."""
+
+    #: naive: treated against control; total: all neighbours treated against none; direct: treated alone against none;
+    #: spillover: control with treated neighbours against control without
+    effect: Literal["naive", "total", "direct", "spillover"]
+    #: linear: a regression on the own arm and on the share of treated neighbours; its spillover is that of a full share
+    estimator: Literal["hajek", "linear"]
+    value: float | None
+    se: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    #: units that the design can never put into one of the two exposures: no statement is about them
+    dropped: Count
+    reason_absent: Text | None = None
+
+
+class SpilloverEffects(Message):
+    """Who pays for it: effects that tell a unit's own price from its neighbours', beside the naive one."""
+
+    #: version of the graph of substitutes that says who is whose neighbour
+    graph: Text
+    #: valid for one look, on the planned day
+    horizon: Literal["fixed"] = "fixed"
+    effects: tuple[ExposureEffect, ...]
+    reason_absent: Text | None
+    #: whether the probabilities of exposures follow from a formula or from redraws of the design
+    probabilities: Literal["exact", "redraws"] | None
+    #: share of the weight between the experiment's units that leaves its cluster, and the largest share within one
+    cut: float
+    heaviest: float
+    #: what the reader must know before relying on them
+    caution: Text | None = None
+
+
 class Estimate(Message):
     """A running estimate of the effect of one arm against control on one metric.
 
@@ -396,6 +431,8 @@ class Estimate(Message):
     cells_by_arm: dict[str, ArmCells] = Field(default_factory=dict)
     #: the other policy for sold-out unit-days, where the definition names one
     sold_out: SoldOutEffect | None = None
+    #: effects with spillover, where a graph of substitutes is published
+    spillover: SpilloverEffects | None = None
 
 
 #: model -> CloudEvents type

@@ -138,7 +138,8 @@ class Health(ControlMessage):
     revision: Number
     computed_at_event_time: Instant | None
     code_version: Text
-    #: of ``fidelity``: some of the units that did not show their arm, and which systems reported those
+    #: of ``fidelity``: some of the units that did not show their arm, and which systems reported those; of
+    #: ``interference`` under a graph of substitutes: the units of the worst pairs, the worst first
     units: Annotated[tuple[UnitId, ...], Field(max_length=MOST_NAMED)] = ()
     systems: Annotated[tuple[Text, ...], Field(max_length=MOST_NAMED)] = ()
 

@@ -1,11 +1,20 @@
-from itertools import combinations
+from itertools import combinations, permutations
 
 import numpy as np
 import pytest
 from scipy import sparse
 
-from analysis.spillover.effects import dependent, hajek, horvitz_thompson, linear_in_share, spillover_effects
-from analysis.spillover.exposure import conditions, every_assignment, probabilities, redraws, share_treated, wholly
+from analysis.spillover.effects import chances_of, effects_of_arrays, horvitz_thompson
+from analysis.spillover.exposure import (
+    Chances,
+    conditions,
+    every_assignment,
+    exact_chances,
+    probabilities,
+    redraws,
+    share_treated,
+    wholly,
+)
 from controller.errors import NotEstimable
 
 DIRECT, SPILL = 1.0, -0.6
@@ -65,14 +74,11 @@ def test_intervals_of_the_total_cover_at_forty_clusters() -> None:
     weights, label = toy(40)
     n = len(label)
     rng = np.random.default_rng(2)
-    draws = redraws(by_cluster(label, 2000, 3))
-    linked = dependent(label, weights)
-    all_drawn, none_drawn = wholly(draws.treated, weights)
+    chances = chances_of(redraws(by_cluster(label, 2000, 3)), weights)
     covered = 0
     for treated in by_cluster(label, 1000, 4):
         y = answers(treated[None], weights, rng.normal(0, 0.3, n) + np.repeat(rng.normal(0, 0.2, 40), 4))[0]
-        every, nothing = (part[0] for part in wholly(treated[None], weights))
-        effect = hajek("total", y, every, nothing, all_drawn, none_drawn, draws, linked, label)
+        effect = effects_of_arrays(y, treated, weights, chances, label).total
         assert effect.interval is not None
         covered += effect.interval[0] <= TOTAL <= effect.interval[1]
     assert 920 <= covered <= 980
@@ -108,20 +114,37 @@ def graph_of(n: int, links: list[tuple[int, int]]) -> sparse.csr_array:
     return sparse.csr_array(matrix)
 
 
-@pytest.mark.parametrize("n", [2, 3, 4])
-def test_horvitz_thompson_is_unbiased_on_every_small_graph(n: int) -> None:
-    outcomes = np.random.default_rng(n).normal(size=(4, n))
+def every_graph(n: int) -> list[sparse.csr_array]:
+    """All graphs of n units but for the names of the units: of six units 156, as is known."""
     pairs = list(combinations(range(n), 2))
-    for chosen in range(2 ** len(pairs)):
-        unbiased(graph_of(n, [pair for at, pair in enumerate(pairs) if chosen >> at & 1]), outcomes)
+    place = {pair: at for at, pair in enumerate(pairs)}
+    codes = np.arange(2 ** len(pairs))
+    least = codes.copy()
+    for order in permutations(range(n)):
+        renamed = np.zeros_like(codes)
+        for at, (i, j) in enumerate(pairs):
+            moved = place[min(order[i], order[j]), max(order[i], order[j])]
+            renamed |= (codes >> at & 1) << moved
+        np.minimum(least, renamed, out=least)
+    return [
+        graph_of(n, [pair for at, pair in enumerate(pairs) if code >> at & 1]) for code in np.unique(least).tolist()
+    ]
+
+
+@pytest.mark.parametrize(("n", "graphs"), [(2, 2), (3, 4), (4, 11), (5, 34), (6, 156)])
+def test_horvitz_thompson_is_unbiased_on_every_graph_of_up_to_six_units(n: int, graphs: int) -> None:
+    outcomes = np.random.default_rng(n).normal(size=(4, n))
+    found = every_graph(n)
+    assert len(found) == graphs
+    for weights in found:
+        unbiased(weights, outcomes)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_horvitz_thompson_is_unbiased_on_drawn_graphs_of_six_and_eight(seed: int) -> None:
+def test_horvitz_thompson_is_unbiased_on_drawn_graphs_of_eight(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    for n in (6, 8):
-        links = [pair for pair in combinations(range(n), 2) if rng.random() < 0.3]
-        unbiased(graph_of(n, links), rng.normal(size=(4, n)))
+    links = [pair for pair in combinations(range(8), 2) if rng.random() < 0.3]
+    unbiased(graph_of(8, links), rng.normal(size=(4, 8)))
 
 
 def test_probabilities_of_ten_thousand_redraws_agree_with_exact_ones() -> None:
@@ -143,15 +166,19 @@ def test_the_four_conditions_are_told_apart() -> None:
 def test_the_linear_model_recovers_direct_and_spillover_without_noise() -> None:
     weights, label = toy(10)
     treated = np.random.default_rng(3).random((1, len(label))) < 0.5
-    found = linear_in_share(answers(treated, weights, np.zeros(len(label)))[0], treated[0], weights)
-    np.testing.assert_allclose(found, (1.0, -0.6, 0.4), atol=1e-10)
+    y = answers(treated, weights, np.zeros(len(label)))[0]
+    found = effects_of_arrays(y, treated[0], weights, redraws(by_cluster(label, 9, 1)), label).linear
+    assert found is not None
+    np.testing.assert_allclose(
+        [found.direct.value, found.spillover.value, found.total.value], (1.0, -0.6, 0.4), atol=1e-10
+    )
 
 
 def test_all_four_effects_stand_beside_the_naive_one() -> None:
     weights, label = toy(40)
     treated = by_cluster(label, 1, 6)
     y = answers(treated, weights, np.random.default_rng(7).normal(0, 0.1, len(label)))[0]
-    found = spillover_effects(y, treated[0], weights, redraws(by_cluster(label, 2000, 8)), label)
+    found = effects_of_arrays(y, treated[0], weights, redraws(by_cluster(label, 2000, 8)), label)
     assert found.naive.value is not None
     assert found.total.interval is not None
     assert abs(found.total.value - TOTAL) < abs(found.naive.value - TOTAL)
@@ -163,15 +190,37 @@ def test_all_four_effects_stand_beside_the_naive_one() -> None:
 def test_fewer_than_six_clusters_are_refused() -> None:
     weights, label = toy(5)
     with pytest.raises(NotEstimable, match="at least six"):
-        spillover_effects(np.zeros(20), label < 2, weights, redraws(by_cluster(label, 9, 1)), label)
+        effects_of_arrays(np.zeros(20), label < 2, weights, redraws(by_cluster(label, 9, 1)), label)
 
 
 def test_a_graph_of_other_units_is_refused() -> None:
     weights, label = toy(8)
     with pytest.raises(NotEstimable, match="other units"):
-        spillover_effects(np.zeros(31), label < 2, weights, redraws(by_cluster(label, 9, 1)), label)
+        effects_of_arrays(np.zeros(31), label < 2, weights, redraws(by_cluster(label, 9, 1)), label)
 
 
 def test_too_many_clusters_to_list_are_refused() -> None:
     with pytest.raises(NotEstimable, match="redraw instead"):
         every_assignment(np.arange(17))
+
+
+def small_draws(groups: int, treated: int) -> np.ndarray:
+    """Every choice of so many clusters."""
+    return np.array([[g in chosen for g in range(groups)] for chosen in combinations(range(groups), treated)])
+
+
+@pytest.mark.parametrize("treated", [1, 3, 4])
+def test_the_formula_for_exposures_is_what_enumeration_gives(treated: int) -> None:
+    rng = np.random.default_rng(treated)
+    label = np.r_[np.arange(7), rng.integers(0, 7, 11)]
+    weights = graph_of(18, [pair for pair in combinations(range(17), 2) if rng.random() < 0.1])
+    exact = exact_chances(label, weights, {treated: 1.0})
+    listed = chances_of(redraws(small_draws(7, treated)[:, label]), weights)
+    for name in Chances.__slots__:
+        np.testing.assert_allclose(getattr(exact, name), getattr(listed, name), atol=1e-12, err_msg=name)
+
+
+def test_two_thousand_clusters_have_probabilities_too() -> None:
+    label = np.arange(2000)
+    found = exact_chances(label, graph_of(2000, [(k, k + 1) for k in range(0, 2000, 2)]), {1000: 1.0})
+    np.testing.assert_allclose(found.all_treated, 0.5 * 999 / 1999, rtol=1e-8)

@@ -1,0 +1,177 @@
+"""From the log and a graph to naive, direct, total and spillover on every estimate, and to the check of neighbours."""
+
+import numpy as np
+import pytest
+
+from analysis.checks.health import health
+from analysis.panel_data.analysis_context import Case
+from analysis.panel_data.ledger import Ledger
+from analysis.panel_data.substitutes import Substitutes
+from analysis.worker.analyse import due, job_of
+from analysis.worker.spillover import published_spillover
+from controller.definition.experiment import Experiment
+from controller.definition.field_types import Message
+from controller.errors import NotEstimable
+from controller.messages.events import Assignment, Estimate, ExposureEffect, Registered, SpilloverEffects, UnitDay
+from controller.messages.findings import Health
+from tests.analysis.traffic import experiment, history, unit_day
+
+CLUSTERS, SIZE = 12, 2
+PRODUCTS = CLUSTERS * SIZE
+#: a piece more of the treated unit, and so many fewer where all its neighbours are treated
+DIRECT, SPILL = 60, -36
+#: substitutes share a cluster; every other product has one next door too
+PAIRS = tuple(
+    [(f"p{2 * c}", f"p{2 * c + 1}", 2.0) for c in range(CLUSTERS)]
+    + [(f"p{2 * c}", f"p{(2 * c + 3) % PRODUCTS}", 1.0) for c in range(0, CLUSTERS, 3)]
+)
+GRAPH = Substitutes("g1", PAIRS)
+
+
+def definition(**more: object) -> Experiment:
+    clusters = {f"c{c:02d}": tuple(f"m00/p{SIZE * c + k}" for k in range(SIZE)) for c in range(CLUSTERS)}
+    return experiment(**{"markets": 1, "products": PRODUCTS, "days": 14, "clusters": clusters, **more})
+
+
+def sold(given: Experiment, substitutes: Substitutes = GRAPH) -> list[Message]:
+    """The history of an experiment whose sales follow the own arm and the share of treated neighbours."""
+    messages = [m for m in history(given) if not isinstance(m, UnitDay)]
+    arms = {(m.unit, m.day): m.arm != "control" for m in messages if isinstance(m, Assignment)}
+    rng = np.random.default_rng(5)
+    for unit, day in sorted(arms):
+        near = [
+            (f"m00/{second if first == unit[4:] else first}", weight)
+            for first, second, weight in substitutes.pairs
+            if unit[4:] in (first, second)
+        ]
+        total = sum(weight for _, weight in near)
+        share = sum(weight * arms[other, day] for other, weight in near) / total if total else 0
+        quantity = 500 + DIRECT * arms[unit, day] + round(SPILL * share) + int(rng.integers(-3, 4))
+        messages.insert(len(messages) - given.days, unit_day(given, unit, day, quantity))
+    return messages
+
+
+def read(messages: list[Message], substitutes: Substitutes | None = GRAPH) -> Ledger:
+    ledger = Ledger()
+    ledger.substitutes = substitutes
+    for message in messages:
+        ledger.fold(message)
+    return ledger
+
+
+def case_of(messages: list[Message], substitutes: Substitutes | None = GRAPH) -> Case:
+    """The last closed day."""
+    ledger = read(messages, substitutes)
+    (study,) = ledger.studies.values()
+    through = ledger.horizon(study)
+    assert through is not None
+    ledger.settle_all([(study, through)])
+    job = job_of(ledger, study, through, {})
+    assert job is not None
+    return job.last
+
+
+def spillover_of(messages: list[Message], substitutes: Substitutes = GRAPH) -> SpilloverEffects:
+    return published_spillover(case_of(messages, substitutes))["units"]
+
+
+def interference_of(messages: list[Message], substitutes: Substitutes = GRAPH) -> Health:
+    return next(check for check in health(case_of(messages, substitutes)) if check.check == "interference")
+
+
+def effect(found: SpilloverEffects, name: str, estimator: str = "hajek") -> ExposureEffect:
+    return next(e for e in found.effects if (e.effect, e.estimator) == (name, estimator))
+
+
+def test_every_estimate_carries_what_neighbours_do_beside_the_naive_number() -> None:
+    estimates = [f for f in due(read(sold(definition(days=4))), {}) if isinstance(f, Estimate)]
+    assert len(estimates) == 4 * 3
+    for estimate in estimates[3:]:
+        assert estimate.spillover is not None
+        assert {e.effect for e in estimate.spillover.effects} == {"naive", "total", "direct", "spillover"}
+        assert estimate.spillover.horizon == "fixed"
+
+
+def test_direct_and_spillover_are_told_apart() -> None:
+    found = spillover_of(sold(definition()))
+    assert (found.graph, found.probabilities) == ("g1", "exact")
+    assert found.cut == pytest.approx(4 / 28)
+    truths = {("total", "hajek"): 24, ("total", "linear"): 24, ("direct", "linear"): 60, ("spillover", "linear"): -36}
+    for (name, estimator), truth in truths.items():
+        one = effect(found, name, estimator)
+        assert one.value is not None
+        assert one.se is not None
+        assert abs(one.value - truth) < 4 * one.se < 5
+    naive = effect(found, "naive")
+    assert naive.ci_low is not None
+    assert naive.ci_low > 26
+    alone = effect(found, "direct")
+    assert alone.value is None
+    assert alone.dropped == PRODUCTS
+    assert alone.reason_absent is not None
+
+
+@pytest.mark.parametrize(
+    "design",
+    [
+        {"kind": "random_days", "weekday_balance": True},
+        {"kind": "blocked_switchback", "block_days": 2},
+        {"kind": "crossover", "washout_days": 1},
+    ],
+    ids=lambda design: design["kind"],
+)
+def test_the_linear_total_is_found_under_every_design_of_clusters(design: dict[str, object]) -> None:
+    found = spillover_of(sold(definition(design=design)))
+    if found.reason_absent is not None:
+        assert "pre-period" in found.reason_absent
+        assert design["kind"] == "crossover"
+        return
+    assert abs(effect(found, "total", "linear").value - (DIRECT + SPILL)) < 3
+
+
+def test_without_a_graph_nothing_is_said_of_neighbours() -> None:
+    assert published_spillover(case_of(sold(definition()), None)) == {}
+
+
+def test_a_graph_of_other_products_leaves_the_naive_number_and_says_so() -> None:
+    found = spillover_of(sold(definition()), Substitutes("g0", (("other", "another", 1.0),)))
+    assert found.effects == ()
+    assert found.reason_absent is not None
+    assert found.reason_absent.startswith("graph g0 has no pair among the experiment's units")
+
+
+def test_five_clusters_get_no_effects_with_spillover_and_the_reason() -> None:
+    few = {f"c{c}": tuple(f"m00/p{k}" for k in range(PRODUCTS) if k % 5 == c) for c in range(5)}
+    found = spillover_of(sold(definition(clusters=few)))
+    assert found.effects == ()
+    assert "at least six" in (found.reason_absent or "")
+
+
+def test_a_cluster_of_half_of_all_weight_is_a_caution() -> None:
+    heavy = Substitutes("g1", (("p0", "p1", 100.0), *PAIRS[1:]))
+    found = spillover_of(sold(definition(), heavy), heavy)
+    assert found.heaviest > 0.5
+    assert "decides the result" in (found.caution or "")
+    assert spillover_of(sold(definition())).caution is None
+
+
+def test_a_graph_with_a_self_loop_is_refused() -> None:
+    with pytest.raises(NotEstimable, match="p1 is its own substitute"):
+        Substitutes("g1", (("p1", "p1", 1.0),))
+
+
+def test_interference_goes_by_the_pairs_of_the_graph_and_names_the_worst() -> None:
+    messages = sold(definition())
+    alone = interference_of(messages)
+    assert alone.value is not None
+    # four pairs of weight 1 beside twelve of weight 2 lie across clusters, and have different arms on half of the days
+    assert alone.value == pytest.approx(4 / 28 / 2, abs=0.04)
+    apart = Substitutes("g2", tuple((f"p{k}", f"p{k + 3}", float(k + 1)) for k in range(0, 12, 3)))
+    warned = interference_of(messages, apart)
+    assert warned.verdict == "warn"
+    assert "worst pairs: m00/p12 and m00/p9 (weight 10" in warned.evidence
+    assert warned.units[:2] == ("m00/p12", "m00/p9")
+
+
+def test_the_registration_is_read_before_anything_else() -> None:
+    assert isinstance(sold(definition())[0], Registered)
