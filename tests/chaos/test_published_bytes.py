@@ -49,7 +49,7 @@ def rounded(value: Any) -> Any:
 
 def findings() -> dict[str, str]:
     """Estimates and the other findings of the analysis, as JSON by key."""
-    return {key: found.model_dump_json() for key, found in sorted(morning().findings.items())}
+    return {key: found.model_dump_json(exclude_none=True) for key, found in sorted(morning().findings.items())}
 
 
 def all_digests() -> dict[str, dict[str, Any]]:
