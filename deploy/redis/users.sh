@@ -17,5 +17,5 @@ cat <<END
 user default off
 user operator on #$operator %R~{$namespace:* resetchannels -@all +auth +exists +get +hello +hget +hgetall +hkeys +hmget +hvals +info +mget +ping +scan +select +time +type +xlen +xrange +zcount +zrangebyscore
 user maintainer on #$maintainer %RW~{$namespace:* resetchannels -@all +auth +del +exists +get +hello +hget +hgetall +hkeys +hmget +hvals +info +mget +ping +scan +select +time +type +unlink +xlen +xrange +zcount +zrangebyscore
-user worker on #$worker %RW~{$namespace:* resetchannels -@all +auth +del +eval +evalsha +exists +expire +get +hdel +hello +hget +hgetall +hkeys +hmget +hset +hsetnx +hvals +incr +info +mget +ping +sadd +scan +script|exists +script|load +select +set +smismember +time +type +unlink +xadd +xdel +xinfo|stream +xlen +xrange +zadd +zcount +zrangebyscore +zrem
+user worker on #$worker %RW~{$namespace:* resetchannels -@all +auth +del +eval +evalsha +exists +expire +get +hdel +hello +hget +hgetall +hkeys +hlen +hmget +hrandfield +hset +hsetnx +hvals +incr +info +mget +ping +sadd +scan +script|exists +script|load +select +set +smismember +time +type +unlink +xadd +xdel +xinfo|stream +xlen +xrange +zadd +zcount +zrangebyscore +zrem
 END

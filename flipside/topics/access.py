@@ -44,7 +44,7 @@ _DROPPING = ("del", "unlink")
 _WRITING = (
     *_DROPPING,
     *("eval", "evalsha", "script|load", "script|exists"),
-    *("expire", "hdel", "hset", "hsetnx", "incr", "sadd", "set", "smismember"),
+    *("expire", "hdel", "hlen", "hrandfield", "hset", "hsetnx", "incr", "sadd", "set", "smismember"),
     *("xadd", "xdel", "xinfo|stream", "zadd", "zrem"),
 )
 

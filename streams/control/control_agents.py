@@ -25,6 +25,7 @@ from controller.messages.faults import fault_of
 from controller.messages.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, TICK
 from controller.schedule.due import MarketPlan
 from controller.validation.blackout_rules import announce, parse_blackout
+from controller.validation.quotas import room_for_switch, room_for_window
 from controller.validation.registration import register
 from streams.control.catalog import Catalog
 from streams.control.overrides import holding, life
@@ -83,7 +84,7 @@ async def on_definition(parts: Parts, catalog: Catalog, heard: Heard) -> None:
     elif kind == TYPES[LifecycleRequest]:
         await _change(parts, read(LifecycleRequest, heard.value))
     elif kind == TYPES[Kill]:
-        await _kill(parts, read(Kill, heard.value), heard)
+        await _kill(parts, catalog, read(Kill, heard.value), heard)
     else:
         await _register(parts, catalog, read(Experiment, heard.value))
 
@@ -208,12 +209,20 @@ async def _reveal(parts: Parts, experiment: Experiment, lived: Lifecycle) -> Non
         await _tell(parts, revealed, revealed.id)
 
 
-async def _kill(parts: Parts, kill: Kill, heard: Heard) -> None:
-    """Pull or lift a kill switch: it holds for what is registered now, and for what will be."""
+async def _kill(parts: Parts, catalog: Catalog, kill: Kill, heard: Heard) -> None:
+    """Pull or lift a kill switch: it holds for what is registered now, and for what will be.
+
+    Whether its name is known is asked of the catalog as it was read by now: a switch waits for no reading.
+    """
     if bool(kill.name) == (kill.scope == "all"):
         raise FlipsideError(f"kill {kill.id}: scope {kill.scope} with the name {kill.name!r}; `all` alone has no name")
     if not kill.why:
         raise FlipsideError(f"kill {kill.id} needs a reason; say why")
+    switches = await parts.store.kills(0)
+    if kill.id not in switches:
+        _, held = await parts.store.registrations(0)
+        markets = {market for one in held.values() for market in one.experiment.units_by_market()}
+        room_for_switch(kill, switches, markets | catalog.time_zones.keys(), held.keys())
     if not await parts.store.put_kill(kill, heard.place):
         parts.log.warning("passed over", kill=kill.id, offset=heard.offset, **LATER_IS_KNOWN)
         return
@@ -242,6 +251,7 @@ async def on_blackout(parts: Parts, catalog: Catalog, heard: Heard) -> None:
         _, held = await parts.store.registrations(0)
         experiments = [registration.experiment for registration in held.values()]
         blackout = announce(parse_blackout(heard.value), catalog.entries, experiments, now)
+        room_for_window(blackout, await parts.store.blackouts(0), now)
         taken = await parts.store.put_blackout(blackout, heard.place)
         identity = f"{blackout.id}/{sha256_hex(heard.value)[:16]}"
         message = BlackoutSet(id=identity, blackout=blackout.id, removed=False, recorded_at=now)

@@ -32,14 +32,18 @@ from streams.store.memory.restore import MemoryRestore
 from streams.store.memory.state import Held, MemoryShard, MemoryState
 from streams.store.memory.triggers import MemoryTriggers
 
+#: as in `blackout.lua`
+MOST_PLACES = 1000
+
 
 class MemoryStore(MemoryState):
     """See `streams.store.Store`."""
 
     def __init__(self, shards: int) -> None:
         super().__init__(shards)
-        #: where the last word on a switch or a window was said
-        self._places: dict[str, TopicPlace] = {}
+        #: where the last word on a switch, and on a window, was said
+        self._kill_places: dict[str, TopicPlace] = {}
+        self._window_places: dict[str, TopicPlace] = {}
         self._blackouts: dict[str, Blackout] = {}
         self.triggers = MemoryTriggers(self.shards, self.positions, self.histories)
 
@@ -171,7 +175,7 @@ class MemoryStore(MemoryState):
         return self.version
 
     async def put_kill(self, kill: Kill, place: TopicPlace | None = None) -> bool:
-        if self._later_is_known(f"kill {kill.id}", place):
+        if _later_is_known(self._kill_places, kill.id, place):
             return False
         if self.kills_pulled.get(kill.id) != kill:
             self.kills_pulled[kill.id] = kill
@@ -182,25 +186,20 @@ class MemoryStore(MemoryState):
         return dict(self.kills_pulled)
 
     async def put_blackout(self, blackout: Blackout, place: TopicPlace | None = None) -> bool:
-        if self._later_is_known(f"blackout {blackout.id}", place):
+        if _later_is_known(self._window_places, blackout.id, place):
             return False
         self._blackouts[blackout.id] = blackout
         return True
 
     async def remove_blackout(self, blackout_id: str, place: TopicPlace | None = None) -> bool:
-        if self._later_is_known(f"blackout {blackout_id}", place):
+        if _later_is_known(self._window_places, blackout_id, place):
             return False
         self._blackouts.pop(blackout_id, None)
+        # Of removed windows, only some are remembered: enough for a worker that has slept.
+        if len(self._window_places) > MOST_PLACES:
+            first = next((id for id in self._window_places if id not in self._blackouts), blackout_id)
+            del self._window_places[first]
         return True
-
-    def _later_is_known(self, name: str, place: TopicPlace | None) -> bool:
-        known = self._places.get(name)
-        if place is None:
-            return False
-        if known is not None and known.partition == place.partition and known.offset > place.offset:
-            return True
-        self._places[name] = place
-        return False
 
     async def blackouts(self, shard: int) -> dict[str, Blackout]:
         return dict(self._blackouts)
@@ -316,3 +315,13 @@ def _recalled(
         found.append(PriceChange(instant, held.price_minor))
     first = sum(change.at <= instant - remember for change in found[1:])
     return tuple(found[first:])
+
+
+def _later_is_known(places: dict[str, TopicPlace], id: str, place: TopicPlace | None) -> bool:
+    if place is None:
+        return False
+    known = places.get(id)
+    if known is not None and known.partition == place.partition and known.offset > place.offset:
+        return True
+    places[id] = place
+    return False

@@ -6,6 +6,7 @@ import pytest
 
 from controller.messages.control import Kill, LifecycleChanged
 from streams.store import Registration, Store, TopicPlace
+from streams.store.memory.store import MOST_PLACES
 from tests.streams.builders import at, experiment, window
 
 SECOND, THIRD = TopicPlace(3, 2), TopicPlace(3, 3)
@@ -81,3 +82,13 @@ async def test_a_life_that_went_on_is_not_set_back_by_who_has_slept(store: Store
     await store.put_registration(after)
     found, known = await store.registrations(0)
     assert (known["juice"].experiment.version, known["juice"].history, found) == (2, (), version + 1)
+
+
+async def test_windows_that_are_removed_for_ever_under_new_ids_are_forgotten_but_for_some(store: Store) -> None:
+    assert await store.put_blackout(LATE, THIRD)
+    ids = [f"flood-{number}" for number in range(MOST_PLACES + 100)]
+    for number, id in enumerate(ids):
+        await store.remove_blackout(id, TopicPlace(3, 4 + number))
+    assert not await store.put_blackout(EARLY, SECOND), "that of a window that is set is never forgotten"
+    remembered = [id for id in ids if not await store.put_blackout(window(id, "global", "", 1, 2), SECOND)]
+    assert len(remembered) <= MOST_PLACES
