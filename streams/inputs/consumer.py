@@ -91,6 +91,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
             self._seals.drop(partition.partition)
             self._progress.drop(partition.partition)
             self._rivals.forget(partition.partition)
+        self._progress.reads(len(self._positions))
 
     async def on_partitions_assigned(self, assigned: Sequence[TopicPartition]) -> None:
         """The loop seeks: what fails there is retried, which would not happen here."""
@@ -184,6 +185,7 @@ class Ingest(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def _report(self) -> None:
         now = self._parts.clock.now()
+        self._progress.reads(len(self._positions))
         for number in list(self._positions):
             partition = TopicPartition(self._topic, number)
             reached = await self._reached(number)

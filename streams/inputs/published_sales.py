@@ -53,6 +53,8 @@ class Published:
     #: partition and offset of sales that were rejected, or kept as corrections
     set_aside: set[tuple[int, int]] = field(default_factory=set)
     records: int = 0
+    #: of the panel's, those that no worker wrote
+    unreadable: int = 0
 
     def take_panel(self, record: Arrived) -> None:
         kind = ce_type(record.headers)
@@ -63,10 +65,11 @@ class Published:
             place = (unit.partition(b"/")[0], date_text)
             self.raw.setdefault(place, {}).setdefault(unit, []).append(record.value or b"")
         elif kind == UNSOLD:
-            self.days.take_unsold(record.key or b"", record.value or b"")
+            self.unreadable += not self.days.take_unsold(record.key or b"", record.value or b"")
         elif kind == CLOSING:
             closing = message_of(record, PeriodClosed)
             if isinstance(closing, UnreadableMessage):
+                self.unreadable += 1
                 return
             market, day = closing.market, closing.day.toordinal()
             self.days.take_closing(closing)
@@ -241,3 +244,5 @@ class Publications:
             parts.pulse.beat("sale")
         for place in places:
             reached[place] = await consumer.position(place)
+        if found.unreadable:
+            parts.log.warning("records skipped", topic=parts.topic(PANEL), unreadable=found.unreadable)

@@ -36,6 +36,10 @@ class Progress:
         self._reached[partition] = reached
         self._tell()
 
+    def reads(self, partitions: int) -> None:
+        """So many partitions are read by this worker now."""
+        self._parts.metrics.inputs_read.labels(self._short).set(partitions)
+
     def drop(self, partition: int) -> None:
         """The partition is somebody else's."""
         for kept in (self._published, self._reached, self._behind):

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from importlib.metadata import version
+from itertools import product
 from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from controller.messages.control import State
 from controller.messages.events import Estimate
 from controller.messages.findings import Health, RunningSequence
+from controller.messages.topics import BLACKOUT, CATALOG, COMPETITOR_PRICE, DEFINITION, SALE
 from streams.store.outbox_invariants import RULES
 
 #: ``assigned``: an arm other than control, under its lease; ``control``: control, because that was decided;
@@ -24,6 +26,10 @@ REASONS = (
     "competitors", "currency", "failed", "future", "key", "partition", "past", "refused", "sum", "unknown-unit",
     "unreadable", "version",
 )  # fmt: skip
+#: topics whose records become dead letters
+REJECTED_FROM = (CATALOG, SALE, COMPETITOR_PRICE, DEFINITION, BLACKOUT)
+#: inputs, as metrics name them
+INPUTS = ("sale", "competitor-price")
 #: whose clocks a worker compares with its own
 CLOCKS = ("redis", "kafka")
 Whole = Callable[[Iterable[float]], float]
@@ -82,10 +88,10 @@ class Metrics:
             "flipside_events", "Input events by topic and outcome", ["topic", "outcome"], registry=registry
         )
         self.dead_letters = Counter(
-            "flipside_dead_letters", "Records rejected, by reason", ["reason"], registry=registry
+            "flipside_dead_letters", "Records rejected, by topic and reason", ["topic", "reason"], registry=registry
         )
-        for reason in REASONS:
-            self.dead_letters.labels(reason)
+        for topic, reason in product(REJECTED_FROM, REASONS):
+            self.dead_letters.labels(topic, reason)
         self.set_aside = Counter(
             "flipside_set_aside",
             "Records, markets and experiments that an error nobody foresaw has set aside, by input or duty",
@@ -184,6 +190,11 @@ class Metrics:
             buckets=(0.0, 0.01, 0.1, 1.0, 10.0, 60.0, 600.0),
             registry=registry,
         )
+        self.inputs_read = Gauge(
+            "flipside_input_partitions", "Partitions of an input that this worker reads", ["topic"], registry=registry
+        )
+        for topic in INPUTS:
+            self.inputs_read.labels(topic)
         self.lag_records = Gauge(
             "flipside_input_lag_records", "Input records not yet folded, by topic", ["topic"], registry=registry
         )

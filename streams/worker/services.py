@@ -8,7 +8,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from controller.messages.codec import Record
-from controller.messages.topics import ASSIGNMENT_LOG, DEAD_LETTER, PANEL, SALE_CORRECTION
+from controller.messages.topics import ASSIGNMENT_LOG, DEAD_LETTER, PANEL, SALE_CORRECTION, TOPICS
 from streams.kafka.dead_letters import Rejected, dead_letter
 from streams.kafka.partitioning import partition_of as partition_of
 from streams.kafka.partitioning import partition_of_passing as partition_of_passing
@@ -86,7 +86,8 @@ class Parts:
             key, number = written.key, letter.record.partition % partitions
             home = number if key is None else partition_of_passing(key, partitions)
             by_partition.setdefault(home, []).append(written)
-            self.metrics.dead_letters.labels(letter.code).inc()
+            short = letter.record.topic.removeprefix(self.topic(""))
+            self.metrics.dead_letters.labels(short if short in TOPICS else "other", letter.code).inc()
             self.log.warning(
                 "dead letter",
                 code=letter.code,

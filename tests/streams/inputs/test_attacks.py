@@ -23,9 +23,10 @@ from controller.definition.field_types import Message
 from controller.definition.parameters import PriceDrop
 from controller.errors import FlipsideError, UnreadableMessage
 from controller.messages.codec import TYPES, ce_type, decode, encode, read, read_many
-from controller.messages.control import LifecycleRequest
+from controller.messages.control import Kill, LifecycleRequest
 from controller.messages.inputs import Applied, CatalogEntry, CompetitorPrice, Sale
 from controller.messages.topics import APPLIED, DEAD_LETTER, DEFINITION
+from controller.validation.quotas import MOST_SWITCHES
 from streams.control.catalog import Catalog
 from streams.control.control_agents import Heard, on_definition
 from streams.inputs.competitor_fold import HISTORY
@@ -91,6 +92,41 @@ async def test_2_a_record_without_a_key_is_a_dead_letter() -> None:
     record = Rec("pricing.sale.v1", 0, 7, None, b"garbage")
     await parts_of(MemoryStore(1), topics).reject([Rejected(record, "unreadable", "no JSON")], NOON)
     assert [letter.value for letter in topics.logs[DEAD_LETTER, 0]] == [b"garbage"]
+
+
+async def test_the_metric_names_the_topic_of_a_letter_and_no_topic_that_is_not_ours() -> None:
+    parts = parts_of(MemoryStore(1), Topics(1))
+    records = [Rec(topic, 0, 7, None, b"garbage") for topic in ("pricing.sale.v1", "pricing.sale.v1", "made up")]
+    await parts.reject([Rejected(record, "unreadable", "no JSON") for record in records], NOON)
+    registry = parts.metrics.registry
+    counted = {
+        topic: registry.get_sample_value("flipside_dead_letters_total", {"topic": topic, "reason": "unreadable"})
+        for topic in ("pricing.sale.v1", "pricing.catalog.v1", "made up", "other")
+    }
+    assert counted == {"pricing.sale.v1": 2.0, "pricing.catalog.v1": 0.0, "made up": None, "other": 1.0}
+
+
+async def test_behind_a_flood_of_switches_a_new_name_is_refused_and_everything_can_still_be_killed() -> None:
+    store, topics = MemoryStore(1), Topics(1)
+    parts = parts_of(store, topics)
+
+    async def pull(id: str, scope: str, name: str, offset: int) -> None:
+        said = {"id": id, "scope": scope, "name": name, "who": "eve", "why": "flood", "requested_at": NOON}
+        record = encode(kill := Kill.model_validate(said), id, NOON)
+        headers = (("ce_type", TYPES[Kill].encode()),)
+        await on_definition(
+            parts, Nothing(parts), Heard(DEFINITION, 0, offset, kill.key.encode(), record.value, headers)
+        )
+
+    for number in range(MOST_SWITCHES):
+        await store.put_kill(
+            Kill(id=f"m{number}", scope="market", name=f"m{number}", who="e", why="f", requested_at=NOON)
+        )
+    with pytest.raises(FlipsideError, match=f"{MOST_SWITCHES} are the most"):
+        await pull("one-more", "market", "nowhere", 1)
+    await pull("all", "all", "", 2)
+    held = await store.kills(0)
+    assert (len(held), held["all"].lifted) == (MOST_SWITCHES + 1, False)
 
 
 @dataclass(frozen=True)

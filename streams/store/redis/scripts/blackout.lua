@@ -13,7 +13,7 @@ if ARGV[4] then
 elseif redis.call('HLEN', KEYS[3]) > 1000 then
   -- Of removed windows, only some are remembered: enough for a worker that has slept.
   for _, id in ipairs(redis.call('HRANDFIELD', KEYS[3], 8)) do
-    if id ~= ARGV[1] and redis.call('HEXISTS', KEYS[2], id) == 0 then redis.call('HDEL', KEYS[3], id) end
+    if id ~= ARGV[1] and not redis.call('HGET', KEYS[2], id) then redis.call('HDEL', KEYS[3], id) end
   end
 end
 return 1
