@@ -8,9 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # uv: trust what the machine trusts, as pip does (a company's proxy signs with its own authority).
-# Two processes share the tests out, file by file; each has a Kafka and a Redis of its own. JOBS=0: one after the other.
-JOBS ?= 2
-PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile
+# Three processes share the tests out, file by file, the longest first (tests/durations.json); each has a Kafka and a
+# Redis of its own. Three on two cores: the tests of the whole system wait more than they compute. JOBS=0: one process.
+JOBS ?= 3
+PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What a copy of this folder brings along points to the folder it was copied from.
 MOVED := $(shell test ! -e $(INSTALLED) || grep -qs "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg || echo moved)
 COMPILE := uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package flipside-client

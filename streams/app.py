@@ -170,7 +170,7 @@ def _service(duty: Duty, watch: Watch) -> type[Service]:
             watch.under_way.add(task)
             try:
                 await duty(watch.stop)
-            except Exception as error:  # told by `run_worker`, which ends with it
+            except Exception as error:  # noqa: BLE001 - told by `run_worker`, which ends with it
                 watch.faults.append(error)
             finally:
                 watch.stop.set()

@@ -99,7 +99,7 @@ def effect_chart(series: Series, width: Width = 1100, height: int = 330, *, titl
         ]
     main: Any = alt.layer(*layers)
     if last.control_mean is not None and last.control_mean > 0:
-        main = alt.layer(main, _relative(low, high, last.control_mean, x)).resolve_scale(y="independent")
+        main = alt.layer(main, _relative(low, high, last.control_mean)).resolve_scale(y="independent")
     heading = (title(series), subtitle(series)) if titled else None
     return styled(main, heading, width, height)
 
@@ -187,7 +187,7 @@ def _points(series: Series) -> Rows:
     ]
 
 
-def _relative(low: float, high: float, mean: float, x: Any) -> Any:
+def _relative(low: float, high: float, mean: float) -> Any:
     """A right-hand axis in per cent of control's mean at the last look: the same picture, read in shares."""
     domain = [100 * low / mean, 100 * high / mean]
     return (

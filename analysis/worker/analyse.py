@@ -170,7 +170,7 @@ def _settled(ledger: Ledger, studies: Sequence[Study], faults: dict[Study, Fault
         return settled(studies)
     except MemoryError:
         raise
-    except Exception:
+    except Exception:  # noqa: BLE001 - one experiment is set aside, the others go on
         found = []
         for study in studies:
             with _noted(study, faults):
@@ -201,7 +201,7 @@ def _noted(study: Study, faults: dict[Study, Fault]) -> Iterator[None]:
         yield
     except MemoryError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - one experiment is set aside, the others go on
         faults[study] = fault_of(error)
 
 

@@ -45,11 +45,11 @@ def fill(settings: Settings, records: int) -> None:
     units = [f"store-{k % MARKETS}/product-{k // MARKETS}" for k in range(UNITS)]
     days = -(-records // UNITS) + 1
     history = History(units, days, "Europe/Berlin", date(2026, 1, 1) + timedelta(days=days))
-    hash = design_hash(history.experiment)
+    committed = design_hash(history.experiment)
     producer = Producer(
         {"bootstrap.servers": settings.kafka, "compression.type": "snappy", "linger.ms": 20, "batch.size": 256 * 1024}
     )
-    for number, assignment in zip(range(records), assignments(history, hash, range(days)), strict=False):
+    for number, assignment in zip(range(records), assignments(history, committed, range(days)), strict=False):
         record = encode(assignment, assignment.id, assignment.decided_at)
         headers: list[Any] = list(record.headers)
         home = partition_of(record.key or b"", settings.partitions)

@@ -87,14 +87,14 @@ class History:
         )  # fmt: skip
 
 
-def assignments(history: History, hash: str, numbers: Iterable[int]) -> Iterator[Assignment]:
+def assignments(history: History, committed: str, numbers: Iterable[int]) -> Iterator[Assignment]:
     for number in numbers:
         local = history.period(number)
         for place, unit in enumerate(history.units):
             arm = ("control", "higher")[(place + number) % 2]
             yield Assignment(
                 id=f"bench.1/{local.day}/{unit}", unit=unit, cluster=market_of(unit), experiment="bench",
-                experiment_version=1, design_hash=hash, block=number, day=local.day, arm=arm, planned_arm=arm,
+                experiment_version=1, design_hash=committed, block=number, day=local.day, arm=arm, planned_arm=arm,
                 price_minor=199, currency="USD", effective_at=local.start, expires_at=local.end,
                 decided_at=local.start - timedelta(hours=1), epoch=0, sequence=number * len(history.units) + place + 1,
                 reason=Reason(code="scheduled"),
@@ -129,15 +129,15 @@ def sales(history: History, first: int) -> Iterator[Sale]:
             yield Sale(id=f"{unit}/{number}", unit=unit, occurred_at=noon, quantity=1, price_minor=199, currency="USD")
 
 
-def checkpoints(history: History, hash: str, shards: int, positions: dict[str, int]) -> Iterator[Record]:
+def checkpoints(history: History, committed: str, shards: int, positions: dict[str, int]) -> Iterator[Record]:
     """What the owners of shards have put down before the last evening."""
     decided, closed = history.closed - 1, history.closed - 2
     local, at = history.period(decided), history.period(decided).end - timedelta(hours=2)
-    known = KnownExperiment(experiment=history.experiment, design_hash=hash, state="scheduled", frozen=False)
+    known = KnownExperiment(experiment=history.experiment, design_hash=committed, state="scheduled", frozen=False)
     yield encode(known, known.key, at)
     for shard in range(shards):
         markets = [market for market in history.markets if partition_of(market.encode(), shards) == shard]
-        held = [a for a in assignments(history, hash, [decided]) if market_of(a.unit) in markets]
+        held = [a for a in assignments(history, committed, [decided]) if market_of(a.unit) in markets]
         checkpoint = Checkpoint(
             shard=shard, epoch=0, made_at=at, positions=positions, tick=0,
             sequence=max((a.sequence for a in held), default=0),
@@ -155,7 +155,7 @@ def checkpoints(history: History, hash: str, shards: int, positions: dict[str, i
 
 def prepare(settings: Settings, history: History, checkpointed: bool) -> dict[str, int]:
     """Write the history as the workers would have; returns how many records there are of what."""
-    hash = design_hash(history.experiment)
+    committed = design_hash(history.experiment)
     shared = {"bootstrap.servers": settings.kafka, "queue.buffering.max.messages": 5_000_000, "linger.ms": 20}
     # A batch as large as the worker's.
     plain_ones = Producer({**shared, "batch.size": 256 * 1024, "message.max.bytes": MAX_RECORD_BYTES})
@@ -181,14 +181,14 @@ def prepare(settings: Settings, history: History, checkpointed: bool) -> dict[st
         return found
 
     def decided(numbers: Iterable[int]) -> Iterator[Dated]:
-        return ((encode(a, a.id, a.decided_at), a.decided_at) for a in assignments(history, hash, numbers))
+        return ((encode(a, a.id, a.decided_at), a.decided_at) for a in assignments(history, committed, numbers))
 
     begins = history.period(0).start - timedelta(days=2)
     listed = (CatalogEntry(unit=u, time_zone=history.time_zone, currency="USD", list_price_minor=199)
               for u in history.units)  # fmt: skip
     send(CATALOG, ((plain(entry), begins) for entry in listed))
     registered = Registered(
-        id="bench.1/registered", experiment=history.experiment, design_hash=hash, registered_at=begins
+        id="bench.1/registered", experiment=history.experiment, design_hash=committed, registered_at=begins
     )
     # The sale topic begins with the days that may still change, so each of its partitions starts to be counted at 0.
     first = max(0, history.closed - REVISION_DAYS)
@@ -200,7 +200,7 @@ def prepare(settings: Settings, history: History, checkpointed: bool) -> dict[st
     send(ASSIGNMENT_LOG, decided(range(history.days - 1)))
     send(PANEL, panel(history, range(history.closed - 1), positions, starts))
     if checkpointed:
-        send(CHECKPOINT, ((r, begins) for r in checkpoints(history, hash, settings.partitions, ends())))
+        send(CHECKPOINT, ((r, begins) for r in checkpoints(history, committed, settings.partitions, ends())))
     send(ASSIGNMENT_LOG, decided([history.days - 1]))
     send(ASSIGNMENT, decided([history.days - 1]))
     send(PANEL, panel(history, [history.closed - 1], positions, starts))

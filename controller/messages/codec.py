@@ -1,9 +1,10 @@
 """Messages to records and back: CloudEvents 1.0 in Kafka's binary mode, keys and values as the contract says."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
+from operator import attrgetter
 from typing import Any, Literal, Protocol, TypeVar, cast, get_args, get_origin, overload
 
 from pydantic import TypeAdapter, ValidationError
@@ -64,41 +65,36 @@ class Record:
     headers: Sequence[tuple[str, bytes | None]]
 
 
+#: model -> the record key of a message; control messages know theirs, what else is missing has none
+KEYS: Mapping[type[Message], Callable[[Any], str]] = {
+    CatalogEntry: attrgetter("unit"),
+    Sale: attrgetter("unit"),
+    CompetitorPrice: attrgetter("unit"),
+    Applied: attrgetter("unit"),
+    Assignment: attrgetter("unit"),
+    Experiment: attrgetter("name"),
+    Blackout: attrgetter("id"),
+    BlackoutSet: attrgetter("blackout"),
+    Registered: attrgetter("experiment.name"),
+    Refused: attrgetter("subject"),
+    StopExperiment: lambda message: request_key(message.experiment),
+    Stopped: attrgetter("experiment"),
+    Undelivered: "{0.experiment}/{0.market}".format,
+    Withheld: "{0.experiment}/{0.market}".format,
+    UnitDay: "{0.unit}/{0.day}".format,
+    PeriodClosed: "{0.market}/{0.day}".format,
+    UnsoldUnits: "{0.market}/{0.day}/unsold/{0.part}".format,
+    SaleCorrection: attrgetter("id"),
+    Estimate: "{0.experiment}/{0.metric}/{0.arm}/{0.estimator}".format,
+}
+
+
 def key_of(message: Message) -> str | None:
     """The record key; None for ticks and ownership, which are written to a partition by number."""
-    match message:
-        case CatalogEntry() | Sale() | CompetitorPrice() | Applied() | Assignment():
-            return message.unit
-        case Experiment():
-            return message.name
-        case Blackout():
-            return message.id
-        case Registered():
-            return message.experiment.name
-        case Refused():
-            return message.subject
-        case BlackoutSet():
-            return message.blackout
-        case Stopped():
-            return message.experiment
-        case StopExperiment():
-            return request_key(message.experiment)
-        case Undelivered() | Withheld():
-            return f"{message.experiment}/{message.market}"
-        case UnitDay():
-            return f"{message.unit}/{message.day}"
-        case PeriodClosed():
-            return f"{message.market}/{message.day}"
-        case UnsoldUnits():
-            return f"{message.market}/{message.day}/unsold/{message.part}"
-        case SaleCorrection():
-            return message.id
-        case Estimate():
-            return f"{message.experiment}/{message.metric}/{message.arm}/{message.estimator}"
-        case ControlMessage():
-            return message.key
-        case _:
-            return None
+    if isinstance(message, ControlMessage):
+        return message.key
+    key = KEYS.get(type(message))
+    return None if key is None else key(message)
 
 
 def encode(message: Message, identity: str, at: datetime) -> Record:

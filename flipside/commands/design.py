@@ -226,7 +226,7 @@ def _show(plan: "Plan", preflight: list[str]) -> None:
     console.print(f"design hash {plan.design_hash}{said}")
     for line in preflight:
         say(line)
-    console.print(_calendar(experiment, plan.calendar, plan.delivered))
+    console.print(_calendar(plan.calendar, plan.delivered))
     console.print(_balance(plan))
     for day, chances in plan.steps:
         shown = ", ".join(f"{arm.name} {c:.3f}" for arm, c in zip(experiment.arms, chances, strict=True))
@@ -245,7 +245,7 @@ def _show(plan: "Plan", preflight: list[str]) -> None:
         console.print(f"covariate distance between arms: at most {max(plan.distances):.3g} in any block")
 
 
-def _calendar(experiment: "Experiment", plan: "Calendar", delivered: "Delivered") -> "Table":
+def _calendar(plan: "Calendar", delivered: "Delivered") -> "Table":
     from rich.table import Table
 
     letters = "·123456789ABCDEF"

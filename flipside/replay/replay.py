@@ -150,8 +150,8 @@ class Replayer:
             self._rivals = rivals_of(registered.experiment, self.plan.history, self.plan.seed)
             apart = self._rivals is not None
             shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed, apart)
-            for number, sold in enumerate(self.plan.history.periods):
-                await self._period(registered, shop, number, sold)
+            for number in range(len(self.plan.history.periods)):
+                await self._period(registered, shop, number)
                 if self.ended is not None:
                     return await self._finish_early(registered, shop, self.ended.day)
             return await self._finish(registered, shop)
@@ -169,10 +169,10 @@ class Replayer:
             experiment = registered.experiment
             self.markets = experiment.markets
             shop = Shop(self._client, experiment, self.plan.effect, self.plan.seed)
-            *past, _ = self.plan.history.periods
-            for number, sold in enumerate(past):
-                await self._period(registered, shop, number, sold)
-            today = experiment.start + len(past) * ONE_DAY
+            past = len(self.plan.history.periods) - 1
+            for number in range(past):
+                await self._period(registered, shop, number)
+            today = experiment.start + past * ONE_DAY
             await self._eve(self._days(today), experiment.lead)
             await self._until(f"the arms of {today}", partial(self._informed, shop, today))
             ready(experiment.units[0])
@@ -253,7 +253,7 @@ class Replayer:
         for start in sorted({day.start for day in days.values()}):
             await self.tick(start - lead)
 
-    async def _period(self, registered: Registered, shop: Shop, number: int, sold: Sequence[object]) -> None:
+    async def _period(self, registered: Registered, shop: Shop, number: int) -> None:
         plan, experiment = self.plan, registered.experiment
         day = experiment.start + timedelta(days=number - plan.before)
         days = self._days(day)

@@ -73,14 +73,14 @@ def read_table(path: Path, columns: SalesColumns | None = None) -> SalesTable:
     if (cost := read.get("cost")) is not None:
         _refuse(path, cost < 0, cost, f"{held.cost} is negative", "a cost is what one piece costs you; mend it")
     currency = _currencies(raw, held, units, unit)
-    said = [_how_read(raw, days, mark if _has_text(raw, held) else None), *notes]
+    said = [_how_read(raw, days, mark if _has_text(raw) else None), *notes]
     return SalesTable(path, units, unit, days, quantity, price, cost, currency, tuple(said))
 
 
 def _units(raw: Raw, held: SalesColumns) -> tuple[tuple[str, ...], IntArray]:
     """``store/product`` of each row; names are those that a definition takes."""
     if held.unit is not None:
-        found = _names(raw, held.unit, pattern=r"^\S.*$")
+        found = _names(raw, held.unit)
         for number, value in enumerate(found.values):
             if value.count("/") != 1 and number in found.codes:
                 rows = found.rows_with([number])
@@ -108,7 +108,7 @@ def _sorted(names: Sequence[str], codes: IntArray) -> tuple[tuple[str, ...], Int
     return tuple(distinct), np.array([number[name] for name in names], dtype=np.int64)[codes]
 
 
-def _names(raw: Raw, name: str, pattern: str = "") -> Coded:
+def _names(raw: Raw, name: str) -> Coded:
     found = coded(raw.table.column(name).cast(pa.string()))
     empty = [int(row) for row in np.flatnonzero(found.codes < 0)]
     if empty:
@@ -150,7 +150,7 @@ def _numeric(raw: Raw, held: SalesColumns) -> tuple[dict[str, FloatArray], str]:
     return read, mark
 
 
-def _has_text(raw: Raw, held: SalesColumns) -> bool:
+def _has_text(raw: Raw) -> bool:
     return raw.separator is not None
 
 

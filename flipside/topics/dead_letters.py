@@ -66,9 +66,9 @@ class Kept:
             return "dead"
         return "sent again" if any(r.sent and r.round == self.round for r in self.redrives) else "in doubt"
 
-    def winner(self, round: int) -> str:
+    def winner(self, number: int) -> str:
         """Who claimed it first in a round."""
-        return next((r.by for r in self.redrives if r.round == round and not r.sent), "")
+        return next((r.by for r in self.redrives if r.round == number and not r.sent), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,10 +281,10 @@ async def _acknowledged(sent: Sequence[asyncio.Future[Any]]) -> None:
         await future
 
 
-def _word(found: Letter, step: str, by: str, round: int, at: datetime) -> Headers:
+def _word(found: Letter, step: str, by: str, number: int, at: datetime) -> Headers:
     return [
         ("ce_specversion", b"1.0"),
-        ("ce_id", f"{found.id}/{round}/{step}/{by}".encode()),
+        ("ce_id", f"{found.id}/{number}/{step}/{by}".encode()),
         ("ce_source", SOURCE.encode()),
         ("ce_type", REDRIVE_TYPE.encode()),
         ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),

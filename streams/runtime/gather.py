@@ -17,7 +17,7 @@ async def one_by_one(work: Iterable[Callable[[], Awaitable[None]]]) -> None:
     for piece in work:
         try:
             await piece()
-        except Exception as fault:  # raised below
+        except Exception as fault:  # noqa: BLE001 - raised below
             faults.append(fault)
     if faults:
         raise faults[0]

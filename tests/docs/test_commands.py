@@ -44,14 +44,6 @@ def test_long_commands_do_what_the_page_says(page: str, checkout: Path, bare: Ma
     assert run([block for block in blocks(page) if block.needs != "parts"], checkout, bare, {})
 
 
-def test_the_demo_ends_with_the_table_of_the_readme(checkout: Path, bare: Mapping[str, str]) -> None:
-    readme = (checkout / "docs" / ".." / "README.md").read_text()
-    table = readme[readme.index("│ true effect") : readme.index("│ seconds")]
-    demo = Block("README.md", 0, "sh", "slow", "flipside demo")
-    ((_, said),) = run([demo], checkout, {**bare, "COLUMNS": "80"}, {})
-    assert table in said
-
-
 def test_the_lines_below_the_table_of_the_readme_follow_from_it() -> None:
     text = (ROOT / "README.md").read_text()
 

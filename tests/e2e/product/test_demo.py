@@ -11,6 +11,7 @@ from pathlib import Path
 
 from analysis import read_estimates
 from analysis.export.formatting import percent
+from flipside.schemas import ROOT
 from streams.runtime.settings import child_environment
 
 KEYS = {
@@ -54,7 +55,8 @@ async def demo(*arguments: str) -> Demo:
     started = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "flipside", "demo", *arguments,
-        env=child_environment({}), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env=child_environment({"COLUMNS": "80", "NO_COLOR": "1", "TERM": "dumb"}),
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     assert process.stdout is not None
     lines: list[str] = []
@@ -90,6 +92,8 @@ async def test_a_month_succeeds_with_the_truth_inside_and_in_little_memory(
     print(f"{found.first_assignment_seconds=:.1f} {found.seconds=:.1f} {found.memory_mb=:.0f}")
     text = "\n".join(found.lines)
     assert found.code == 0, text + found.errors
+    readme = (ROOT / "README.md").read_text()
+    assert readme[readme.index("│ true effect") : readme.index("│ seconds")] in text, "the table of the README"
     assert re.search(r"truth inside\W+yes", text), text
     assert re.search(r"broken promises\W+0", text), text
     assert found.first_assignment_seconds == found.first_assignment_seconds, "no line told of an assignment"

@@ -89,16 +89,16 @@ async def test_what_a_checkpoint_holds_comes_back_though_the_log_before_it_is_go
     """Units that were decided long ago, a market without a decision since, an experiment that is over, numbers."""
     async with installation(servers, namespace) as (parts, catalog):
         rebuild, store, shard = Rebuild(parts, Publications(parts, catalog)), parts.store, parts.shard_of("de")
-        epoch, hash = await claimed(parts, rebuild), design_hash(experiment())
-        over = Registration(experiment(), hash, state="stopped", history=(paused(),), listed={"de/a": (100, None)})
+        epoch, committed = await claimed(parts, rebuild), design_hash(experiment())
+        over = Registration(experiment(), committed, state="stopped", history=(paused(),), listed={"de/a": (100, None)})
         # The seed of a committed experiment is nobody's business: its definition has it.
         await parts.publish(DEFINITION, [encode(SECRET, SECRET.name, MIDNIGHT)])
         for registration in (over, Registration(SECRET, design_hash(SECRET))):
             await store.put_registration(registration)
         await store.put_kill(Kill(id="all", scope="all", who="ada", why="fire", lifted=True, requested_at=at(1)))
         for day in range(3):
-            await store.flip(shard, epoch, flip({"de/a": 1, "de/b": 0}, day, design_hash=hash))
-        await store.flip(shard, epoch, flip({"de/a": 0, "de/b": 0}, 3, release=True, design_hash=hash))
+            await store.flip(shard, epoch, flip({"de/a": 1, "de/b": 0}, day, design_hash=committed))
+        await store.flip(shard, epoch, flip({"de/a": 0, "de/b": 0}, 3, release=True, design_hash=committed))
         await store.settle(shard, epoch, {plan_key("juice", 1, "de"): MarketPlan(at(3).date(), True)}, [], 4)
         await store.set_closed(shard, epoch, {"de": (at(2).date().toordinal(), 5)})
         await store.triggers.enrol(shard, epoch, {"juice.1/de|all": '{"seen": {}}'}, [], 1)
@@ -113,8 +113,8 @@ async def test_what_a_checkpoint_holds_comes_back_though_the_log_before_it_is_go
         assert await everything(parts, shard) == before
         epoch = max(epoch, 1)
         assert await store.claim(shard, epoch) == 4, "no tick is decided again"
-        await store.put_registration(Registration(experiment(version=2), hash))
-        await store.flip(shard, epoch, flip({"de/c": 1}, 5, design_hash=hash, version=2))
+        await store.put_registration(Registration(experiment(version=2), committed))
+        await store.flip(shard, epoch, flip({"de/c": 1}, 5, design_hash=committed, version=2))
         (entry,) = await store.outbox(shard, 10)
         assert entry.granted[0].sequence == 9, "numbers go on above the last one"
         await rebuild.stop()
@@ -126,15 +126,15 @@ async def test_the_log_behind_a_checkpoint_is_read_and_the_log_before_it_is_not(
 ) -> None:
     async with installation(servers, namespace) as (parts, catalog):
         rebuild, store, shard = Rebuild(parts, Publications(parts, catalog)), parts.store, parts.shard_of("de")
-        epoch, hash = await claimed(parts, rebuild), design_hash(experiment())
-        registered = Registered(id="r", experiment=experiment(), design_hash=hash, registered_at=MIDNIGHT)
-        await store.put_registration(Registration(experiment(), hash))
+        epoch, committed = await claimed(parts, rebuild), design_hash(experiment())
+        registered = Registered(id="r", experiment=experiment(), design_hash=committed, registered_at=MIDNIGHT)
+        await store.put_registration(Registration(experiment(), committed))
         await parts.publish(ASSIGNMENT_LOG, [encode(registered, "r", MIDNIGHT)])
         for day in range(5):
-            await store.flip(shard, epoch, flip({"de/a": 1, "de/b": 0}, day, design_hash=hash))
+            await store.flip(shard, epoch, flip({"de/a": 1, "de/b": 0}, day, design_hash=committed))
         await published(parts, shard)
         await summed_up(parts, rebuild)
-        await store.flip(shard, epoch, flip({"de/a": 0}, 5, design_hash=hash))
+        await store.flip(shard, epoch, flip({"de/a": 0}, 5, design_hash=committed))
         await published(parts, shard)
         late = PeriodClosed(market="de", day=at(4).date(), watermark=at(5), offsets={}, unit_days=0, events=0,
                             revised=0, revision=0)  # fmt: skip
@@ -161,12 +161,12 @@ async def test_the_log_behind_a_checkpoint_is_read_and_the_log_before_it_is_not(
 class Restless(MemoryStore):
     """A store in which something is decided while its shard is read."""
 
-    hash = ""
+    committed = ""
     meanwhile = False
 
     async def plans(self, shard: int) -> dict[str, MarketPlan]:
         if self.meanwhile:
-            await self.flip(shard, 0, flip({"de/a": 1}, 7, design_hash=self.hash))
+            await self.flip(shard, 0, flip({"de/a": 1}, 7, design_hash=self.committed))
         return await super().plans(shard)
 
     async def published_all(self, shard: int) -> None:
@@ -179,14 +179,14 @@ async def test_no_checkpoint_of_a_shard_that_owes_the_log_or_does_not_keep_still
     """A decision that nobody has heard of must not come back as made."""
     async with installation(servers, namespace) as (parts, _):
         store = Restless(parts.settings.partitions)
-        parts, store.hash = replace(parts, store=store), design_hash(experiment())
-        await store.put_registration(Registration(experiment(), store.hash))
+        parts, store.committed = replace(parts, store=store), design_hash(experiment())
+        await store.put_registration(Registration(experiment(), store.committed))
         await store.claim(0, 0)
         await store.restoring.stand(0, 0, {"log:0": 0})
         summing, consumer = Summing(parts, 0, 0), reader(parts.connection, parts.settings)
         await consumer.start()
         try:
-            assert await store.flip(0, 0, flip({"de/a": 1}, design_hash=store.hash)) == Outcome(flips=1)
+            assert await store.flip(0, 0, flip({"de/a": 1}, design_hash=store.committed)) == Outcome(flips=1)
             assert not await summing.make({"log:0": 0}), "its outbox is not empty"
             await store.published_all(0)
             store.meanwhile = True
