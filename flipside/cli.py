@@ -18,6 +18,7 @@ from flipside.commands import (
     estimates,
     experiment,
     export,
+    hpte,
     influence,
     lifecycle,
     power,
@@ -68,6 +69,7 @@ app.command("advise")(advise.advise)
 app.command("estimate")(estimate.estimate)
 app.command("influence")(influence.influence)
 app.command("bakeoff")(bakeoff.bakeoff)
+app.command("hpte")(hpte.hpte)
 GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),
     (

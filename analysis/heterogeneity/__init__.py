@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
     from analysis.heterogeneity.forest import CausalForest, causal_forest
+    from analysis.heterogeneity.hpte import hpte
+    from analysis.heterogeneity.hpte_result import Hpte
     from analysis.heterogeneity.influence import Influence, did_influence, means_influence
     from analysis.heterogeneity.weighted_influence import Weights, weighted_influence
 
 __all__ = [
     "CausalForest",
+    "Hpte",
     "Influence",
     "Weights",
     "causal_forest",
     "cluster_day_influence",
     "did_influence",
+    "hpte",
     "means_influence",
     "weighted_influence",
 ]
@@ -26,6 +30,8 @@ __all__ = [
 _HOMES = {
     "CausalForest": "forest",
     "causal_forest": "forest",
+    "Hpte": "hpte_result",
+    "hpte": "hpte",
     "Influence": "influence",
     "did_influence": "influence",
     "means_influence": "influence",

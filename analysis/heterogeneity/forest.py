@@ -1,9 +1,10 @@
 """A causal forest whose effects are centred first by the candidate that a held-out R-loss chooses.
 
 1. Nuisances E[Y|X], E[W|X] by boosting, cross-fitted over clusters; y and w are what is left.
-2. Candidates for the effect m(x): none, ridge of y on w [1, x], boosting of the R-loss. Each, a small forest on top of
-   it, is fitted on one half of the clusters and judged on the other by ``mean (y - w tau(x))^2``. (Judged without the
-   forest, "none" loses against any candidate that has a constant: the ridge was chosen where the effect is constant.)
+2. Candidates for the effect m(x): none, ridge of y on w [1, x], the same with squares and products, boosting of the
+   R-loss. Each, a small forest on top of it, is fitted on one half of the clusters and judged on the other by
+   ``mean (y - w tau(x))^2``. (Judged without the forest, "none" loses against any candidate that has a constant: the
+   ridge was chosen where the effect is constant.)
 3. Bags are half-samples of clusters. In each, m is fitted anew, cross-fitted over two halves, and trees are grown on
    ``y - w m(x)``.
 4. The effect is the mean of the bags' m plus the forest's; its variance is that between bags (a half-sample's variance
@@ -19,8 +20,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfc
 
+from analysis.heterogeneity.affinity import arm_differences
 from analysis.heterogeneity.boosting import EFFECT, Boosted, Boosting, boost, cross_fitted
 from analysis.heterogeneity.calibration import Calibration, calibration
+from analysis.heterogeneity.centring import MOST_FOR_PRODUCTS, Basis, basis, chosen_penalty, missed_effects, ridge
 from analysis.heterogeneity.trees import grow_trees, predict_trees
 from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
@@ -39,8 +42,8 @@ FOLDS = 3
 #: fewer clusters cannot be halved twice
 FEWEST_CLUSTERS = CLUSTERS_FOR_HETEROGENEITY
 
-Centring = Literal["none", "ridge", "boosted"]
-CANDIDATES: tuple[Centring, ...] = ("none", "ridge", "boosted")
+Centring = Literal["none", "ridge", "quadratic", "boosted"]
+CANDIDATES: tuple[Centring, ...] = ("none", "ridge", "quadratic", "boosted")
 U8 = NDArray[np.uint8]
 
 
@@ -61,9 +64,11 @@ class CausalForest:
     _bins: U8
     _trees: tuple[NDArray[np.int16], U8, NDArray[np.int32], NDArray[np.float32]]
     _per_bag: int
-    _linear: FloatArray | None
+    _linear: tuple[Basis, FloatArray] | None
     _boosted: Boosted | None
     _in_bag: NDArray[np.bool_]
+    #: (trees, n) estimation halves and (bags, n) or (1, n) centred outcomes; empty where nobody asked to keep them
+    _members: tuple[NDArray[np.bool_], FloatArray]
 
     def predict(self, points: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """(k,) effects and (k,) standard errors at points (k, p)."""
@@ -74,20 +79,49 @@ class CausalForest:
         """Effects and errors at the rows that the forest was fitted on, by bags without their cluster."""
         return self._predicted(self._bins, _matrix(X, len(self._edges)), ~self._in_bag)
 
+    def arm_differences(self, X: ArrayLike, treated: NDArray[np.bool_], others: ArrayLike) -> FloatArray:
+        """(n + k, 3): effect by affinity weights and effective sizes of both arms, at the rows (out of bag) and others.
+
+        ``treated``: (n,); ``others``: (k, p) points that the forest has not seen. Only with ``keep_members``.
+        """
+        x, beyond = _matrix(X, len(self._edges)), np.asarray(others, dtype=np.float64)
+        points = np.concatenate([x, beyond])
+        bins = _binned(points, self._edges)
+        used = np.concatenate([~self._in_bag, np.ones((len(self._in_bag), len(beyond)), np.bool_)], axis=1)
+        found = arm_differences(
+            self._bins, bins, *self._trees, self._per_bag, used, self._members[0], treated, self._members[1]
+        )
+        centre = self._centre(bins, points)
+        if centre.shape[1]:
+            found[:, 0] += np.where(used, centre, 0).sum(axis=0) / np.maximum(used.sum(axis=0), 1)
+        return found
+
     def calibration(self, X: ArrayLike, clusters: ArrayLike | None = None) -> Calibration:
         """Whether effects differ and whether intervals hold, from out-of-bag effects: see :class:`Calibration`."""
-        effect, error = self.out_of_bag(X)
-        return calibration(self.outcome_residual, self.treatment_residual, effect, error, clusters)
+        x = _matrix(X, len(self._edges))
+        effect, error = self.out_of_bag(x)
+        label = (
+            np.arange(len(x)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
+        )
+        left = self.outcome_residual - self.treatment_residual * np.nan_to_num(effect)
+        missed = missed_effects(x, self._bins, self.treatment_residual, left, label)
+        return calibration(self.outcome_residual, self.treatment_residual, effect, error, clusters, missed)
 
     def _predicted(self, bins: U8, x: FloatArray, used: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        centre = self._centre(bins, x)
+        found = predict_trees(bins, *self._trees, self._per_bag, centre, used)
+        return found[:, 0], np.sqrt(_debiased(found[:, 1], found[:, 2], found[:, 3]))
+
+    def _centre(self, bins: U8, x: FloatArray) -> FloatArray:
+        """(bags, points) of each bag's centring effect, (bags, 0) where there is none."""
         bags = len(self._in_bag)
         centre = np.zeros((bags, 0))
         if self._linear is not None:
-            centre = self._linear[:, :1] + self._linear[:, 1:] @ x.T
+            shape, coefficients = self._linear
+            centre = coefficients @ shape.of(x).T
         elif self._boosted is not None:
             centre = self._boosted.predict(bins).reshape(bags, 2, -1).mean(axis=1)
-        found = predict_trees(bins, *self._trees, self._per_bag, centre, used)
-        return found[:, 0], np.sqrt(_debiased(found[:, 1], found[:, 2], found[:, 3]))
+        return centre
 
 
 def causal_forest(
@@ -101,6 +135,7 @@ def causal_forest(
     centring: Literal["auto"] | Centring = "auto",
     propensity: ArrayLike | None = None,
     progress: Callable[[int, int], None] | None = None,
+    keep_members: bool = False,
 ) -> CausalForest:
     """Fit a causal forest.
 
@@ -114,6 +149,7 @@ def causal_forest(
         centring: "auto" chooses by held-out R-loss.
         propensity: (n,), known E[W|X]; estimated where absent.
         progress: is told trees done and trees in all.
+        keep_members: remember the estimation halves, one byte a row and tree, for :meth:`CausalForest.arm_differences`.
 
     Raises:
         NotEstimable: missing or infinite numbers, treatment that does not vary, too few clusters.
@@ -146,10 +182,13 @@ def causal_forest(
     data = _Data(x, bins, w_left, y_left, label, edges)
     rounds = _rounds(data, by_two) if centring in ("auto", "boosted") else 0
     if centring != "auto":
-        return _fitted(data, centring, rounds, trees, rng, {}, progress)
-    loss = {name: _held_out_loss(data, by_two, name, rounds, seed) for name in CANDIDATES}
-    chosen = min(CANDIDATES, key=lambda name: loss[name])
-    return _fitted(data, chosen, rounds, trees, rng, {str(name): value for name, value in loss.items()}, progress)
+        return _fitted(data, centring, rounds, trees, rng, {}, progress, keep_members)
+    tried = tuple(name for name in CANDIDATES if name != "quadratic" or 1 < x.shape[1] <= MOST_FOR_PRODUCTS)
+    loss = {name: _held_out_loss(data, by_two, name, rounds, seed) for name in tried}
+    chosen = min(tried, key=lambda name: loss[name])
+    return _fitted(
+        data, chosen, rounds, trees, rng, {str(name): value for name, value in loss.items()}, progress, keep_members
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +229,7 @@ def _fitted(
     rng: np.random.Generator,
     loss: dict[str, float],
     progress: Callable[[int, int], None] | None,
+    keep_members: bool = False,
 ) -> CausalForest:
     """Bags, their centrings and their trees."""
     n, groups = len(data.y), int(data.label.max()) + 1
@@ -203,10 +243,16 @@ def _fitted(
     if chosen != "none":
         side = (np.stack([rng.permutation(groups) for _ in range(bags)]) % 2 == 0)[:, data.label]
         fits = np.stack([rows & side, rows & ~side], axis=1)
-        if chosen == "ridge":
-            halves = np.stack([[_ridge(data.x[fit], data.w[fit], data.y[fit]) for fit in pair] for pair in fits])
-            linear = halves.mean(axis=1)
-            both = halves[..., :1] + halves[..., 1:] @ data.x.T
+        if chosen != "boosted":
+            shape = basis(data.x, chosen == "quadratic")
+            design, p = shape.of(data.x), shape.columns
+            penalty = chosen_penalty(design, data.w, data.y, data.label % 2, p) if shape.products else 1.0
+            # A quarter of the rows is in each fit: a quarter of the penalty shrinks as much.
+            halves = np.stack(
+                [[ridge(design[fit], data.w[fit], data.y[fit], p, penalty / 4) for fit in pair] for pair in fits]
+            )
+            linear = shape, halves.mean(axis=1)
+            both = halves @ design.T
         else:
             how = Boosting(EFFECT.depth, EFFECT.rate, max(rounds, 1), EFFECT.ridge)
             nothing = np.zeros((2 * bags, n), np.bool_)
@@ -215,12 +261,14 @@ def _fitted(
         target = data.y - data.w * np.where(side, both[:, 1], both[:, 0])
     order = np.argsort(data.label, kind="stable")
     starts = np.searchsorted(data.label[order], np.arange(groups + 1))
-    grown = _grown(data.bins, data.w, target, order, starts, drawn, per_bag, int(rng.integers(2**63)), progress)
+    member = np.zeros((bags * per_bag, n if keep_members else 0), np.bool_)
+    grown = _grown(data.bins, data.w, target, order, starts, drawn, per_bag, int(rng.integers(2**63)), progress, member)
     gain = grown[4].sum(axis=0)
     importance = gain / gain.sum() if gain.sum() > 0 else np.zeros(len(data.edges))
     return CausalForest(
-        chosen, loss, importance, data.y, data.w, data.edges, data.bins, grown[:4], per_bag, linear, boosted, rows
-    )
+        chosen, loss, importance, data.y, data.w, data.edges, data.bins, grown[:4], per_bag, linear, boosted, rows,
+        (member, target if keep_members else np.zeros((1, 0))),
+    )  # fmt: skip
 
 
 def _grown(
@@ -233,6 +281,7 @@ def _grown(
     per_bag: int,
     seed: int,
     progress: Callable[[int, int], None] | None,
+    member: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int16], U8, NDArray[np.int32], NDArray[np.float32], FloatArray]:
     """All trees, a batch of bags at a time, so that progress can be told."""
     bags, trees = len(drawn), len(drawn) * per_bag
@@ -249,7 +298,7 @@ def _grown(
         its = slice(some.start * per_bag, some.stop * per_bag)
         grow_trees(
             bins, w, y, uses[some], order, starts, drawn[some], per_bag, its.start, np.uint64(seed % 2**64),
-            feature[its], cut[its], child[its], moments[its], gain[its],
+            feature[its], cut[its], child[its], moments[its], gain[its], member[its],
         )  # fmt: skip
         if progress is not None:
             progress(its.stop, trees)
@@ -260,18 +309,6 @@ def _rounds(data: _Data, half: IntArray) -> int:
     """Rounds of boosting whose R-loss over the half that was held out is least."""
     fits = half == np.array([[0], [1]])
     return int(boost(data.bins, data.w, data.y, fits, ~fits, EFFECT)[1].sum(axis=0).argmin())
-
-
-def _ridge(x: FloatArray, w: FloatArray, y: FloatArray) -> FloatArray:
-    """(p + 1,) of y on w [1, x]: columns standardised, a penalty of one row's weight on each but the constant."""
-    mean, sd = x.mean(axis=0), x.std(axis=0)
-    sd = np.where(sd > 0, sd, 1.0)
-    design = w[:, np.newaxis] * np.column_stack([np.ones(len(x)), (x - mean) / sd])
-    penalty = np.r_[1e-9, np.ones(x.shape[1])]
-    found = np.linalg.solve(design.T @ design + np.diag(penalty), design.T @ y)
-    slopes = found[1:] / sd
-    line: FloatArray = np.r_[found[0] - slopes @ mean, slopes]
-    return line
 
 
 def _debiased(between: FloatArray, noise: FloatArray, bags: FloatArray) -> FloatArray:

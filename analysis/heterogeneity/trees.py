@@ -180,6 +180,7 @@ def grow_trees(
     child: I32,
     moments: F32,
     gain: FloatArray,
+    member: NDArray[np.bool_],
 ) -> None:
     """Grow ``len(feature)`` trees, ``per_bag`` for each bag, and fill their nodes with the other half's moments.
 
@@ -199,6 +200,7 @@ def grow_trees(
         child: (trees, nodes), the left child.
         moments: (trees, nodes, 5): count, means of w, y, w^2, w y over the estimation half.
         gain: (trees, p), sum of the splits' gains.
+        member: (trees, n), rows of the estimation half; (trees, 0) where nobody asks for them.
 
     """
     for t in prange(len(feature)):
@@ -226,6 +228,8 @@ def grow_trees(
         for k in range(half, g):
             for i in range(cluster_starts[clusters[k]], cluster_starts[clusters[k] + 1]):
                 row = cluster_rows[i]
+                if member.shape[1] > 0:
+                    member[t, row] = True
                 node = 0
                 while True:
                     sums[node, 0] += 1.0

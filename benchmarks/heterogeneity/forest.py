@@ -1,43 +1,113 @@
-"""The causal forest on a known effect: RMSE, coverage, seconds, peak memory (`make bench-forest ARGS="100000 3"`)."""
+"""The causal forest beside grf's C++ core on six known effects, draw by draw in one run.
 
-import resource
-import sys
+``python -m benchmarks.heterogeneity.forest --rows 10000 --draws 10 --grf grf.cpython-311.so --out FILE``. CPU seconds
+(all threads) stand beside wall seconds, because other work on the machine lengthens only the latter. Nuisance models
+and standard errors are included on both sides, compilation is not. The file is written after each draw.
+"""
+
+import argparse
+import json
+import os
 import time
+from collections.abc import Callable
+from pathlib import Path
 
+import numba
 import numpy as np
 
 from analysis.heterogeneity.forest import causal_forest
+from benchmarks.heterogeneity import grf_core
+from benchmarks.heterogeneity.forest_designs import DESIGNS, Floats, Sample, draw
+
+TREES = 500
+#: effects, errors, and what the method says of its own intervals, asked for once the clock has stopped
+Fit = Callable[[Sample, int], tuple[Floats, Floats, Callable[[], str]]]
 
 
-def draw(rows: int, seed: int) -> tuple[np.ndarray, ...]:
-    """Two smooth steps in the effect (Athey and Wager): ten uniform attributes, a coin, a main effect, noise of one."""
-    rng = np.random.default_rng(seed)
-    x, points = rng.random((rows, 10)), rng.random((2000, 10))
+def ours(centring: str) -> Fit:
+    def fit(sample: Sample, seed: int) -> tuple[Floats, Floats, Callable[[], str]]:
+        forest = causal_forest(sample.x, sample.treatment, sample.outcome, trees=TREES, seed=seed, centring=centring)
+        effect, error = forest.predict(sample.points)
+        return effect, error, lambda: "" if forest.calibration(sample.x).intervals_hold else "said not to hold"
 
-    def effect(at: np.ndarray) -> np.ndarray:
-        return np.prod(1 + 1 / (1 + np.exp(-20 * (at[:, :2] - 1 / 3))), axis=1)
-
-    w = (rng.random(rows) < 0.5).astype(float)
-    y = 2 * x[:, 2] - 1 + x[:, 3] + w * effect(x) + rng.standard_normal(rows)
-    return x, w, y, points, effect(points)
+    return fit
 
 
-def main(rows: int = 10_000, seeds: int = 3) -> None:
-    for centring in ("none", "auto"):
-        x, w, y, points, truth = draw(1000, 99)
-        causal_forest(x, w, y, centring=centring).predict(points)
-        kept = []
-        for seed in range(seeds):
-            x, w, y, points, truth = draw(rows, seed)
-            start = time.perf_counter()
-            effect, error = causal_forest(x, w, y, centring=centring, seed=seed).predict(points)
-            seconds = time.perf_counter() - start
-            rmse = np.sqrt(np.mean((effect - truth) ** 2))
-            kept.append((rmse, np.mean(np.abs(effect - truth) <= 1.96 * error), seconds))
-        rmse, cover, seconds = np.mean(kept, axis=0)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{centring:5} rows {rows}: RMSE {rmse:.4f}  coverage {cover:.3f}  {seconds:.2f} s  peak {peak:.0f} MB")
+def measured(fit: Fit, sample: Sample, seed: int) -> dict[str, float | str]:
+    """RMSE, coverage of 95 % intervals, and seconds of one fit."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    effect, error, verdict = fit(sample, seed)
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    off = effect - sample.truth
+    return {
+        "rmse": float(np.sqrt(np.mean(off**2))),
+        "coverage": float(np.mean(np.abs(off) <= 1.96 * error)),
+        "cpu_seconds": cpu,
+        "wall_seconds": wall,
+        "verdict": verdict(),
+    }
+
+
+def summary(draws: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Means by design and method, with ratios to grf where it ran."""
+    rows = []
+    for design in dict.fromkeys(str(d["design"]) for d in draws):
+        by: dict[str, dict[str, float]] = {}
+        for method in dict.fromkeys(str(d["method"]) for d in draws):
+            mine = [d for d in draws if d["design"] == design and d["method"] == method]
+            if not mine:
+                continue
+            numbers = ("rmse", "coverage", "cpu_seconds", "wall_seconds")
+            by[method] = {k: float(np.mean([float(str(d[k])) for d in mine])) for k in numbers}
+            by[method]["draws"] = len(mine)
+            by[method]["said_not_to_hold"] = sum(bool(d["verdict"]) for d in mine)
+        for method, one in by.items():
+            peer = by.get("grf")
+            ratios = {} if peer is None else {
+                "rmse_to_grf": one["rmse"] / peer["rmse"],
+                "times_as_fast_cpu": peer["cpu_seconds"] / one["cpu_seconds"],
+                "times_as_fast_wall": peer["wall_seconds"] / one["wall_seconds"],
+            }  # fmt: skip
+            rows.append({"design": design, "method": method, **one, **ratios})
+    return rows
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--rows", type=int, default=10_000)
+    asked.add_argument("--draws", type=int, default=10)
+    asked.add_argument("--first", type=int, default=0, help="seed of the first draw")
+    asked.add_argument("--designs", nargs="*", default=list(DESIGNS))
+    asked.add_argument("--centring", nargs="*", default=["none", "auto"])
+    asked.add_argument("--grf", type=Path, help="the built extension; left out without it")
+    asked.add_argument("--out", type=Path)
+    given = asked.parse_args()
+    numba.set_num_threads(min(2, os.cpu_count() or 1))
+    fits = {f"ours, centring {centring}": ours(centring) for centring in given.centring}
+    if given.grf is not None:
+        core = grf_core.load(given.grf)
+
+        def peer(sample: Sample, seed: int) -> tuple[Floats, Floats, Callable[[], str]]:
+            found = grf_core.effects(core, sample.x, sample.treatment, sample.outcome, sample.points, TREES, seed + 1)
+            return *found, str
+
+        fits["grf"] = peer
+    warm = draw("two_steps", 1000, 99)
+    for centring in ("none", "ridge", "quadratic", "boosted"):
+        ours(centring)(warm, 0)
+    draws: list[dict[str, object]] = []
+    for seed in range(given.first, given.first + given.draws):
+        for design in given.designs:
+            sample = draw(design, given.rows, seed)
+            for method, fit in fits.items():
+                draws.append({"design": design, "method": method, "seed": seed, **measured(fit, sample, seed)})
+                print(json.dumps(draws[-1]), flush=True)
+            if given.out is not None:
+                found = {"rows": given.rows, "trees": TREES, "summary": summary(draws), "draws": draws}
+                given.out.write_text(json.dumps(found, indent=1) + "\n")
+    for row in summary(draws):
+        print(row)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()
