@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.heterogeneity.forest import causal_forest
-from analysis.heterogeneity.hpte import hpte
+from analysis.heterogeneity.unit_effects import hpte
 
 BEFORE, AFTER = 42, 28
 #: mean of 0.5 + 0.3 [category 0] - 0.1 [others] + 0.6 (size - 1/2) over four categories and uniform sizes

@@ -75,7 +75,7 @@ def hpte(
 
     Example: flipside hpte sales.csv --attributes products.csv --washout 1
     """
-    from analysis.heterogeneity.hpte import hpte as compute
+    from analysis.heterogeneity.unit_effects import hpte as compute
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import fail, progress_bar
 
