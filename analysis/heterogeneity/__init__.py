@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
     from analysis.heterogeneity.forest import CausalForest, causal_forest
-    from analysis.heterogeneity.unit_effects import hpte
     from analysis.heterogeneity.hpte_result import Hpte
     from analysis.heterogeneity.influence import Influence, did_influence, means_influence
+    from analysis.heterogeneity.unit_effects import hpte
     from analysis.heterogeneity.weighted_influence import Weights, weighted_influence
 
 __all__ = [

@@ -8,9 +8,9 @@ import pytest
 
 from analysis.heterogeneity.differences import kept
 from analysis.heterogeneity.forecasts import forecast
-from analysis.heterogeneity.unit_effects import hpte
 from analysis.heterogeneity.hpte_result import Hpte
 from analysis.heterogeneity.trees import leaf_of
+from analysis.heterogeneity.unit_effects import hpte
 from controller.errors import InvalidPanel, NotEstimable
 
 UNITS, BEFORE, AFTER = 80, 28, 14
