@@ -73,7 +73,7 @@ def _mean(values: FloatArray) -> FloatArray:
     return mean
 
 
-def _shrunk(before: FloatArray, weekdays: IntArray | None, category: IntArray, periods: int, seed: int) -> FloatArray:
+def _shrunk(before: FloatArray, weekdays: IntArray | None, category: IntArray, periods: int, _seed: int) -> FloatArray:
     length = before.shape[1]
     there = np.isfinite(before)
     weekly = np.zeros((len(before), 7))
