@@ -11,6 +11,7 @@
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +21,7 @@ from analysis.heterogeneity.differences import differences, start_of
 from analysis.heterogeneity.forecasts import Forecaster
 from analysis.heterogeneity.hpte_average import Rows, average, fitted
 from analysis.heterogeneity.hpte_result import Hpte, described
+from analysis.panel_data.panel import BoolArray, Panel
 from analysis.panel_data.panel_files import panel_from_table
 from controller.errors import NotEstimable
 from controller.validation.cluster_minima import CLUSTERS_FOR_HETEROGENEITY
@@ -102,9 +104,7 @@ def hpte(
     )
     notes = list(known.notes)
     if not all(whole):
-        from analysis.observational.inference.placebo import controls_only
-
-        panel = controls_only(panel, np.flatnonzero(whole))
+        panel = _of_units(panel, np.asarray(whole))
         notes.append(f"{len(whole) - sum(whole)} unit(s) lack attributes: left out, nothing is said of them")
     first = differences(panel, known.category, washout=washout, forecaster=forecaster, seed=seed)
     notes += first.notes
@@ -123,3 +123,17 @@ def hpte(
     second = fitted(rows, trees=trees, seed=seed, centring="auto")
     found = average(rows, second, refits=how == "refits", draws=draws, level=level, seed=seed, progress=progress)
     return described(panel.units, known, first, rows, second, found, level, seed, tuple(notes))
+
+
+def _of_units(panel: Panel, chosen: BoolArray) -> Panel:
+    """The panel without the other units."""
+    return replace(
+        panel,
+        units=tuple(name for name, stays in zip(panel.units, chosen, strict=True) if stays),
+        outcome=panel.outcome[chosen],
+        arm=panel.arm[chosen],
+        left_out=tuple((reason, mask[chosen]) for reason, mask in panel.left_out),
+        clusters=None
+        if panel.clusters is None
+        else tuple(name for name, stays in zip(panel.clusters, chosen, strict=True) if stays),
+    )
