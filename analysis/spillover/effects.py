@@ -43,13 +43,15 @@ class Contrast:
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """Least squares of the outcome on the own arm and the share of treated neighbours; None where they go together."""
+    """Least squares on the own arm, the share of treated neighbours and their product, which prices that act in per
+    cent need: a dearer neighbour brings less to a product that is dearer itself.
+    """
 
     #: Of the own arm, no neighbour treated.
     direct: Contrast
     #: Of a share of one, the own arm control.
     spillover: Contrast
-    #: Their sum.
+    #: Of both.
     total: Contrast
 
 
@@ -63,6 +65,7 @@ class SpilloverEffects:
     direct: Contrast
     #: Controls with treated neighbours against controls without.
     spillover: Contrast
+    #: None where arm and share go together, or too few units have neighbours.
     linear: Linear | None
     units: int
     clusters: int
@@ -201,15 +204,16 @@ def _published(name: str, form: Form, outcome: Floats, layout: Layout, dropped: 
 def _linear(rows: Rows, layout: Layout) -> Linear | None:
     """Units without neighbours say nothing of a share, and are left out."""
     kept = ~np.isnan(rows.share)
-    columns = np.column_stack([rows.treated, np.nan_to_num(rows.share)]).astype(float)
+    share = np.nan_to_num(rows.share)
+    columns = np.column_stack([rows.treated, share, rows.treated * share]).astype(float)
     forms = least_squares_forms(columns, kept, rows.stretch)
     if forms is None:
         return None
-    direct, spill = forms
+    direct, spill, together = forms
     left_out = len(np.unique(rows.unit)) - len(np.unique(rows.unit[kept]))
     return Linear(*(
         _published(name, form, rows.outcome, layout, left_out)
-        for name, form in (("direct", direct), ("spillover", spill), ("total", direct + spill))
+        for name, form in (("direct", direct), ("spillover", spill), ("total", direct + spill + together))
     ))  # fmt: skip
 
 

@@ -30,8 +30,8 @@ class Part:
     rows: Ints
     #: Rows by clusters of this draw, 1 where it is the row's own.
     own: sparse.csr_array
-    #: Rows by clusters of this draw, 1 where the row's exposure depends on it.
-    reached: sparse.csr_array
+    #: Rows by rows, 1 where both exposures depend on a common cluster.
+    linked: sparse.csr_array
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,16 @@ class Layout:
             )
             reach = ((home + (weights != 0).astype(float) @ home) > 0).astype(float).tocsr()
         parts = []
+        # Most draws are seen in the same units.
+        known_links: dict[bytes, sparse.csr_array] = {}
         for one in np.unique(draw):
             rows = np.flatnonzero(draw == one)
             own = sparse.csr_array((np.ones(len(rows)), (np.arange(len(rows)), label[rows])), (len(rows), len(names)))
-            parts.append(Part(rows, own, own if reach is None else sparse.csr_array(reach[unit[rows]])))
+            who = unit[rows].tobytes()
+            if who not in known_links:
+                reached = own if reach is None else reach[unit[rows]]
+                known_links[who] = sparse.csr_array((reached @ reached.T > 0).astype(float))
+            parts.append(Part(rows, own, known_links[who]))
         return cls(tuple(parts))
 
 
@@ -152,8 +158,7 @@ def variance(form: Form, outcome: Floats, layout: Layout) -> tuple[float, float]
         used = np.flatnonzero(form.coefficient[part.rows])
         if not len(used):
             continue
-        rows, reached, own = part.rows[used], part.reached[used], part.own[used]
-        linked = ((reached @ reached.T) > 0).astype(float)
+        rows, own, linked = part.rows[used], part.own[used], part.linked[used][:, used]
         coefficient = form.coefficient[rows]
         score = coefficient * residual[rows]
         raw += float(score @ (linked @ score))
