@@ -26,6 +26,7 @@ from flipside.commands import (
     replay,
     report,
     sample,
+    spillover,
     topics,
     verify,
     worker,
@@ -63,6 +64,7 @@ app.command("analysis")(worker.analysis)
 app.command("config")(config.config)
 app.command("power")(power.power)
 app.command("estimates")(estimates.estimates)
+app.command("spillover")(spillover.spillover)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("advise")(advise.advise)

@@ -17,6 +17,16 @@ def standing(table: pa.Table, name: str) -> pa.Table:
     return table.take(sorted(last.values()))
 
 
+def latest_spillover(spillover: pa.Table) -> list[dict[str, Any]]:
+    """Effects with spillover as the newest estimate of each experiment, metric and arm has them."""
+    rows = sorted(spillover.to_pylist(), key=lambda r: (r["version"], r["day"], r["revision"]))
+    newest = {(r["experiment"], r["metric"], r["arm"]): (r["version"], r["day"], r["revision"]) for r in rows}
+    return [
+        r for r in rows
+        if newest[r["experiment"], r["metric"], r["arm"]] == (r["version"], r["day"], r["revision"])
+    ]  # fmt: skip
+
+
 def latest_estimates(estimates: pa.Table) -> list[dict[str, Any]]:
     """The current row of each experiment, metric, arm and estimator: newest version, last day, highest revision."""
     rows = sorted(estimates.to_pylist(), key=lambda r: (r["version"], r["day"], r["revision"]))

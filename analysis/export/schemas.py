@@ -163,6 +163,34 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 **_PROVENANCE,
             },
         ),
+        "spillover": _table(
+            "an effect with spillover, beside the naive one: of a metric and an arm, on the unit-days up to `day`",
+            ("metric", "arm", "effect", "exposure_estimator", "revision"),
+            {
+                "revision": INTEGER,
+                "metric": NAME,
+                "arm": NAME,
+                # naive, total, direct or spillover; null, with a reason, where there are none at all
+                "effect": NAME,
+                # hajek or linear
+                "exposure_estimator": NAME,
+                # fixed-horizon, for one look on the planned day; pieces, or minor units, a unit-day
+                "value": REAL,
+                "se": REAL,
+                "low": REAL,
+                "high": REAL,
+                "reason_absent": TEXT,
+                # units that the design can never put into one of the two exposures
+                "dropped": INTEGER,
+                # version of the graph of substitutes, and how the clusters cut its weight
+                "graph": NAME,
+                "cut": REAL,
+                "heaviest": REAL,
+                "probabilities": NAME,
+                "caution": TEXT,
+                **_PROVENANCE,
+            },
+        ),
         "health": _table(
             "a check of an assumption, as it stood on `day`",
             ("check", "revision"),

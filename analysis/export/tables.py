@@ -49,6 +49,7 @@ def findings_of(messages: Sequence[Message]) -> Tables:
     return {
         "estimates": _table("estimates", (_estimate(m) for m in messages if isinstance(m, Estimate) and m.through)),
         "sequences": _table("sequences", _looks(m for m in messages if isinstance(m, RunningSequence))),
+        "spillover": _table("spillover", _exposures(m for m in messages if isinstance(m, Estimate) and m.through)),
         "health": _table("health", (_check(m) for m in messages if isinstance(m, Health) and m.through)),
     }
 
@@ -239,6 +240,38 @@ def _looks(messages: Iterable[RunningSequence]) -> Iterator[Row]:
                 "relative_high": look.relative_high,
                 "relative_fixed_low": look.relative_fixed_low,
                 "relative_fixed_high": look.relative_fixed_high,
+            }
+
+
+def _exposures(messages: Iterable[Estimate]) -> Iterator[Row]:
+    """The effects with spillover that estimates carry."""
+    for m in messages:
+        found = m.spillover
+        if found is None:
+            continue
+        common = {
+            **_identity(m),
+            "metric": m.metric,
+            "arm": m.arm,
+            "graph": found.graph,
+            "cut": found.cut,
+            "heaviest": found.heaviest,
+            "probabilities": found.probabilities,
+            "caution": found.caution,
+        }
+        if not found.effects:
+            yield {**common, "reason_absent": found.reason_absent}
+        for e in found.effects:
+            yield {
+                **common,
+                "effect": e.effect,
+                "exposure_estimator": e.estimator,
+                "value": e.value,
+                "se": e.se,
+                "low": e.ci_low,
+                "high": e.ci_high,
+                "reason_absent": e.reason_absent,
+                "dropped": e.dropped,
             }
 
 

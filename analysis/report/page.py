@@ -20,7 +20,7 @@ from altair.utils.schemapi import debug_mode
 from analysis.export.headline import Headline, Quote, interval_text, kind_text
 from analysis.export.rows import latest_estimates
 from analysis.export.schemas import Tables
-from analysis.report import arms, checks, effect
+from analysis.report import arms, checks, effect, spillover
 from analysis.report.series import Series, series_of
 from analysis.report.style import FONT, counted, number, percent
 from analysis.report.vega import bundled
@@ -91,7 +91,15 @@ def page(tables: Tables, experiment: str, vega: Callable[[], str] | None = None)
         raise NothingToReport(f"{experiment}: no day is closed yet in all of its markets; ask again tomorrow")
     charts: Charts = {}
     with debug_mode(False):  # a chart against its schema is the tests' work, and half a second of the reader's
-        body = "\n".join([*_effects(found, charts), *_arms(found, charts), *_checks(found, charts), *_origin(found)])
+        body = "\n".join(
+            [
+                *_effects(found, charts),
+                *spillover.section(found.tables["spillover"], found.definition["currency"], charts),
+                *_arms(found, charts),
+                *_checks(found, charts),
+                *_origin(found),
+            ]
+        )
     return Template(resources.files("analysis.report").joinpath("page.html").read_text()).substitute(
         title=escape(experiment),
         finding=escape(_finding(found)),

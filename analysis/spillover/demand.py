@@ -105,7 +105,8 @@ def _mean_sold(shop: Shop, own: float, others: float, days: int) -> Floats:
     """Each unit's mean sales where its own price is moved by `own` and all others by `others`, without noise."""
     if own == others or shop.stock is not None:
         if own == others:
-            return play(replace(shop, noise_sd=0.0), np.full((days, len(shop.level)), own)).quantity.mean(axis=0)
+            sold = play(replace(shop, noise_sd=0.0), np.full((days, len(shop.level)), own)).quantity
+            return np.asarray(sold.mean(axis=0))
         alone = np.full((days, len(shop.level)), others)
         found = np.empty(len(shop.level))
         for unit in range(len(found)):
