@@ -10,6 +10,7 @@ from flipside.commands import (
     advise,
     bakeoff,
     blackout,
+    clusters,
     config,
     dead_letters,
     demo,
@@ -18,6 +19,7 @@ from flipside.commands import (
     estimates,
     experiment,
     export,
+    graph,
     hpte,
     influence,
     lifecycle,
@@ -68,6 +70,7 @@ app.command("spillover")(spillover.spillover)
 app.command("report")(report.report)
 app.command("export")(export.export)
 app.command("advise")(advise.advise)
+app.command("clusters")(clusters.clusters)
 app.command("estimate")(estimate.estimate)
 app.command("influence")(influence.influence)
 app.command("bakeoff")(bakeoff.bakeoff)
@@ -79,6 +82,7 @@ GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
         "Experiments: submit, look, stop, pause, kill.",
         {**experiment.VERBS, **lifecycle.VERBS},
     ),
+    ("graph", "The graph of substitutes, from your own sales.", graph.VERBS),
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
     ("dead-letters", "What was rejected: look at it, and send it again.", dead_letters.VERBS),
 )

@@ -1,7 +1,7 @@
 """The graph of substitutes: which products' sales follow which other products' prices."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse, stats
 
-from analysis.spillover.regression import JointFit, clustered, effects_basis, joint_fit, matched_freedom
+from analysis.spillover.regression import JointFit, clustered, effects_basis, joint_fit, matched_freedom, penalised
 from analysis.spillover.sales import CategorySales, SalesYear, sales_year
 from controller.errors import NotEstimable
 
@@ -46,6 +46,8 @@ class Pairs:
     p: Floats
     #: After Benjamini and Hochberg, among all candidates, for the side of the mean.
     q: Floats
+    #: The mean of the two elasticities by the Lasso: beside the number, no part of the test.
+    penalised: Floats
 
     def __len__(self) -> int:
         return len(self.first)
@@ -90,6 +92,7 @@ def substitute_graph(
     least: float = 0.05,
     days_a_period: Literal[1, 7] = 1,
     week_effects: bool = True,
+    progress: Callable[[int], None] | None = None,
 ) -> Graph:
     """Estimate the graph of substitutes from sales and prices, all pairs within a category jointly.
 
@@ -104,6 +107,7 @@ def substitute_graph(
         rate: of false discoveries; substitutes get nine tenths of it, complements the rest.
         least: smallest size of an edge.
         days_a_period: 7 if `day` counts weeks: then there are no weekday effects.
+        progress: told the products of each category that is done.
         week_effects: without them, promotions of the whole chain look like substitution or complementarity.
 
     Raises:
@@ -116,6 +120,8 @@ def substitute_graph(
     bases: dict[None, Floats] = {}
     parts: list[Pairs] = []
     for block in year.blocks(~moved):
+        if progress is not None:
+            progress(len(block.members))
         names = [year.products[i] for i in block.members]
         codes = _codes(block, days_a_period)
         sales, thin = _log_sales(block, zeros)
@@ -199,7 +205,7 @@ def _too_small(codes: dict[str, Ints], products: int, cluster: Clustering) -> st
 
 def _pairs(members: Ints, fit: JointFit, errors: Floats, signs: tuple[float, ...]) -> Pairs:
     one, two = np.triu_indices(len(members), 1)
-    e = fit.elasticities
+    e, shrunk = fit.elasticities, penalised(fit)
     mean = (e[one, two] + e[two, one]) / 2
     variance = np.zeros(len(one))
     freedom = np.full(len(one), np.inf)
@@ -222,6 +228,7 @@ def _pairs(members: Ints, fit: JointFit, errors: Floats, signs: tuple[float, ...
         freedom,
         p,
         np.ones(len(one)),
+        (shrunk[one, two] + shrunk[two, one]) / 2,
     )
 
 

@@ -1,8 +1,13 @@
+from dataclasses import replace
+from functools import cache
+
 import numpy as np
 import pytest
 from scipy import sparse
 
+from analysis.spillover import Graph, clusters, substitute_graph
 from analysis.spillover.clustering import agreement, partition, share_within
+from analysis.spillover.market import draw_market, scenario, year_of
 from controller.errors import NotEstimable
 
 
@@ -59,3 +64,57 @@ def test_agreement_is_one_for_equal_partitions_and_nothing_by_chance() -> None:
     one, two = rng.integers(0, 8, 4000), rng.integers(0, 8, 4000)
     assert agreement(one, one) == 1
     assert abs(agreement(one, two)) < 0.01
+
+
+@pytest.mark.parametrize(("groups", "size", "degree"), [(25, 20, 5), (50, 10, 5), (12, 40, 8), (100, 5, 4)])
+def test_planted_clusters_are_found_whatever_their_size_and_number(groups: int, size: int, degree: int) -> None:
+    """A tenth of the weight leaves; modularity alone joins small clusters and cuts sparse ones."""
+    weights, label = sparse_planted(groups, size, degree, seed=1)
+    for largest in (size, 2 * size):
+        found = partition(weights, largest)
+        assert agreement(found, label) >= 0.95
+        assert np.bincount(found).max() <= largest
+
+
+def sparse_planted(groups: int, size: int, degree: int, seed: int) -> tuple[sparse.csr_array, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    label = np.repeat(np.arange(groups), size)
+    same = label[:, None] == label[None, :]
+    inside = np.triu(same & (rng.random(same.shape) < degree / (size - 1)), 1) * rng.lognormal(0, 0.3, same.shape)
+    share = degree / 9 / (len(label) - size)
+    outside = np.triu(~same & (rng.random(same.shape) < share), 1) * rng.lognormal(0, 0.3, same.shape)
+    outside *= inside.sum() / 9 / outside.sum()
+    return sparse.csr_array(inside + inside.T + outside + outside.T), label
+
+
+@cache
+def drawn_graph(seed: int = 3) -> Graph:
+    return substitute_graph(year_of(draw_market(replace(scenario(), products=80, categories=4), seed)))
+
+
+def test_clusters_of_another_year_of_the_same_market_move_only_with_a_reason() -> None:
+    graph, later = drawn_graph(), drawn_graph(4)
+    first = clusters(graph, 10)
+    members = first.members(graph.products)
+    assert clusters(graph, 10, before=members).members(graph.products) == members
+    again = clusters(later, 10, before=members)
+    was = {product: name for name, held in members.items() for product in held}
+    now = {product: name for name, held in again.members(later.products).items() for product in held}
+    changed = {product for product in now if now[product] != was[product]}
+    assert changed
+    assert all(any(product in reason for reason in again.reasons) for product in changed)
+    assert again.sizes.max() <= 10
+
+
+def test_too_large_a_cluster_of_before_is_cut_and_said_so() -> None:
+    graph = drawn_graph()
+    before = {"everything": graph.products}
+    found = clusters(graph, 20, before=before)
+    assert found.sizes.max() <= 20
+    assert found.reasons[0].startswith("everything had 80 products, more than 20")
+
+
+def test_a_product_of_two_clusters_before_is_refused() -> None:
+    graph = drawn_graph()
+    with pytest.raises(NotEstimable, match="a product is in one"):
+        clusters(graph, 20, before={"a": graph.products, "b": graph.products[:1]})

@@ -1,0 +1,116 @@
+"""One's own sales as the graph of substitutes takes them: products by category, markets, days."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from analysis.spillover.sales import SalesYear
+from controller.definition.field_types import market_of
+from controller.errors import FlipsideError
+from controller.messages.inputs import CatalogEntry
+from flipside.documents import read_lines
+from flipside.sales_history.columns import SalesColumns
+from flipside.sales_history.history import read_history
+from flipside.sales_history.numerals import FloatArray
+from flipside.sales_history.own_sales import read_own
+from flipside.sales_history.tables import is_own
+
+#: the one category of products without any
+ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class GraphSales:
+    """What `substitute_graph` is given."""
+
+    year: SalesYear
+    days_a_period: Literal[1, 7]
+    #: how it was read, a sentence each
+    notes: tuple[str, ...]
+
+
+def read_for_graph(path: Path, columns: SalesColumns | None, catalog: Path | None) -> GraphSales:
+    """A folder or a table of sales, as `advise`, `power` and `replay` read them; categories from the catalog.
+
+    A day on which a product sold nothing has no price of its own in a table of sales: the last one is taken, as a shelf
+    keeps its price.
+
+    Raises:
+        FlipsideError: a broken rule of the sales, no prices, or a product with two categories.
+    """
+    if is_own(path):
+        own = read_own(path, columns=columns, catalog=catalog)
+        periods = own.periods
+        if periods.price is None:
+            raise FlipsideError(f"{path} has no prices: a graph is told by prices that move; name --price or --revenue")
+        entries = own.catalog if catalog is not None else ()
+        return _graph_sales(
+            periods.units, periods.quantity.T, periods.price.T, _category(entries), periods.period_days, own.notes
+        )
+    if not path.is_dir():
+        raise FlipsideError(f"{path} is a table of outcomes: a graph needs sales with prices; see docs/commands.md")
+    if columns is not None:
+        raise FlipsideError(f"{path} is a folder of sales: it has columns of its own; leave the options of columns out")
+    history = read_history(path)
+    listed = history.catalog if catalog is None else tuple(read_lines(catalog, CatalogEntry))
+    units = tuple(sorted(entry.unit for entry in history.catalog))
+    place = {unit: number for number, unit in enumerate(units)}
+    quantity = np.full((len(units), len(history.periods)), np.nan)
+    price = np.full(quantity.shape, np.nan)
+    for at, sold in enumerate(history.periods):
+        for one in sold:
+            quantity[place[one.unit], at], price[place[one.unit], at] = one.packs, one.price_minor / 100
+    return _graph_sales(units, quantity, price, _category(listed), history.period_days, history.notes)
+
+
+def _category(entries: tuple[CatalogEntry, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for entry in entries:
+        product, category = entry.unit.partition("/")[2], entry.category
+        if category is not None and found.setdefault(product, category) != category:
+            raise FlipsideError(
+                f"{product} is of category {found[product]} in one market and of {category} in {market_of(entry.unit)}:"
+                " a product of the graph has one; mend the catalog"
+            )
+    return found
+
+
+def _graph_sales(
+    units: tuple[str, ...],
+    quantity: FloatArray,
+    price: FloatArray,
+    category: Mapping[str, str],
+    period_days: int,
+    notes: tuple[str, ...],
+) -> GraphSales:
+    products = tuple(sorted({unit.partition("/")[2] for unit in units}))
+    markets = tuple(sorted({market_of(unit) for unit in units}))
+    without = [name for name in products if name not in category]
+    labels = tuple(sorted({category.get(name, ALL) for name in products}))
+    shape = (len(products), len(markets), quantity.shape[1])
+    prices, quantities = np.full(shape, np.nan), np.full(shape, np.nan)
+    for row, unit in enumerate(units):
+        market, _, product = unit.partition("/")
+        cell = products.index(product), markets.index(market)
+        prices[cell], quantities[cell] = _carried(price[row]), quantity[row]
+    prices[~(prices > 0)] = np.nan
+    said = list(notes)
+    if without:
+        said.append(
+            f"warning: {len(without):,} of {len(products):,} products have no category: they are taken as one, {ALL};"
+            " categories stand in the catalog, see --catalog"
+        )
+    numbered = np.array([labels.index(category.get(name, ALL)) for name in products], dtype=np.intp)
+    days = np.arange(shape[2])
+    year = SalesYear(products, labels, markets, numbered, days, prices, quantities)
+    return GraphSales(year, 7 if period_days == 7 else 1, tuple(said))
+
+
+def _carried(price: FloatArray) -> FloatArray:
+    """The last known price where a day has none; nothing before the first."""
+    known = np.isfinite(price)
+    last = np.maximum.accumulate(np.where(known, np.arange(len(price)), -1))
+    return np.where(last >= 0, price[np.maximum(last, 0)], np.nan)
