@@ -32,13 +32,7 @@ def joined(weights: sparse.csr_array, label: Ints, max_size: int) -> Ints:
     The rule has no resolution limit: it does not depend on the rest of the graph, as modularity does.
     """
     sizes = np.bincount(label).tolist()
-    ties: list[dict[int, float]] = [{} for _ in sizes]
-    volume = [0.0] * len(sizes)
-    entries = sparse.coo_array(weights)
-    for one, two, value in zip(label[entries.row].tolist(), label[entries.col].tolist(), entries.data, strict=True):
-        volume[one] += float(value)
-        if one != two:
-            ties[one][two] = ties[one].get(two, 0.0) + float(value)
+    ties, volume = _ties(weights, label)
     parent = list(range(len(sizes)))
     heap: list[tuple[float, int, int]] = []
 
@@ -66,13 +60,27 @@ def joined(weights: sparse.csr_array, label: Ints, max_size: int) -> Ints:
                 ties[one][other] = ties[other][one] = ties[one].get(other, 0.0) + value
         for other in ties[one]:
             offer(one, other)
-    roots = np.arange(len(sizes))
-    for region in range(len(sizes)):
-        root = region
-        while parent[root] != root:
-            root = parent[root]
-        roots[region] = root
+    roots = np.array([_root(parent, region) for region in range(len(sizes))])
     return np.unique(roots[label], return_inverse=True)[1].astype(np.intp)
+
+
+def _ties(weights: sparse.csr_array, label: Ints) -> tuple[list[dict[int, float]], list[float]]:
+    """The weight between each two regions, and all weight of each."""
+    count = int(label.max()) + 1
+    ties: list[dict[int, float]] = [{} for _ in range(count)]
+    volume = [0.0] * count
+    entries = sparse.coo_array(weights)
+    for one, two, value in zip(label[entries.row].tolist(), label[entries.col].tolist(), entries.data, strict=True):
+        volume[one] += float(value)
+        if one != two:
+            ties[one][two] = ties[one].get(two, 0.0) + float(value)
+    return ties, volume
+
+
+def _root(parent: list[int], region: int) -> int:
+    while parent[region] != region:
+        region = parent[region]
+    return region
 
 
 def moved(
