@@ -292,7 +292,8 @@ async def broker_off(kafka: Kafka, clocks: Clocks, minutes: int) -> dict[str, An
     """The brokers' clocks are off by so many minutes when tomorrow is announced."""
     ahead = timedelta(minutes=minutes)
     async with evening(kafka, clocks, ahead, f"broker{minutes}") as (night, midnight):
-        sold_at = clocks.now()
+        # The house's clock has just been moved: what was said before is not of this night, nor what is of the morning.
+        already, sold_at = night.events(), clocks.now()
         await night.send(
             SALE,
             Sale(id="one", unit=UNITS[0], quantity=1, price_minor=1000, currency="EUR", occurred_at=sold_at),
@@ -317,7 +318,8 @@ async def broker_off(kafka: Kafka, clocks: Clocks, minutes: int) -> dict[str, An
             return counted + sum(v for k, v in found.items() if k.startswith("flipside_dead_letters_total")) > 0
 
         await until("the sale", sale_judged)
-        evening_seen = await night.metrics()
+        evening_seen, events = await night.metrics(), night.events() - already
+        log = {event: night.line(event) for event in EVENTS if events[event]}
         letters = await records(night.settings, DEAD_LETTER)
         morning = midnight + timedelta(hours=8)
         clocks.set(midnight + timedelta(minutes=1))
@@ -330,14 +332,14 @@ async def broker_off(kafka: Kafka, clocks: Clocks, minutes: int) -> dict[str, An
         await until("the units of the morning", counted)
         async with Assignments(kafka.address, night.settings.namespace) as client:
             held = [client.assignment(unit, morning) for unit in UNITS]
-        found, events = await night.metrics(), night.events()
+        found = await night.metrics()
         found["flipside_clock_difference_seconds"] = evening_seen[CLOCK]
         return {
             "scenario": f"broker's clock {minutes:+d} min",
             "seconds": {"announced": announced, "difference shown": told_after},
             "metrics": {name: clean(found.get(name)) for name in SHOWN},
             "events": {event: events[event] for event in EVENTS if events[event]},
-            "log": {event: night.line(event) for event in EVENTS if events[event]},
+            "log": log,
             "clients": dict(Counter(f"{one.arm} ({one.reason})" if one else "nothing" for one in held)),
             "sale": "dead letter" if letters else "counted",
             "reason": next((dict(r.headers)["ce_reasoncode"].decode() for r in letters), None),
