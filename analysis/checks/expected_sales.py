@@ -20,7 +20,7 @@ WHOLE = 1e-9
 class Expected:
     """(U,) from the days before the start, which know no arm; NaN where the unit sold nothing then."""
 
-    #: pieces a sale event, shrunk to the mean; 1 where there is no history
+    #: pieces a sale event, shrunk to the mean; without any history that of all sales since, whatever the arm
     pieces: FloatArray
     #: money a piece at list price
     price: FloatArray
@@ -38,10 +38,19 @@ def expected(days: UnitDays) -> Expected:
                 np.add.reduce(part[rows], axis=0, dtype=np.float64, where=free)
                 for part in (days.quantity, days.events, days.revenue)
             )
-    mean = quantity.sum() / events.sum() if events.any() else 1.0
+    mean = quantity.sum() / events.sum() if events.any() else _since_the_start(days)
     pieces = (quantity + SHRINKAGE * mean) / (events + SHRINKAGE)
     price = np.divide(revenue, quantity, out=np.full(units, np.nan), where=quantity > 0)
     return Expected(pieces, price)
+
+
+def _since_the_start(days: UnitDays) -> float:
+    """Pieces a sale event over all arms: a scale, so that the check's gap is a share and not a number of pieces."""
+    rows = slice(days.before, None)
+    quantity, events = (
+        float(np.sum(part[rows], dtype=np.float64, where=days.observed[rows])) for part in (days.quantity, days.events)
+    )
+    return quantity / events if quantity > 0 and events > 0 else 1.0
 
 
 def charged(rule: PriceRule, price: FloatArray) -> FloatArray:

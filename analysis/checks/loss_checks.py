@@ -87,7 +87,7 @@ def pieces_per_sale(_: Experiment, found: Survey) -> Check:
     sums = found.nuisances["pieces_per_sale"].sums
     return uneven(
         "pieces per sale", sums, found.looks, threshold=PRACTICAL, what_to_do=DO_PIECES,
-        noun="pieces a sale over history's", when_large="warn", note=UNSEEN_LOSS,
+        noun="pieces a sale over history's (without one, over all sales')", when_large="warn", note=UNSEEN_LOSS,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from math import ceil
 from typing import Any, Literal
 
 from controller.definition.experiment import Arm, Experiment, PriceRule
+from controller.definition.money import NO_CURRENCY
 from controller.definition.parameters import BlockedSwitchback, RandomDays
 from controller.designs.blocked_switchback import block_starts
 from controller.randomisation.randomisation_points import MOST_CARRYOVER, search
@@ -132,7 +133,7 @@ def _searched(c: Constraints) -> Iterator[Candidate]:
 
 
 def experiment_of(
-    candidate: Candidate, units: tuple[str, ...], clusters: Clusters, currency: str = "XXX"
+    candidate: Candidate, units: tuple[str, ...], clusters: Clusters, currency: str = NO_CURRENCY
 ) -> Experiment:
     """The candidate on these units, as an owner would register it; a seed is put in later."""
     base = Experiment(

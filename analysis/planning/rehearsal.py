@@ -15,6 +15,7 @@ from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.planning.candidates import Clusters
 from analysis.randomised.cluster_day import Effect, cluster_day_difference
 from controller.definition.experiment import Experiment
+from controller.definition.money import NO_CURRENCY
 from controller.errors import NotEstimable
 from controller.schedule.calendar import Calendar, calendar, price_changes
 
@@ -34,7 +35,7 @@ class History:
     #: units that are randomised together
     clusters: Clusters
     metric: str
-    currency: str = "XXX"
+    currency: str = NO_CURRENCY
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,12 +218,14 @@ def receipts_of(stores: int) -> OwnSales:
         return read_own(path, columns=NAMES, unnamed="EUR")
 
 
-def measured(stores: int, designs: Sequence[str], seeds: int, jobs: int) -> list[dict[str, Any]]:
+def measured(
+    stores: int, designs: Sequence[str], effects: Sequence[float], seeds: int, jobs: int
+) -> list[dict[str, Any]]:
     """One shop: every design and effect."""
     own = receipts_of(stores)
     rows = []
     for design in designs:
-        for effect in EFFECTS:
+        for effect in effects:
             before = predicted(own, design, effect)
             if before is None:
                 rows.append({"stores": stores, "design": design, "effect": effect, "runs": 0})
@@ -279,6 +281,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--stores", type=int, nargs="*", default=list(STORES))
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
+    parser.add_argument("--effects", type=float, nargs="*", default=list(EFFECTS))
     parser.add_argument("--add", type=Path, default=None, help="rows of a log (a row a line) that are not run again")
     parser.add_argument("--draws", type=int, default=1000, help="draws of each row in arrays")
     parser.add_argument("--jobs", type=int, default=2)
@@ -286,7 +289,7 @@ def main() -> None:
     arguments = parser.parse_args()
     rows = [] if arguments.add is None else [json.loads(line) for line in arguments.add.read_text().splitlines()]
     for stores in arguments.stores:
-        rows += measured(stores, arguments.designs, arguments.seeds, arguments.jobs)
+        rows += measured(stores, arguments.designs, arguments.effects, arguments.seeds, arguments.jobs)
     absent, rows = [row for row in rows if not row["runs"]], [row for row in rows if row["runs"]]
     shops = {stores: receipts_of(stores) for stores in {row["stores"] for row in rows}}
     rows = [beside(row, shops[row["stores"]], arguments.draws) for row in rows]

@@ -2,6 +2,8 @@
 
 from decimal import ROUND_HALF_UP, Decimal
 
+#: stands for a currency that nobody named (ISO 4217)
+NO_CURRENCY = "XXX"
 #: digits after the point where they are not two (ISO 4217, list one); an unknown code has two
 MINOR_DIGITS: dict[str, int] = (
     dict.fromkeys(

@@ -62,7 +62,8 @@ def judge(
 
 def _needs_catalog(experiment: Experiment) -> Iterator[Problem]:
     if experiment.select is not None and not experiment.units:
-        yield Problem("select", "given", "units are selected from the catalog", "give it with --catalog FILE")
+        asked = experiment.select.model_dump_json(exclude_none=True)
+        yield Problem("select", asked, "units are selected from the catalog", "give it with --catalog FILE")
     if experiment.balance.strata == "category":
         yield Problem("balance.strata", "category", "categories stand in the catalog", "give it with --catalog FILE")
 

@@ -1,27 +1,18 @@
 """``flipside advise``: which design to run, by rehearsing every one of them on the owner's own history."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flipside.commands.options import AsJson
-from flipside.commands.sales_options import (
-    CatalogFile,
-    Cost,
-    CurrencyCode,
-    Price,
-    Product,
-    Quantity,
-    Revenue,
-    Store,
-    Time,
-    Unit,
-    columns_from,
-    tell,
-)
+from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
+
+if TYPE_CHECKING:
+    from flipside.sales_history.columns import SalesColumns
 
 
+@with_sales_columns
 def advise(
     history: Annotated[
         Path,
@@ -53,14 +44,7 @@ def advise(
         typer.Option(help="What gets one price at a time; market for a folder, else unit. Zones: see --cluster."),
     ] = None,
     market: Annotated[list[str] | None, typer.Option(help="Only these markets; repeatable.")] = None,
-    unit: Unit = None,
-    store: Store = None,
-    product: Product = None,
-    time: Time = None,
-    quantity: Quantity = None,
-    price: Price = None,
-    revenue: Revenue = None,
-    cost: Cost = None,
+    columns: "SalesColumns | None" = None,
     catalog: CatalogFile = None,
     currency: CurrencyCode = None,
     outcome: Annotated[
@@ -112,26 +96,18 @@ def advise(
     strange = sorted(set(design or ()) - set(KINDS))
     if strange:
         raise typer.BadParameter(f"--design {strange[0]}: it is one of {', '.join(KINDS)}")
+    unit, time = (None, None) if columns is None else (columns.unit, columns.time)
     given = {"unit": unit, "time": time, "outcome": outcome, "cluster": cluster}
     named = {name: value for name, value in given.items() if value is not None}
-    columns = Columns(**named) if named else None
-    if is_own(history, columns if outcome or cluster else None):
-        own = read_own(
-            history,
-            columns=columns_from(
-                unit=unit, store=store, product=product, time=time, quantity=quantity, price=price, revenue=revenue,
-                cost=cost,
-            ),
-            catalog=catalog,
-            currency=currency,
-            markets=market or (),
-        )  # fmt: skip
+    of_outcomes = Columns(**named) if named else None
+    if is_own(history, of_outcomes if outcome or cluster else None):
+        own = read_own(history, columns=columns, catalog=catalog, currency=currency, markets=market or ())
         tell(own.notes)
         sales = for_rehearsal(own, metric, clusters or "market")
         if out is not None:
             own.currency("--out: a definition")
     else:
-        sales = read_sales(history, metric=metric, clusters=clusters, markets=market or (), columns=columns)
+        sales = read_sales(history, metric=metric, clusters=clusters, markets=market or (), columns=of_outcomes)
     days = sales.period_days
     carryover = -(-carryover_days // days)
     question = Question(

@@ -1,5 +1,7 @@
 """`flipside design`: a definition laid out before it runs, and why a cluster has its arm."""
 
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,6 +27,10 @@ Catalog = Annotated[
 Blackouts = Annotated[
     Path | None, typer.Option("--blackouts", help="Blackout windows, one JSON object a line: the calendar shows them.")
 ]
+#: the rules of registration that only the running system can check
+NOT_CHECKED = ("whether another experiment has these units at that time; `flipside experiment submit` does",)
+#: assignments of the first day go out after this instant, whatever the lead
+LONG_BEFORE = timedelta(days=14)
 Strict = Annotated[bool, typer.Option("--strict", help="Warnings are errors: exit code 3 where there is one.")]
 
 
@@ -85,7 +91,8 @@ def design(
     try:
         experiment = checked(asked, entries, now)
     except InvalidExperiment as error:
-        raise InvalidExperiment(placed(error.problems, file, places)) from error
+        problems = error.problems if at else tuple(_or_earlier(one, asked) for one in error.problems)
+        raise InvalidExperiment(placed(problems, file, places)) from error
     cautions = placed((*warnings(asked, experiment, entries, windows, now), *twice), file, places)
     if strict and cautions:
         raise InvalidExperiment(cautions)
@@ -93,9 +100,19 @@ def design(
     plan = plan_of(experiment, windows, draws, provisional=entries is None)
     shown = preview(experiment, known, cautions, plan.calendar)
     if as_json:
-        print(json.dumps(as_object(plan) | {"preview": preview_object(shown)}))
+        print(json.dumps(as_object(plan) | {"preview": preview_object(shown), "not_checked": list(NOT_CHECKED)}))
     else:
-        _show(plan, list(lines(shown)))
+        _show(plan, [*lines(shown), *(f"not checked: {rule}" for rule in NOT_CHECKED)])
+
+
+def _or_earlier(problem: "Problem", asked: "Experiment") -> "Problem":
+    """A start that is past can still be laid out."""
+    if problem.field != "start":
+        return problem
+    earlier = asked.start - LONG_BEFORE
+    return replace(
+        problem, way_out=f"{problem.way_out}; to see what it was, lay it out as of then: --at {earlier}T00:00:00Z"
+    )
 
 
 def _instant(text: str | None) -> "datetime":
@@ -158,7 +175,7 @@ def _laid_open(asked: "Experiment", entries: "dict[str, CatalogEntry] | None", f
 
 def _explain(experiment: "Experiment", windows: "list[Blackout]", explain: tuple[str, str], as_json: bool) -> None:
     import json
-    from datetime import date, timedelta
+    from datetime import date
 
     from controller.errors import FlipsideError
     from controller.schedule.calendar import calendar, deliver

@@ -2,24 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flipside.commands.sales_options import (
-    CatalogFile,
-    Cost,
-    CurrencyCode,
-    Price,
-    Product,
-    Quantity,
-    Revenue,
-    Store,
-    Time,
-    Unit,
-    columns_from,
-    tell,
-)
+from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
+
+if TYPE_CHECKING:
+    from flipside.sales_history.columns import SalesColumns
 
 #: cautious values where nobody says: half of the variance is a store's good and bad days, counts differ by half
 CAUTIOUS_MACRO_SHARE, CAUTIOUS_CV = 0.5, 0.5
@@ -27,6 +17,7 @@ CAUTIOUS_MACRO_SHARE, CAUTIOUS_CV = 0.5, 0.5
 RUNS = 40
 
 
+@with_sales_columns
 def power(
     clusters: Annotated[
         int | None, typer.Option(help="Clusters that are randomised, both arms together; else --history.")
@@ -72,14 +63,7 @@ def power(
         Literal["market", "product", "unit"], typer.Option(help="With --history: what gets one price at a time.")
     ] = "market",
     catalog: CatalogFile = None,
-    unit: Unit = None,
-    store: Store = None,
-    product: Product = None,
-    time: Time = None,
-    quantity: Quantity = None,
-    price: Price = None,
-    revenue: Revenue = None,
-    cost: Cost = None,
+    columns: "SalesColumns | None" = None,
     currency: CurrencyCode = None,
     market: Annotated[list[str] | None, typer.Option(help="With --history: only these markets; repeatable.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object instead of sentences.")] = False,
@@ -97,10 +81,6 @@ def power(
         given = [name for name, value in {**by_hand, "cv": cv, "macro-share": macro_share}.items() if value is not None]
         if given:
             raise typer.BadParameter(f"--{given[0]} and --history: the history tells it; leave one of them out")
-        columns = columns_from(
-            unit=unit, store=store, product=product, time=time, quantity=quantity, price=price, revenue=revenue,
-            cost=cost,
-        )  # fmt: skip
         from flipside.sales_history.own_sales import for_rehearsal, read_own
 
         own = read_own(history, columns=columns, catalog=catalog, currency=currency, markets=market or ())

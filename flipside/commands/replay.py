@@ -6,20 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flipside.commands.options import AsJson
-from flipside.commands.sales_options import (
-    CatalogFile,
-    Cost,
-    CurrencyCode,
-    Price,
-    Product,
-    Quantity,
-    Revenue,
-    Store,
-    Time,
-    Unit,
-    columns_from,
-    tell,
-)
+from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
 
 if TYPE_CHECKING:
     from controller.definition.experiment import Experiment
@@ -28,6 +15,7 @@ if TYPE_CHECKING:
     from flipside.sales_history.history import History
 
 
+@with_sales_columns
 def replay(
     sales: Annotated[
         Path,
@@ -47,14 +35,7 @@ def replay(
     blackouts: Annotated[
         Path | None, typer.Option("--blackouts", metavar="FILE", help="Blackout windows, one JSON object a line.")
     ] = None,
-    unit: Unit = None,
-    store: Store = None,
-    product: Product = None,
-    time: Time = None,
-    quantity: Quantity = None,
-    price: Price = None,
-    revenue: Revenue = None,
-    cost: Cost = None,
+    columns: "SalesColumns | None" = None,
     currency: CurrencyCode = None,
     weeks: Annotated[int | None, typer.Option(min=2, help="Only so many weeks, from the first.")] = None,
     pre_weeks: Annotated[
@@ -96,9 +77,6 @@ def replay(
     definition = None if design is None else read_experiment(design)
     chosen = seed or (definition.seed if definition else "7")
     options = ReplayOptions(effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks)
-    columns = columns_from(
-        unit=unit, store=store, product=product, time=time, quantity=quantity, price=price, revenue=revenue, cost=cost
-    )
     if is_own(sales) or columns is not None:
         history, options = _own(sales, columns, catalog, blackouts, currency, weeks, options)
     else:
@@ -152,11 +130,12 @@ def _own(
     """A table of sales: the definition is played as it stands."""
     from dataclasses import replace
 
+    from controller.definition.money import NO_CURRENCY
     from controller.errors import FlipsideError
     from controller.messages.inputs import Blackout, CatalogEntry
     from flipside.documents import read_lines
     from flipside.replay.definition_as_it_stands import as_it_stands
-    from flipside.sales_history.own_sales import NO_CURRENCY, for_replay, read_own
+    from flipside.sales_history.own_sales import for_replay, read_own
 
     definition = options.definition
     if blackouts is not None and definition is None:

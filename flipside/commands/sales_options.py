@@ -1,38 +1,61 @@
 """Options of the commands that read one's own sales, spelled once."""
 
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
-    from flipside.sales_history.columns import SalesColumns
-
-Column = str | None
-Unit = Annotated[Column, typer.Option("--unit", metavar="COLUMN", help="Column of store/product, in one [unit].")]
-Store = Annotated[Column, typer.Option("--store", metavar="COLUMN", help="Column of the store [store, market, shop].")]
-Product = Annotated[Column, typer.Option("--product", metavar="COLUMN", help="Of the product [product, item, sku].")]
-Time = Annotated[Column, typer.Option("--time", metavar="COLUMN", help="Of the day or the week [time, date, week].")]
-Quantity = Annotated[Column, typer.Option("--quantity", metavar="COLUMN", help="Of pieces sold [quantity, units].")]
-Price = Annotated[Column, typer.Option("--price", metavar="COLUMN", help="Of one piece's price, 3.49 [price].")]
-Revenue = Annotated[Column, typer.Option("--revenue", metavar="COLUMN", help="Of the row's amount [revenue, amount].")]
-Cost = Annotated[Column, typer.Option("--cost", metavar="COLUMN", help="Of one piece's cost [cost].")]
+#: role of a column -> its option
+COLUMNS = {
+    "unit": ("--unit", "Column of store/product, in one [unit]."),
+    "store": ("--store", "Column of the store [store, market, shop]."),
+    "product": ("--product", "Of the product [product, item, sku]."),
+    "time": ("--time", "Of the day or the week [time, date, week]."),
+    "quantity": ("--quantity", "Of pieces sold [quantity, units]."),
+    "price": ("--price", "Of one piece's price, 3.49 [price]."),
+    "revenue": ("--revenue", "Of the row's amount [revenue, amount]."),
+    "cost": ("--cost", "Of one piece's cost [cost]."),
+}
 CatalogFile = Annotated[
     Path | None, typer.Option("--catalog", metavar="FILE", help="Catalog entries, one JSON object a line.")
 ]
 CurrencyCode = Annotated[
-    str | None, typer.Option("--currency", metavar="CODE", help="Only units in this currency, EUR.")
+    str | None,
+    typer.Option(
+        "--currency", metavar="CODE", help="Only units in this currency, EUR; theirs where sales and catalog name none."
+    ),
 ]
 
 
-def columns_from(**given: str | None) -> "SalesColumns | None":
-    """The columns that were named; None where none was."""
-    from flipside.sales_history.columns import SalesColumns
+def with_sales_columns(command: "Callable[..., None]") -> "Callable[..., None]":
+    """A command with an option for each column, in the place of its argument ``columns`` (None where none is named)."""
+    signature = inspect.signature(command)
+    parameters = []
+    for parameter in signature.parameters.values():
+        if parameter.name == "columns":
+            parameters += [
+                parameter.replace(
+                    name=role, annotation=Annotated[str | None, typer.Option(option, metavar="COLUMN", help=said)]
+                )
+                for role, (option, said) in COLUMNS.items()
+            ]
+        else:
+            parameters.append(parameter)
 
-    named = {name: value for name, value in given.items() if value is not None}
-    return SalesColumns(**named) if named else None
+    def run(**given: object) -> None:
+        from flipside.sales_history.columns import SalesColumns
+
+        named: dict[str, Any] = {role: name for role in COLUMNS if (name := given.pop(role)) is not None}
+        command(**given, columns=SalesColumns(**named) if named else None)
+
+    run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters} | {"return": None}
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    return run
 
 
 def tell(notes: "Iterable[str]") -> None:

@@ -26,6 +26,8 @@ FORMATS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "MM/DD/YYYY": (re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{4})$"), "mdy"),
 }
 ISO_WEEK = re.compile(r"^(\d{4})-?W(\d{1,2})$")
+#: a time of day, then Z or the hours and minutes from UTC
+OFFSET = r"[ T]\d{1,2}:\d{2}.*(?:[Zz]|[+-]\d{2}:?\d{2})\s*$"
 WHOLE = re.compile(r"^\d{1,6}$")
 SLASHED = ("DD/MM/YYYY", "MM/DD/YYYY")
 
@@ -41,6 +43,8 @@ class Days:
     calendar: bool
     #: days between two neighbouring numbers: 7 for numbered weeks
     step_days: int
+    #: what is to be said of time stamps
+    note: str | None = None
 
 
 def days_of(path: Path, name: str, column: pa.ChunkedArray) -> Days:
@@ -53,6 +57,7 @@ def days_of(path: Path, name: str, column: pa.ChunkedArray) -> Days:
         return _typed(path, name, column)
     if not pa.types.is_string(column.type):
         column = column.cast(pa.string())
+    note = _offsets(path, name, column)
     found = coded(pc.replace_substring_regex(column, pattern=r"^\s*([^ T]+)[ T].*$", replacement=r"\1"))
     if (found.codes < 0).any():
         rows = [int(row) for row in np.flatnonzero(found.codes < 0)]
@@ -84,7 +89,21 @@ def days_of(path: Path, name: str, column: pa.ChunkedArray) -> Days:
         rows = found.rows_with([bad])
         said = at_lines(path, rows, [found.values[bad]] * len(rows))
         raise UnreadableSales(f"{path}: {name} is no day of the calendar on {said}: {error}") from error
-    return Days(distinct[found.codes], spelling, calendar, step)
+    return Days(distinct[found.codes], spelling, calendar, step, note)
+
+
+def _offsets(path: Path, name: str, column: pa.ChunkedArray) -> str | None:
+    """A warning where time stamps carry an offset, whose written day need not be the store's."""
+    carry = pc.fill_null(pc.match_substring_regex(column, pattern=OFFSET), fill_value=False)
+    rows = pc.indices_nonzero(carry)
+    if not len(rows):
+        return None
+    first = int(rows[0].as_py())
+    said = at_lines(path, [first], [column[first].as_py()])
+    return (
+        f"warning: {len(rows):,} values of {name} carry an offset from UTC, {said}: the day is the one that is written;"
+        " where that is not the store's own midnight to midnight, write local times"
+    )
 
 
 def _spellings(value: str) -> tuple[str, ...]:
@@ -137,8 +156,12 @@ def _typed(path: Path, name: str, column: pa.ChunkedArray) -> Days:
         rows = [int(row) for row in np.flatnonzero(column.is_null().to_numpy())]
         said = at_lines(path, rows, ["empty"] * len(rows))
         raise UnreadableSales(f"{path}: {name} is empty on {said}: every row has its day")
-    days = column.cast(pa.date32()).cast(pa.int32()).to_numpy()
-    return Days(np.asarray(days, dtype=np.int64), str(column.type), True, 1)
+    note = None
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        note = f"the days of {name} are those of its own time zone, {column.type.tz}"
+        column = pc.local_timestamp(column)
+    days = column.cast(pa.timestamp("us")).cast(pa.date32(), safe=False).cast(pa.int32()).to_numpy()
+    return Days(np.asarray(days, dtype=np.int64), str(column.type), True, 1, note)
 
 
 def _mixed(path: Path, name: str, found: Coded, spellings: Mapping[str, tuple[str, ...]]) -> str:

@@ -53,7 +53,7 @@ def read_raw(path: Path) -> Raw:
     try:
         table = pyarrow.csv.read_csv(
             path,
-            parse_options=pyarrow.csv.ParseOptions(delimiter=separator),
+            parse_options=pyarrow.csv.ParseOptions(delimiter=separator, newlines_in_values='"' in beginning),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in header}, strings_can_be_null=True, null_values=[""]
             ),

@@ -1,5 +1,6 @@
 """A table of sales with the catalog: which units take part, at which price, in which currency; as histories."""
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 from analysis.planning.candidates import Clusters
 from analysis.planning.rehearsal import History as Rehearsal
 from controller.definition.field_types import market_of
-from controller.definition.money import minor_digits
+from controller.definition.money import NO_CURRENCY, minor_digits
 from controller.errors import FlipsideError
 from controller.messages.inputs import CatalogEntry
 from flipside.documents import read_lines
@@ -23,8 +24,6 @@ from flipside.sales_history.sales_table import read_table
 from flipside.sales_history.unit_periods import UnitPeriods, summed
 
 Metric = Literal["units", "revenue", "margin"]
-#: of sales that name no currency
-NO_CURRENCY = "XXX"
 #: stands in for the list price of a unit whose price nobody knows
 UNKNOWN_PRICE = 1.0
 ZONE = "UTC"
@@ -61,12 +60,17 @@ def read_own(
     markets: Collection[str] = (),
     unnamed: str = NO_CURRENCY,
 ) -> OwnSales:
-    """Read, sum and match with the catalog. ``unnamed``: the currency of sales that name none, without a catalog.
+    """Read, sum and match with the catalog.
+
+    ``currency``: only units in it; of sales that name none, without a catalog, theirs. ``unnamed``: theirs where
+    ``currency`` is not given either.
 
     Raises:
         FlipsideError: a broken rule of the table or the catalog, no unit in both, or currencies that do not agree.
     """
     table = path / "sales.csv" if path.is_dir() else path
+    if currency is not None and re.fullmatch("[A-Z]{3}", currency) is None:
+        raise FlipsideError(f"--currency {currency}: a currency code is three capital letters, as EUR")
     periods = summed(read_table(table, columns))
     notes = list(periods.notes)
     entries = None if catalog is None else {entry.unit: entry for entry in read_lines(catalog, CatalogEntry)}
@@ -77,6 +81,8 @@ def read_own(
     if markets:
         _refuse_unknown("--market", markets, {market_of(unit) for unit in periods.units})
         periods = periods.only({unit for unit in periods.units if market_of(unit) in markets})
+    if currency is not None and entries is None and not periods.currency:
+        unnamed = currency
     listed = tuple(entries[u] for u in periods.units) if entries is not None else _made_up(periods, unnamed)
     if currency is not None:
         _refuse_unknown("--currency", (currency,), {entry.currency for entry in listed})

@@ -1,6 +1,6 @@
 """A table of sales, read and checked row by row: who sold what, when, how much of it, at which price."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from controller.definition.field_types import NAME_PATTERN
 from flipside.sales_history.columns import SalesColumns, found_in
 from flipside.sales_history.dates import Days, days_of
 from flipside.sales_history.faults import SHOWN, UnreadableSales, at_lines, first_few, line_numbers
 from flipside.sales_history.file_columns import SEPARATORS, Raw, read_raw
+from flipside.sales_history.names import NAMED, plain_name, respelled
 from flipside.sales_history.numerals import Coded, FloatArray, coded, decimal_mark, numbers
 
 IntArray = npt.NDArray[np.int64]
@@ -54,7 +54,7 @@ def read_table(path: Path, columns: SalesColumns | None = None) -> SalesTable:
     raw = read_raw(path)
     held = found_in(path, raw.table.column_names, columns or SalesColumns())
     _refuse_repeated_ids(raw, held)
-    units, unit = _units(raw, held)
+    units, unit, respelled = _units(raw, held)
     assert held.time is not None
     days = days_of(path, held.time, raw.table.column(held.time))
     read, mark = _numeric(raw, held)
@@ -73,12 +73,17 @@ def read_table(path: Path, columns: SalesColumns | None = None) -> SalesTable:
     if (cost := read.get("cost")) is not None:
         _refuse(path, cost < 0, cost, f"{held.cost} is negative", "a cost is what one piece costs you; mend it")
     currency = _currencies(raw, held, units, unit)
-    said = [_how_read(raw, days, mark if _has_text(raw) else None), *notes]
+    said = [
+        _how_read(raw, days, mark if _has_text(raw) else None),
+        *([] if days.note is None else [days.note]),
+        *respelled,
+        *notes,
+    ]
     return SalesTable(path, units, unit, days, quantity, price, cost, currency, tuple(said))
 
 
-def _units(raw: Raw, held: SalesColumns) -> tuple[tuple[str, ...], IntArray]:
-    """``store/product`` of each row; names are those that a definition takes."""
+def _units(raw: Raw, held: SalesColumns) -> tuple[tuple[str, ...], IntArray, list[str]]:
+    """``store/product`` of each row, its names spelled as a definition takes them; and what is said of that."""
     if held.unit is not None:
         found = _names(raw, held.unit)
         for number, value in enumerate(found.values):
@@ -89,17 +94,19 @@ def _units(raw: Raw, held: SalesColumns) -> tuple[tuple[str, ...], IntArray]:
                     f"{raw.path}: {held.unit} is not spelled store/product on {said}: write it so, or name"
                     " two columns with --store and --product"
                 )
-        names = [_spelled(raw, held.unit, found, number, part) for number, part in enumerate(found.values)]
-        return _sorted(names, found.codes)
+        spelled = {value: "/".join(map(plain_name, value.split("/"))) for value in found.values}
+        names = _checked_names(raw, held.unit, found, spelled)
+        return *_sorted(names, found.codes), respelled(spelled)
     assert held.store is not None
     assert held.product is not None
     store, product = _names(raw, held.store), _names(raw, held.product)
-    stores = [_spelled(raw, held.store, store, k, value) for k, value in enumerate(store.values)]
-    products = [_spelled(raw, held.product, product, k, value) for k, value in enumerate(product.values)]
+    by_store, by_product = ({value: plain_name(value) for value in column.values} for column in (store, product))
+    stores = _checked_names(raw, held.store, store, by_store)
+    products = _checked_names(raw, held.product, product, by_product)
     pair = store.codes * max(len(products), 1) + product.codes
     distinct, codes = np.unique(pair, return_inverse=True)
     names = [f"{stores[one // len(products)]}/{products[one % len(products)]}" for one in distinct.tolist()]
-    return _sorted(names, codes.astype(np.int64))
+    return *_sorted(names, codes.astype(np.int64)), respelled(by_store | by_product)
 
 
 def _sorted(names: Sequence[str], codes: IntArray) -> tuple[tuple[str, ...], IntArray]:
@@ -117,19 +124,27 @@ def _names(raw: Raw, name: str) -> Coded:
     return found
 
 
-def _spelled(raw: Raw, name: str, column: Coded, number: int, value: str) -> str:
-    """The name as a definition takes it: blanks become hyphens; what cannot be spelled is refused."""
-    import re
-
-    plain = "/".join("-".join(part.split()) for part in value.split("/"))
-    if all(re.match(NAME_PATTERN, part) for part in plain.split("/")) and plain.count("/") <= 1:
-        return plain
-    rows = column.rows_with([number])
-    said = at_lines(raw.path, rows, [repr(value)] * len(rows))
-    raise UnreadableSales(
-        f"{raw.path}: {name} on {said} cannot be named in a definition: letters A to Z, digits and . _ ~ - are taken;"
-        " use the codes of the catalog"
-    )
+def _checked_names(raw: Raw, name: str, column: Coded, spelled: Mapping[str, str]) -> list[str]:
+    """The names as a definition takes them; refused where none is left, or two that differ would become one."""
+    first: dict[str, int] = {}
+    for number, value in enumerate(column.values):
+        plain = spelled[value]
+        if not all(NAMED.match(part) for part in plain.split("/")):
+            rows = column.rows_with([number])
+            said = at_lines(raw.path, rows, [repr(value)] * len(rows))
+            raise UnreadableSales(
+                f"{raw.path}: {name} on {said} cannot be named in a definition: 64 letters A to Z, digits and . _ ~ -"
+                " are taken; use the codes of the catalog"
+            )
+        other = first.setdefault(plain, number)
+        if column.values[other].split() != value.split():
+            rows = [column.rows_with([one])[0] for one in (other, number)]
+            said = at_lines(raw.path, rows, [repr(column.values[one]) for one in (other, number)])
+            raise UnreadableSales(
+                f"{raw.path}: two names of {name} would both be spelled {plain!r} in a definition, {said}: rename one,"
+                " or use the codes of the catalog"
+            )
+    return [spelled[value] for value in column.values]
 
 
 def _numeric(raw: Raw, held: SalesColumns) -> tuple[dict[str, FloatArray], str]:

@@ -136,11 +136,14 @@ def _unsold(quantity: FloatArray, rows: IntArray, units: tuple[str, ...], word: 
     zeros = int((absent & ~unknown).sum())
     if zeros:
         notes.append(f"{zeros:,} unit-{word}s have no row in a {word} on which their store sold: counted as zero")
-    shut = np.flatnonzero(~open_.all(axis=1) & begun.any(axis=1))
-    if shut.size:
+    opened = np.maximum.accumulate(open_, axis=0)
+    shut = opened & ~open_
+    if shut.any():
+        closed = [name for name, k in number.items() if shut[:, k].any()]
         notes.append(
-            f"warning: on {shut.size:,} of {rows.shape[0]:,} {word}s a store has no row at all: taken as closed and"
-            " left out; an experiment counts them as zeros unless the catalog says closed_weekdays or closed_on"
+            f"warning: on {int(shut.any(axis=1).sum()):,} of {rows.shape[0]:,} {word}s a store has no row at all"
+            f" ({first_few(closed)}): taken as closed and left out; an experiment counts them as zeros unless the"
+            " catalog says closed_weekdays or closed_on"
         )
     late = [units[k] for k in np.flatnonzero(~begun[0])]
     if late:

@@ -12,11 +12,11 @@ from rich.table import Table
 from analysis.planning.advice import Advice, DesignAdvice, Question
 from analysis.planning.candidates import Candidate, experiment_of
 from analysis.planning.rehearsal import History, covariates
+from controller.definition.money import NO_CURRENCY
 from controller.errors import FlipsideError
 
 WIDTH = 120
 #: of sales that name none
-NO_CURRENCY = "XXX"
 #: periods before the start whose sales balance is computed from
 MOST_BEFORE = 56
 

@@ -66,6 +66,12 @@ def test_all_checks_are_published_of_every_experiment_with_what_they_rest_on() -
     assert not {name: check.evidence for name, check in found.items() if check.verdict == "fail"}
 
 
+def test_without_a_history_pieces_a_sale_are_shares_of_all_sales_and_not_thousands_of_percent() -> None:
+    thirty = [m.model_copy(update={"quantity": 30 * m.events}) if isinstance(m, UnitDay) else m for m in history(MANY)]
+    found = checks(ledger_of(obeyed(thirty)))["pieces-per-sale"]
+    assert "treatment 100.00%, control 100.00%" in found.evidence
+
+
 def test_a_pricing_system_that_ignores_one_arm_for_a_day_is_found_with_the_next_closing() -> None:
     ignored, shown, messages = START + 5 * DAY, dict[str, str](), list[Message]()
     for message in history(MANY):

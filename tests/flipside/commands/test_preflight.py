@@ -1,6 +1,7 @@
 """`flipside design` shows what will happen: units, prices in the currency's unit, and which days will not count."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,20 @@ def test_prices_that_round_back_are_counted_and_named(tmp_path: Path) -> None:
     # 0.05 % of 12.49 is 0.62 cents, which rounds up to one; all others stay
     assert found["arms"]["b"]["at_regular"] == 9
     assert "9 of 12 units stay at their regular price" in {one["rule"] for one in found["warnings"]}
+
+
+def test_what_only_the_running_system_can_check_is_named(tmp_path: Path) -> None:
+    arguments = written(tmp_path, definition(), catalog(), [])
+    assert "not checked: whether another experiment has these units at that time" in printed(arguments)
+    assert json.loads(printed([*arguments, "--json"]).strip().splitlines()[-1])["not_checked"]
+
+
+def test_a_definition_whose_start_is_past_says_how_to_lay_it_out_and_that_works(tmp_path: Path) -> None:
+    past = definition(start="2020-03-02")
+    arguments = written(tmp_path, past, catalog(), [])[:-2]
+    done = CliRunner().invoke(app, arguments)
+    (asked,) = re.findall(r"lay it out as of then: (--at \S+)", str(done.exception))
+    printed([*arguments, *asked.split()])
 
 
 def test_yen_have_no_cents(tmp_path: Path) -> None:

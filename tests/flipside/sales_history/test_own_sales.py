@@ -1,7 +1,7 @@
 """One's own sales: what is found by itself, what is summed, and what is refused, with its lines."""
 
 import json
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,54 @@ def test_semicolons_decimal_commas_german_dates_and_receipts_are_read_and_said_i
     assert found.units == ("Nord-1/4711",)
     assert found.quantity.tolist() == [[3.0]] * 4
     assert found.notes[0] == "bons.csv: 8 rows, separated by semicolon, decimal comma, dates DD.MM.YYYY"
-    assert found.notes[1] == "8 rows are summed to 4 unit-days: 4 of them have several rows"
+    assert found.notes[1] == "names as catalog and definition spell them: Nord 1 is Nord-1"
+    assert found.notes[2] == "8 rows are summed to 4 unit-days: 4 of them have several rows"
+
+
+def test_names_with_umlauts_and_signs_are_respelled_and_said(tmp_path: Path) -> None:
+    rows = "".join(f"Köln-Süd;Crème brûlée, 200 g (4/Pkg.);{day};1\n" for day in DAYS)
+    found = summed(read_table(write(tmp_path / "s.csv", "store;product;date;quantity\n" + rows)))
+    assert found.units == ("Koeln-Sued/Creme-brulee-200-g-4-Pkg",)
+    (said,) = [note for note in found.notes if note.startswith("names as")]
+    assert "Köln-Süd is Koeln-Sued" in said
+
+
+def test_two_names_that_would_become_one_are_refused_with_both_lines(tmp_path: Path) -> None:
+    text = "store;product;date;quantity\na;Käse;2026-05-30;1\na;Kaese;2026-05-31;1\n"
+    with pytest.raises(UnreadableSales, match=r"both be spelled 'Kaese'.*line 2 \('Käse'\), line 3 \('Kaese'\)"):
+        read_table(write(tmp_path / "s.csv", text))
+
+
+def test_a_name_of_another_script_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    text = "store;product;date;quantity\n京都;x;2026-05-30;1\n"
+    with pytest.raises(UnreadableSales, match=r"line 2 \('京都'\) cannot be named.*codes of the catalog"):
+        read_table(write(tmp_path / "s.csv", text))
+
+
+def test_a_line_after_a_quoted_line_break_is_named_by_its_number_in_the_file(tmp_path: Path) -> None:
+    note = '"two ""big""\nlines, one text"'
+    text = f"note,{HEAD}{note},a,x,2026-05-30,1,1\n{note},a,x,2026-05-31,-1,1\n"
+    with pytest.raises(UnreadableSales, match=r"negative on line 4 \(-1\)"):
+        read_table(write(tmp_path / "s.csv", text))
+
+
+@pytest.mark.parametrize("stamp", ["2026-05-30T22:30:00Z", "2026-05-30 22:30:00+02:00", "2026-05-30T22:30-0500"])
+def test_time_stamps_with_an_offset_are_read_as_written_and_it_is_said(tmp_path: Path, stamp: str) -> None:
+    text = f"store,product,date,quantity\na,x,2026-05-29 08:00,1\na,x,{stamp},1\n"
+    found = summed(read_table(write(tmp_path / "s.csv", text)))
+    assert found.days == (date(2026, 5, 29), date(2026, 5, 30))
+    (said,) = [note for note in found.notes if "offset" in note]
+    assert f"warning: 1 values of date carry an offset from UTC, line 3 ({stamp})" in said
+
+
+def test_typed_time_stamps_are_of_the_days_of_their_own_zone(tmp_path: Path) -> None:
+    late = [datetime(2026, 5, 29 + k, 22, 30, tzinfo=UTC) for k in range(2)]
+    stamps = pa.array(late, type=pa.timestamp("us", tz="Europe/Vienna"))
+    table = pa.table({"unit": ["a/x", "a/x"], "time": stamps, "quantity": [1, 2]})
+    pa.parquet.write_table(table, tmp_path / "s.parquet")
+    found = summed(read_table(tmp_path / "s.parquet"))
+    assert found.days == (date(2026, 5, 30), date(2026, 5, 31)), "half past midnight in Vienna"
+    assert "the days of time are those of its own time zone, Europe/Vienna" in found.notes
 
 
 def test_two_rows_of_a_store_product_and_day_both_count(tmp_path: Path) -> None:
@@ -79,7 +126,15 @@ def test_a_day_without_a_sale_is_a_zero_and_a_day_without_the_store_is_left_out(
     found = summed(read_table(write(tmp_path / "s.csv", text)))
     grid = dict(zip(found.units, np.nan_to_num(found.quantity, nan=-1).T.tolist(), strict=True))
     assert grid == {"a/x": [5, 5, -1, 5], "a/y": [5, 0, -1, 0], "b/x": [5, 5, 5, 5]}
-    assert any("closed_weekdays" in note for note in found.notes)
+    (said,) = [note for note in found.notes if "closed_weekdays" in note]
+    assert "on 1 of 4 days a store has no row at all (a)" in said
+
+
+def test_a_store_that_opened_later_was_not_closed_before(tmp_path: Path) -> None:
+    text = "unit,date,quantity\n" + "".join(f"a/x,{day},5\n" for day in DAYS) + f"b/x,{DAYS[3]},5\n"
+    notes = summed(read_table(write(tmp_path / "s.csv", text))).notes
+    assert not any("no row at all" in note for note in notes)
+    assert any("not sold from the first day on: b/x" in note for note in notes)
 
 
 def test_units_in_the_sales_and_not_in_the_catalog_and_the_reverse_are_counted_and_the_first_five_named(
@@ -109,6 +164,13 @@ def test_one_currency_of_three_is_chosen_and_money_has_its_own_minor_unit(tmp_pa
     assert for_replay(euro).periods[0][0].price_minor == 349
     assert for_rehearsal(euro, "revenue", "market").outcome[0, 0] == 698
     assert for_rehearsal(own, "units", "market").currency == "XXX"
+
+
+def test_a_currency_names_that_of_sales_and_catalog_which_name_none(tmp_path: Path) -> None:
+    path = write(tmp_path / "s.csv", HEAD + GOOD)
+    assert read_own(path, currency="DKK").currencies == ("DKK",)
+    with pytest.raises(FlipsideError, match="--currency kr: a currency code is three capital letters"):
+        read_own(path, currency="kr")
 
 
 HEAD = "store,product,date,quantity,price\n"
