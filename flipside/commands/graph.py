@@ -1,27 +1,18 @@
 """`flipside graph`: the graph of substitutes of one's own sales: build it, look at it, explain pairs, compare two."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from flipside.commands.options import AsJson
-from flipside.commands.sales_options import (
-    CatalogFile,
-    Price,
-    Product,
-    Quantity,
-    Revenue,
-    Store,
-    Time,
-    Unit,
-    columns_from,
-    tell,
-)
+from flipside.commands.sales_options import WITHOUT_COST, CatalogFile, tell, with_sales_columns
 
 if TYPE_CHECKING:
     from analysis.spillover.graph import Graph
+    from flipside.sales_history.columns import SalesColumns
 
 HistoryFile = Annotated[
     Path,
@@ -32,6 +23,7 @@ GraphFile = Annotated[Path, typer.Argument(metavar="GRAPH", help="A file that `f
 SHOWN = 20
 
 
+@partial(with_sales_columns, roles=WITHOUT_COST)
 def build(
     history: HistoryFile,
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The graph, as Parquet.")],
@@ -48,13 +40,7 @@ def build(
     week_effects: Annotated[
         bool, typer.Option("--week-effects/--no-week-effects", help="Without them promotions look like substitution.")
     ] = True,
-    unit: Unit = None,
-    store: Store = None,
-    product: Product = None,
-    time: Time = None,
-    quantity: Quantity = None,
-    price: Price = None,
-    revenue: Revenue = None,
+    columns: "SalesColumns | None" = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate which products' sales follow which other products' prices, and write the graph.
@@ -69,9 +55,6 @@ def build(
     from flipside.sales_history.graph_sales import read_for_graph
     from flipside.terminal.view import print_object
 
-    columns = columns_from(
-        unit=unit, store=store, product=product, time=time, quantity=quantity, price=price, revenue=revenue
-    )
     sales = read_for_graph(history, columns, catalog)
     tell(sales.notes)
     with progress_bar("products", len(sales.year.products)) as (step, _):

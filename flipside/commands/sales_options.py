@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 #: role of a column -> its option
 COLUMNS = {
@@ -20,6 +20,8 @@ COLUMNS = {
     "revenue": ("--revenue", "Of the row's amount [revenue, amount]."),
     "cost": ("--cost", "Of one piece's cost [cost]."),
 }
+#: of what is asked of prices alone
+WITHOUT_COST = tuple(role for role in COLUMNS if role != "cost")
 CatalogFile = Annotated[
     Path | None, typer.Option("--catalog", metavar="FILE", help="Catalog entries, one JSON object a line.")
 ]
@@ -31,7 +33,9 @@ CurrencyCode = Annotated[
 ]
 
 
-def with_sales_columns(command: "Callable[..., None]") -> "Callable[..., None]":
+def with_sales_columns(
+    command: "Callable[..., None]", roles: "Collection[str]" = tuple(COLUMNS)
+) -> "Callable[..., None]":
     """A command with an option for each column, in the place of its argument ``columns`` (None where none is named)."""
     signature = inspect.signature(command)
     parameters = []
@@ -42,6 +46,7 @@ def with_sales_columns(command: "Callable[..., None]") -> "Callable[..., None]":
                     name=role, annotation=Annotated[str | None, typer.Option(option, metavar="COLUMN", help=said)]
                 )
                 for role, (option, said) in COLUMNS.items()
+                if role in roles
             ]
         else:
             parameters.append(parameter)
@@ -49,7 +54,7 @@ def with_sales_columns(command: "Callable[..., None]") -> "Callable[..., None]":
     def run(**given: object) -> None:
         from flipside.sales_history.columns import SalesColumns
 
-        named: dict[str, Any] = {role: name for role in COLUMNS if (name := given.pop(role)) is not None}
+        named: dict[str, Any] = {role: name for role in roles if (name := given.pop(role)) is not None}
         command(**given, columns=SalesColumns(**named) if named else None)
 
     run.__name__, run.__doc__, run.__module__ = command.__name__, command.__doc__, command.__module__
