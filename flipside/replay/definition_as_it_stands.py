@@ -128,6 +128,8 @@ def _said(definition: Experiment, history: History, begin: int, ahead: int, days
 def _too_few_clusters(resolved: Experiment) -> Iterator[str]:
     """Said before the start: what nobody will watch."""
     have = least_clusters_an_arm(resolved)
+    if have < NEEDS["fixed"].an_arm:
+        yield f"warning: {_need('fixed', resolved)}; cluster by unit, or add stores"
     if have < NEEDS["always_valid"].an_arm:
         yield f"warning: {_need('always_valid', resolved)}; cluster by unit, or add stores"
     if resolved.guardrails and have < NEEDS["guardrail"].an_arm:

@@ -103,6 +103,7 @@ async def test_currency_limits_time_zones_and_blackouts_are_those_of_the_definit
 
 def test_what_nobody_will_watch_is_said_before_the_start(tmp_path: Path) -> None:
     notes = "\n".join(shop(tmp_path, 3, guardrails=True).notes)
+    assert "needs 2 clusters in each arm (4 for 2 arms); with 3 clusters the error is taken between draws" in notes
     assert "an always-valid interval needs 3 clusters in each arm (6 for 2 arms); with 3 clusters" in notes
     assert "1 guardrails will watch nothing: a guardrail needs 3 clusters in each arm" in notes
 
