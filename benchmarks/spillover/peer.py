@@ -1,103 +1,80 @@
-"""Hajek contrasts beside those of spillover-effects 0.2.1, a package of weighted least squares on exposures.
+"""The joint regressions beside a loop of pyfixest's, in one run: speed a pair, and how far the numbers lie apart.
 
-It imports what it needs while it is built, so that it has an environment of its own:
-
-    python -m venv PEER && PEER/bin/pip install "numpy<2.3" scipy pandas scikit-learn statsmodels setuptools
-    PEER/bin/pip install --no-build-isolation spillover-effects==0.2.1
-    python -m benchmarks.spillover.peer --peer PEER/bin/python --write benchmarks/results/spillover_peer.json
-
-The inputs are drawn here, from seeds; the figures of the other package are kept, and a test compares ours with them.
+pyfixest is in no locked group: `python -m venv peer && peer/bin/pip install pyfixest==0.60.0 pydantic scipy`, then
+`PYTHONPATH=. peer/bin/python -m benchmarks.spillover.peer --write benchmarks/results/graph_peer.json`.
 """
 
 import argparse
 import json
-import subprocess
-from dataclasses import dataclass
+import time
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from scipy import sparse
+import pandas as pd
+import pyfixest
 
-from analysis.spillover.effects import SpilloverEffects, effects_of_arrays
-from analysis.spillover.exposure import Chances, conditions, exact_chances
+from analysis.spillover.graph import substitute_graph
+from analysis.spillover.sales import SalesYear
 
-#: contrast -> its two exposures, by their place in `analysis.spillover.exposure.CONDITIONS`
-PAIRS = {"direct": (2, 0), "spillover": (1, 0)}
-SEEDS = range(1, 21)
-PEER = """
-import json, sys
-import numpy as np, pandas as pd
-from spillover_effects import WLS
-
-def figure(case):
-    frame = pd.DataFrame({"y": case["outcome"], "z0": case["two"], "z1": case["one"],
-                          "p0": case["chance_two"], "p1": case["chance_one"]})
-    found = WLS("y", ["z0", "z1"], ["p0", "p1"], frame)
-    return float(found.params[1] - found.params[0])
-
-print(json.dumps([figure(case) for case in json.load(sys.stdin)]))
-"""
+PRODUCTS, SIZE, DAYS, SAMPLE = 10_000, 20, 365, 10
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One drawn experiment: products are randomised one by one, half of them treated."""
-
-    outcome: np.ndarray
-    treated: np.ndarray
-    weights: sparse.csr_array
-    chances: Chances
-
-    def ours(self) -> SpilloverEffects:
-        """What we make of it."""
-        label = np.arange(len(self.outcome))
-        return effects_of_arrays(self.outcome, self.treated, self.weights, self.chances, label)
-
-
-def case_of(seed: int) -> Case:
-    """Sixty units on a sparse graph, so that no exposure is rarer than one in a hundred."""
-    rng = np.random.default_rng(seed)
-    n = 60
-    matrix = np.triu(rng.random((n, n)) < 0.05, 1) * rng.random((n, n))
-    weights = sparse.csr_array(matrix + matrix.T)
-    treated = rng.permutation(n) < n // 2
-    return Case(rng.normal(size=n), treated, weights, exact_chances(np.arange(n), weights, {n // 2: 1.0}))
-
-
-def inputs(case: Case, contrast: str) -> dict[str, list[float]]:
-    """The same for the other package: units that can be in both exposures, and are in one."""
-    one, two = PAIRS[contrast]
-    now = conditions(case.treated[None], case.weights)[0]
-    chance = [getattr(case.chances, name) for name in ("none", "indirect", "direct", "direct_and_indirect")]
-    kept = (chance[one] > 0) & (chance[two] > 0) & ((now == one) | (now == two))
-    return {
-        "outcome": case.outcome[kept].tolist(),
-        "one": (now == one)[kept].astype(float).tolist(),
-        "two": (now == two)[kept].astype(float).tolist(),
-        "chance_one": chance[one][kept].tolist(),
-        "chance_two": chance[two][kept].tolist(),
-    }
+def drawn(products: int) -> SalesYear:
+    """Prices that move every five days, 20 products a category, no zero days."""
+    rng = np.random.default_rng(1)
+    price = np.exp(0.14 * np.repeat(rng.normal(size=(products, 1, DAYS // 5)), 5, axis=2))
+    quantity = np.exp(rng.normal(4, 0.3, price.shape)) * price**-2
+    names = tuple(f"p{i:05d}" for i in range(products))
+    category = np.repeat(np.arange(products // SIZE), SIZE)
+    labels = tuple(f"c{i:04d}" for i in range(products // SIZE))
+    return SalesYear(names, labels, ("m0",), category, np.arange(DAYS), price, quantity)
 
 
 def main() -> None:
-    """Run from the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--peer", required=True, help="a Python that has spillover-effects 0.2.1")
+    """Run, print and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path)
-    chosen = parser.parse_args()
-    asked = [(seed, contrast) for seed in SEEDS for contrast in PAIRS]
-    given = json.dumps([inputs(case_of(seed), contrast) for seed, contrast in asked])
-    done = subprocess.run([chosen.peer, "-c", PEER], input=given, capture_output=True, text=True, check=True)
-    figures = json.loads(done.stdout.splitlines()[-1])
-    rows = [
-        {"seed": seed, "contrast": contrast, "peer": figure}
-        for (seed, contrast), figure in zip(asked, figures, strict=True)
+    asked = parser.parse_args()
+    year = drawn(PRODUCTS)
+    start = time.perf_counter()
+    graph = substitute_graph(year)
+    ours = (time.perf_counter() - start) / (2 * len(graph.candidates))
+    data = pd.DataFrame({f"x{k}": np.log(year.price[k, 0]) for k in range(SIZE)})
+    data = data.assign(**{f"y{k}": np.log(year.quantity[k, 0]) for k in range(SIZE)})
+    data = data.assign(week=np.arange(DAYS) // 7, weekday=np.arange(DAYS) % 7)
+    prices = " + ".join(f"x{k}" for k in range(SIZE))
+    pyfixest.feols(f"y0 ~ {prices} | week + weekday", data, vcov={"CRV1": "week"})
+    start = time.perf_counter()
+    fits = [
+        pyfixest.feols(f"y{k} ~ {prices} | week + weekday", data, vcov={"CRV1": "week"}, fixef_tol=1e-12)
+        for k in range(SAMPLE)
     ]
-    off = [abs(row["peer"] - getattr(case_of(row["seed"]).ours(), row["contrast"]).value) for row in rows]
-    print(f"{len(rows)} contrasts; largest difference {max(off):.1e}")
-    if chosen.write:
-        body = {"peer": "spillover-effects 0.2.1, WLS", "largest_difference": max(off), "rows": rows}
-        chosen.write.write_text(json.dumps(body, indent=1) + "\n")
+    joint = (time.perf_counter() - start) / SAMPLE
+    start = time.perf_counter()
+    for k in range(1, SAMPLE + 1):
+        pyfixest.feols(f"y0 ~ x0 + x{k} | week + weekday", data, vcov={"CRV1": "week"})
+    single = (time.perf_counter() - start) / SAMPLE
+    apart = 0.0
+    for one, two, value in zip(graph.candidates.first, graph.candidates.second, graph.candidates.on_first, strict=True):
+        if one < SAMPLE and two < SIZE:
+            apart = max(apart, abs(float(value) - float(fits[one].coef()[f"x{two}"])))
+    results = {
+        "pyfixest": version("pyfixest"),
+        "directed_pairs": 2 * len(graph.candidates),
+        "ours_seconds": ours * 2 * len(graph.candidates),
+        "ours_microseconds_a_pair": ours * 1e6,
+        "sampled_regressions": SAMPLE,
+        "largest_difference": apart,
+        "pyfixest_milliseconds_a_regression_on_all_prices": joint * 1e3,
+        "pyfixest_milliseconds_a_regression_on_two_prices": single * 1e3,
+        "ratio_to_a_regression_a_pair_on_all_prices": joint / ours,
+        "ratio_to_a_regression_a_pair_on_two_prices": single / ours,
+        "ratio_to_a_regression_a_product_on_all_prices": joint / (SIZE - 1) / ours,
+    }
+    print(json.dumps(results, indent=2))
+    if asked.write:
+        asked.write.write_text(json.dumps(results, indent=2) + "\n")
 
 
 if __name__ == "__main__":
