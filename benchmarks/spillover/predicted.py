@@ -13,30 +13,12 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import average_precision_score
 
+from analysis.spillover.attributed_market import with_attributes
 from analysis.spillover.graph import substitute_graph
-from analysis.spillover.market import Market, draw_market, scenario, without_substitution, year_of
+from analysis.spillover.market import Market, scenario, year_of
 from analysis.spillover.prediction import corrected, learned
 
-RELEVANT, IRRELEVANT, TAIL_ERROR = 3, 3, 1.0
-
-
-def with_attributes(seed: int) -> tuple[Market, np.ndarray, np.ndarray]:
-    """The market, attributes (products, attributes) and price levels (products,)."""
-    given = scenario()
-    market, rng = draw_market(without_substitution(given), seed), np.random.default_rng(seed + 1)
-    values = rng.normal(size=(given.products, RELEVANT + IRRELEVANT))
-    level = 0.5 * values[:, 0] + rng.normal(size=given.products) * np.sqrt(0.75)
-    near = values[:, :RELEVANT]
-    apart = ((near[:, None] - near[None]) ** 2).sum(axis=2) + rng.exponential(0.5, (given.products,) * 2)
-    apart = np.where(market.category[:, None] == market.category[None], (apart + apart.T) / 2, np.inf)
-    np.fill_diagonal(apart, np.inf)
-    links = np.zeros_like(apart, dtype=bool)
-    # About as many as in the scenario: a link where either has the other among its four nearest.
-    links[np.arange(len(apart))[:, None], np.argsort(apart, axis=1)[:, : given.substitutes - 1]] = True
-    links |= links.T
-    cross = given.cross_elasticity * links
-    sold = market.quantity * np.exp(np.einsum("ij,jmt->imt", cross, market.log_price))
-    return replace(market, quantity=sold, elasticities=market.elasticities + cross), values, level
+TAIL_ERROR = 1.0
 
 
 def scored(seed: int) -> dict[str, float]:
