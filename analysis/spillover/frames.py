@@ -53,13 +53,18 @@ def spillover_effects(
     return effects_of_arrays(outcome, treated, weights, exact_chances(label, weights, {on: 1.0}), label)
 
 
+def substitutes_of(graph: Graph) -> Substitutes:
+    """The graph's substitutes by name, complements left out."""
+    kept = graph.edges.where(graph.edges.mean > 0)
+    triples = zip(kept.first, kept.second, kept.mean, strict=True)
+    pairs = tuple((graph.products[i], graph.products[j], float(weight)) for i, j, weight in triples)
+    return Substitutes(graph.version, pairs)
+
+
 def weights_of(graph: Graph | Substitutes, units: Sequence[str]) -> sparse.csr_array:
     """Weights between units `market/product`, or between products, shape (units, units)."""
     if isinstance(graph, Graph):
-        kept = graph.edges.where(graph.edges.mean > 0)
-        triples = zip(kept.first, kept.second, kept.mean, strict=True)
-        pairs = tuple((graph.products[i], graph.products[j], float(weight)) for i, j, weight in triples)
-        graph = Substitutes(graph.version, pairs)
+        graph = substitutes_of(graph)
     return weights_between(graph, [unit if "/" in unit else f"/{unit}" for unit in units])
 
 

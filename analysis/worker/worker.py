@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from analysis.checks.live_fidelity import LiveFidelity
 from analysis.panel_data.ledger import Ledger
+from analysis.panel_data.substitutes import Substitutes
 from analysis.worker.analyse import Aside, Finding, Mark, Share, due, key, mark_of
 from analysis.worker.parallel import share_of
 from analysis.worker.pending_closings import ClosingsHeld, Positions
@@ -72,6 +73,8 @@ class Options:
     #: processes that share many experiments, or the address of a Dask scheduler whose workers do
     processes: int = 1
     dask: str = ""
+    #: who substitutes whom, for effects with spillover; None: estimates have none
+    substitutes: Substitutes | None = None
 
 
 def _nothing(_: object) -> None:
@@ -133,6 +136,7 @@ async def run(
         await consumer.start()
         await producer.start()
         ledger, closings = await _begin(consumer, options)
+        ledger.substitutes = options.substitutes
         log.info("analysis reads", topics=sources, series_published=len(published))
         live = LiveFidelity(ledger, asyncio.get_running_loop().time)
         reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share, live, on_set_aside)

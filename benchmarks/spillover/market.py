@@ -2,7 +2,7 @@
 
     python -m benchmarks.spillover.market --seeds 200 --write benchmarks/results/spillover_market.json
 
-Each seed is a market of its own: a year without an experiment gives the graph, the graph the clusters; 28 random days
+Each seed is a market of its own: a year without an experiment gives the graph, the graph the clusters; 14 random days
 of prices a tenth dearer are drawn by the production generator, and the analysis' own code makes the numbers.
 """
 
@@ -13,6 +13,8 @@ from pathlib import Path
 
 import joblib
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from analysis.panel_data.substitutes import weights_between
 from analysis.spillover.exposure import share_treated
@@ -103,13 +105,17 @@ def summary(rows: list[Row]) -> list[dict[str, object]]:
                     "misses": sum(not (row.low or 0) <= row.truth <= (row.high or 0) for row in known),
                     "truth": float(np.mean([row.truth for row in known])),
                     "bias": float(off.mean()),
-                    "bias_error": float(off.std(ddof=1) / len(off) ** 0.5),
-                    "spread": float(off.std(ddof=1)),
+                    "bias_error": _spread(off) / len(off) ** 0.5,
+                    "spread": _spread(off),
                     "mean_se": float(np.mean([row.se for row in known if row.se is not None])),
                     "dropped": float(np.mean([row.dropped for row in known])),
                 }
             told.append(entry)
     return told
+
+
+def _spread(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def main() -> None:
@@ -120,14 +126,27 @@ def main() -> None:
     parser.add_argument("--write", type=Path)
     chosen = parser.parse_args()
     first = scenario().judging_seeds[0]
-    work = joblib.Parallel(n_jobs=chosen.jobs)(joblib.delayed(rows_of)(first + k) for k in range(chosen.seeds))
-    rows = [row for some in work for row in some]
+    rows: list[Row] = []
+    work = joblib.Parallel(n_jobs=chosen.jobs, return_as="generator")
+    for some in track(
+        work(joblib.delayed(rows_of)(first + k) for k in range(chosen.seeds)), "markets", chosen.seeds,
+        console=Console(stderr=True),
+    ):  # fmt: skip
+        rows += some
+        if chosen.write:  # whatever ends it, what is done is kept
+            _write(rows, first, chosen.write)
     told = summary(rows)
     for entry in told:
         print(json.dumps(entry))
-    if chosen.write:
-        body = {"seeds": [first, first + chosen.seeds - 1], "summary": told, "rows": [asdict(row) for row in rows]}
-        chosen.write.write_text(json.dumps(body, indent=1) + "\n")
+
+
+def _write(rows: list[Row], first: int, path: Path) -> None:
+    body = {
+        "seeds": [first, max(row.seed for row in rows)],
+        "summary": summary(rows),
+        "rows": [{k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()} for row in rows],
+    }
+    path.write_text(json.dumps(body, indent=1) + "\n")
 
 
 if __name__ == "__main__":

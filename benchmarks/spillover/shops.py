@@ -20,8 +20,10 @@ from controller.schedule.calendar import calendar
 START = date(2026, 3, 2)
 #: days of history at list prices
 BEFORE = 14
-DAYS = 28
-PRODUCTS, CATEGORIES, MARKETS = 200, 10, 3
+DAYS = 14
+PRODUCTS, CATEGORIES = 200, 10
+#: the year that gives the graph is of three markets, the experiment of one
+SEEN_MARKETS, MARKETS = 3, 1
 MAX_SIZE = 10
 PRICE, COST = 1000, 600
 DEAR = Decimal(10)
@@ -41,7 +43,7 @@ class World:
 
 def world_of(seed: int, *, known: bool = False, max_size: int = MAX_SIZE) -> World:
     """A market of the scenario, smaller; its graph estimated on a year without the experiment, or `known`."""
-    given = replace(scenario(), products=PRODUCTS, categories=CATEGORIES, markets=MARKETS)
+    given = replace(scenario(), products=PRODUCTS, categories=CATEGORIES, markets=SEEN_MARKETS)
     market = draw_market(given, seed)
     graph = substitute_graph(year_of(market))
     found = clusters(graph, max_size)

@@ -22,6 +22,7 @@ from controller.messages.inputs import Applied
 from controller.messages.topics import APPLIED, ASSIGNMENT_LOG, PANEL
 from streams.worker.metrics import AnalysisMetrics
 from tests.analysis.traffic import START, assignments, closing, experiment, history, unit_day
+from tests.analysis.worker import substitute_shop
 from tests.parts.kafka import Kafka
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -228,3 +229,19 @@ async def test_a_pricing_system_that_ignores_an_arm_for_a_day_is_on_the_health_t
 async def test_a_topic_that_does_not_exist_is_named_with_the_way_out(kafka: Kafka, namespace: str) -> None:
     with pytest.raises(FlipsideError, match="flipside topics create"):
         await run({"bootstrap_servers": kafka.address}, namespace, asyncio.Event())
+
+
+@pytest.mark.broker
+async def test_effects_with_spillover_come_through_kafka_as_they_are_in_memory(kafka: Kafka, namespace: str) -> None:
+    shop = substitute_shop.definition(days=5)
+    messages = substitute_shop.sold(shop)
+    whole = [f for f in due(substitute_shop.read(messages), {}) if isinstance(f, Estimate)]
+    await make_topics(kafka, namespace)
+    await write(kafka, namespace, messages)
+    seen, _ = await analysed(kafka, namespace, at_last_step, Options(substitutes=substitute_shop.GRAPH))
+    found = [f for f in seen if isinstance(f, Estimate)]
+    assert [f.spillover for f in found] == [f.spillover for f in whole]
+    assert found[-1].spillover is not None
+    assert found[-1].spillover.effects
+    neighbours = [f for f in seen if isinstance(f, Health) and f.check == "interference"]
+    assert "graph g1" in neighbours[-1].evidence
