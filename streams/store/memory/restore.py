@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
 from controller.definition.field_types import from_milliseconds, milliseconds
 from controller.messages.control import Kill
@@ -180,3 +181,9 @@ def _held_unit(unit: str, held: Held, order: tuple[int, int]) -> HeldUnit:
         unit, held.owner, held.day.toordinal(), held.arm, held.on_control, milliseconds(held.effective_at),
         0 if held.expires_at is None else milliseconds(held.expires_at), held.price_minor, sequence, epoch,
     )  # fmt: skip
+
+
+if TYPE_CHECKING:  # mypy compares every signature with the port's
+    from streams.store.restore_port import RestorableStore
+
+    _PORT: type[RestorableStore] = MemoryRestore

@@ -6,6 +6,7 @@ No method awaits anything, so each is atomic under asyncio. What one process dec
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from controller.decisions.decide import Flip, Proposal
 from controller.definition.field_types import milliseconds
@@ -325,3 +326,9 @@ def _later_is_known(places: dict[str, TopicPlace], id: str, place: TopicPlace | 
         return True
     places[id] = place
     return False
+
+
+if TYPE_CHECKING:  # mypy compares every signature with the port's
+    from streams.store import Store
+
+    _PORT: type[Store] = MemoryStore

@@ -1,7 +1,7 @@
 """What `streams.store.trigger_port` asks for, in this process's memory."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from streams.store import OutboxEntry
 from streams.store.trigger_port import PRICES, Histories
@@ -76,3 +76,9 @@ class MemoryTriggers:
             return
         self._shards[shard].own(epoch)
         self._clusters.setdefault(shard, {}).update(clusters)
+
+
+if TYPE_CHECKING:  # mypy compares every signature with the port's
+    from streams.store.trigger_port import TriggerStore
+
+    _PORT: type[TriggerStore] = MemoryTriggers

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from controller.messages.control import Kill
 from streams.store import DIGEST_BYTES, Registration, Store, encoding
@@ -220,3 +220,9 @@ class RedisRestore:
     async def _drop(self, keys: Sequence[str]) -> None:
         for start in range(0, len(keys), ROWS_PER_CALL):
             await self._ask(self._redis.unlink(*keys[start : start + ROWS_PER_CALL]))
+
+
+if TYPE_CHECKING:  # mypy compares every signature with the port's
+    from streams.store.restore_port import RestorableStore
+
+    _PORT: type[RestorableStore] = RedisRestore

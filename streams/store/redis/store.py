@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from controller.decisions.decide import Flip
 from controller.definition.field_types import MOST_A_DAY, from_milliseconds, milliseconds
@@ -358,3 +358,9 @@ def _spelled(place: TopicPlace | None) -> tuple[str, str]:
 def _plan(text: str) -> MarketPlan:
     day, released = text.split()
     return MarketPlan(None if day == "-" else datetime.fromordinal(int(day)).date(), released == "1")
+
+
+if TYPE_CHECKING:  # mypy compares every signature with the port's
+    from streams.store import Store
+
+    _PORT: type[Store] = RedisStore

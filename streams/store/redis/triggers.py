@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
@@ -73,3 +73,9 @@ class RedisTriggers:
         keys = [self._shard(shard, name) for name in ("epoch", "enrolments")]
         if pairs:
             await self._run("owned_hset", keys, [epoch, *pairs])
+
+
+if TYPE_CHECKING:  # mypy compares every signature with the port's
+    from streams.store.trigger_port import TriggerStore
+
+    _PORT: type[TriggerStore] = RedisTriggers
