@@ -16,7 +16,7 @@ from controller.designs.triggered import arms_entered
 from controller.messages.events import ReasonCode, Undelivered
 from controller.messages.inputs import CatalogEntry
 from controller.schedule.due import Due, MarketPlan, due
-from controller.time.periods import local_day, period, period_at
+from controller.time.periods import Period, local_day, period, period_at
 
 #: the block of a release: none of the design's
 RELEASE = Block(-1, date.max, date.max)
@@ -61,6 +61,11 @@ class Flip:
     #: effective as soon as it is written, over what was decided for this day: a kill, or a delayed start
     urgent: bool = False
 
+    @property
+    def is_release(self) -> bool:
+        """Whether its units go back to control: for good, so without a lease."""
+        return self.expires_at is None
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -89,7 +94,8 @@ def decide(
     experiment, design = roster.experiment, design_of(roster.experiment)
     drawn: dict[int, Mapping[str, int]] = {}
     for market, plan in sorted(plans.items()):
-        upcoming = due(experiment, roster.time_zones[market], plan, now, roster.stopped)
+        zone = roster.time_zones[market]
+        upcoming = due(experiment, zone, plan, now, roster.stopped)
         if upcoming is None:
             continue
         day = upcoming.period.day
@@ -109,7 +115,16 @@ def decide(
             market=market,
             # A release is done once every unit has let go: `settled` takes it back where a blackout held some.
             state=MarketPlan(decided_through=day, released=upcoming.release),
-            flip=_flip(roster, market, upcoming, block, drawn[block.index], now, catalog),
+            flip=_flip(
+                roster,
+                market,
+                _Arms(roster.units[market], drawn[block.index], block.index),
+                upcoming.period,
+                now,
+                catalog,
+                effective_at=upcoming.period.start,
+                expires_at=None if upcoming.release else period(block.end, zone).start,
+            ),
             messages=_undelivered(roster, market, upcoming, now),
             reason="the experiment is over" if upcoming.release else f"block {block.index} begins or goes on on {day}",
         )
@@ -141,7 +156,9 @@ def release_now(roster: Roster, market: str, now: datetime, catalog: Mapping[str
 
     The one decision that does not wait for a boundary. It has no lease, because control needs none.
     """
-    return _urgent(roster, market, roster.units[market], 0, now, now, None, RELEASE.index, catalog)
+    today = period_at(now, roster.time_zones[market])
+    arms = _Arms(roster.units[market], dict.fromkeys(roster.clusters, 0), RELEASE.index)
+    return _flip(roster, market, arms, today, now, catalog, effective_at=now, expires_at=None, urgent=True)
 
 
 def starts(
@@ -170,38 +187,18 @@ def _start(roster: Roster, entry: Entry, at: datetime, now: datetime, catalog: M
     block = design_of(roster.experiment).block_on(roster.experiment, day.day)
     if block is None:
         raise AssertionError(f"entry {entry.trigger} starts outside {roster.experiment.name}")
-    return _urgent(roster, entry.market, units, entry.arm, at, now, day.end, block.index, catalog)
+    arms = _Arms(units, {entry.cluster: entry.arm}, block.index)
+    return _flip(roster, entry.market, arms, day, now, catalog, effective_at=at, expires_at=day.end, urgent=True)
 
 
-def _urgent(
-    roster: Roster,
-    market: str,
-    units: tuple[str, ...],
-    arm: int,
-    at: datetime,
-    now: datetime,
-    expires_at: datetime | None,
-    block: int,
-    catalog: Mapping[str, CatalogEntry],
-) -> Flip:
-    experiment, today = roster.experiment, period_at(at, roster.time_zones[market])
-    prices = _pricing(experiment, catalog)
-    return Flip(
-        experiment=experiment.name,
-        experiment_version=experiment.version,
-        design_hash=roster.design_hash,
-        market=market,
-        block=block,
-        day=today.day,
-        arms=tuple(arm.name for arm in experiment.arms),
-        currency=experiment.currency,
-        effective_at=at,
-        expires_at=expires_at,
-        keep_until=today.end,
-        decided_at=now,
-        proposals=tuple(Proposal(unit, roster.cluster_of[unit], arm, prices(unit)) for unit in units),
-        urgent=True,
-    )
+@dataclass(frozen=True, slots=True)
+class _Arms:
+    """Which units of a market flip, and to what."""
+
+    units: tuple[str, ...]
+    #: index of the arm of each of their clusters
+    of_cluster: Mapping[str, int]
+    block: int
 
 
 def _pricing(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Callable[[str], tuple[int | None, ...]]:
@@ -225,12 +222,16 @@ def _pricing(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Cal
 def _flip(
     roster: Roster,
     market: str,
-    upcoming: Due,
-    block: Block,
-    arms: Mapping[str, int],
+    arms: _Arms,
+    day: Period,
     now: datetime,
     catalog: Mapping[str, CatalogEntry],
+    *,
+    effective_at: datetime,
+    expires_at: datetime | None,
+    urgent: bool = False,
 ) -> Flip:
+    """The flip of units within a local day: ``effective_at`` is its start, or later where that is urgent."""
     experiment = roster.experiment
     prices = _pricing(experiment, catalog)
     return Flip(
@@ -238,19 +239,20 @@ def _flip(
         experiment_version=experiment.version,
         design_hash=roster.design_hash,
         market=market,
-        block=block.index,
-        day=upcoming.period.day,
+        block=arms.block,
+        day=day.day,
         arms=tuple(arm.name for arm in experiment.arms),
         currency=experiment.currency,
-        effective_at=upcoming.period.start,
-        expires_at=None if upcoming.release else period(block.end, roster.time_zones[market]).start,
-        keep_until=upcoming.period.end,
+        effective_at=effective_at,
+        expires_at=expires_at,
+        keep_until=day.end,
         decided_at=now,
         proposals=tuple(
-            Proposal(unit, cluster, arms[cluster], prices(unit))
-            for unit in roster.units[market]
+            Proposal(unit, cluster, arms.of_cluster[cluster], prices(unit))
+            for unit in arms.units
             for cluster in (roster.cluster_of[unit],)
         ),
+        urgent=urgent,
     )
 
 

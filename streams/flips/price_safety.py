@@ -27,7 +27,7 @@ async def safe(
 
     ``catalog``: the last entry of every unit that ever was.
     """
-    if flip.expires_at is None:
+    if flip.is_release:
         return flip, []
     registration = shard.registrations[flip.experiment]
     limits = registration.experiment.limits

@@ -44,8 +44,8 @@ def flip_header(flip: Flip) -> dict[str, Any]:
         "expires": 0 if flip.expires_at is None else milliseconds(flip.expires_at),
         "keep_until": milliseconds(flip.keep_until),
         "decided": milliseconds(flip.decided_at),
-        "release": flip.expires_at is None,
-        "code": "released" if flip.expires_at is None else "scheduled",
+        "release": flip.is_release,
+        "code": "released" if flip.is_release else "scheduled",
         "urgent": flip.urgent,
     }
 

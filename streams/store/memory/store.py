@@ -89,7 +89,7 @@ class MemoryStore(MemoryState):
             return Outcome(withheld=tuple(proposal.unit for proposal in batch))
         outcome, granted = Outcome(), []
         for proposal in batch:
-            windows = () if flip.urgent and flip.expires_at is None else self._blackouts.values()
+            windows = () if flip.urgent and flip.is_release else self._blackouts.values()
             window = binding(windows, proposal.unit, proposal.cluster, flip.effective_at)
             before = shard.units.get(proposal.unit)
             said, held, row = _decided(before, flip, proposal, window)
@@ -242,7 +242,7 @@ def _decided(
 ) -> tuple[Outcome, Held | None, Granted | None]:
     """What one proposal comes to: repetition, exclusivity, blackout, in this order. None where nothing is written."""
     owner, control = f"{flip.experiment}.{flip.experiment_version}", flip.arms[0]
-    release, asked, instant = flip.expires_at is None, flip.arms[proposal.arm], flip.effective_at
+    release, asked, instant = flip.is_release, flip.arms[proposal.arm], flip.effective_at
     same = prev is not None and prev.owner == owner
     if _done(prev, flip, same):
         return Outcome(repeated=1, kept=int(prev is not None and prev.arm != asked)), None, None
@@ -289,7 +289,7 @@ def _done(prev: Held | None, flip: Flip, same: bool) -> bool:
     """Whether a proposal is a repetition."""
     if not flip.urgent:
         return prev is not None and same and prev.day >= flip.day
-    if flip.expires_at is not None:
+    if not flip.is_release:
         return prev is not None and same and prev.effective_at >= flip.effective_at
     # Nobody was promised anything but control, from now or from earlier on.
     return prev is None or (
