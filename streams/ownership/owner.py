@@ -5,6 +5,7 @@ grows with the log, so it outlives the store, and the store refuses a lower one.
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -36,6 +37,8 @@ from streams.worker.shard_metrics import oversee
 
 #: the least that is waited for news: whoever does not wait at all hears nothing
 SHORTEST_WAIT_MS = 1
+#: records of each shard, in their order
+ByShard = dict[int, list[Incoming]]
 
 
 def tick_of(parts: Parts, record: Incoming) -> Tick | Rejected:
@@ -47,6 +50,16 @@ def tick_of(parts: Parts, record: Incoming) -> Tick | Rejected:
     if parts.settings.clock == "wall" and ahead > parts.settings.clock_tolerance_seconds:
         return Rejected(record, "future", f"the tick of {tick.at} lies {ahead:.0f} s ahead of this worker's clock")
     return tick
+
+
+def polled(poll: asyncio.Task[ByShard]) -> ByShard:
+    """What a poll that has ended brought: nothing where it was cancelled or has failed."""
+    return {} if poll.cancelled() or poll.exception() is not None else poll.result()
+
+
+def fault_in(poll: asyncio.Task[ByShard]) -> BaseException | None:
+    """Why a poll that has ended failed; None where it did not, or was cancelled."""
+    return None if poll.cancelled() else poll.exception()
 
 
 class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -65,8 +78,10 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         self._deciding = Deciding(parts, catalog, self._held.shards)
         #: set when the group has given shards out
         self._given = asyncio.Event()
-        #: shard -> when it was looked at last, and the clock compared (None), in seconds of the event loop
-        self._looked: dict[int | None, float] = {}
+        #: shard -> when it was looked at last, in seconds of the event loop
+        self._looked: dict[int, float] = {}
+        #: when the clock was compared last, in the same seconds
+        self._compared = -math.inf
 
     async def on_partitions_revoked(self, revoked: Sequence[TopicPartition]) -> None:
         await self._held.rest()
@@ -107,32 +122,33 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._triggers.stop()
             await self._rebuild.stop()
 
-    async def _ticks(self, timeout_ms: int) -> dict[int, list[Incoming]]:
+    async def _ticks(self, timeout_ms: int) -> ByShard:
         polled = await self._consumer.getmany(timeout_ms=timeout_ms)
         return {partition.partition: records for partition, records in polled.items()}
 
-    async def _news(self, timeout_ms: int) -> tuple[dict[int, list[Incoming]], dict[int, list[Incoming]]]:
+    async def _news(self, timeout_ms: int) -> tuple[ByShard, ByShard]:
         """Ticks and triggers by shard, as soon as there are any of either, or shards to be taken over.
 
         Nothing is under way when this returns: what was asked for of a shard never arrives after it has changed hands.
         """
         followed = await self._triggers.follow(self._held.shards)
-        asked = [asyncio.create_task(self._ticks(timeout_ms))]
-        asked += [asyncio.create_task(self._triggers.poll(timeout_ms))] if followed else []
+        ticks = asyncio.create_task(self._ticks(timeout_ms))
+        triggers = asyncio.create_task(self._triggers.poll(timeout_ms)) if followed else None
+        polls = [ticks] if triggers is None else [ticks, triggers]
         given = asyncio.create_task(self._given.wait())
         try:
             # While a group shares out anew, aiokafka has no answer however long that takes.
-            await asyncio.wait([*asked, given], timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([*polls, given], timeout=timeout_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (*asked, given):
+            for task in (*polls, given):
                 task.cancel()
-            outcomes = await asyncio.gather(*asked, return_exceptions=True)
-        faults = [outcome for outcome in outcomes if isinstance(outcome, Exception)]
-        heard, fired = [*({} if isinstance(outcome, BaseException) else outcome for outcome in outcomes), {}][:2]
+            await asyncio.gather(*polls, return_exceptions=True)
+        faults = [fault for fault in map(fault_in, polls) if fault is not None]
+        found, fired = polled(ticks), {} if triggers is None else polled(triggers)
         # What one of them has read would not be read again; a fault that lasts is met again at once.
-        if faults and not heard and not fired:
+        if faults and not found and not fired:
             raise faults[0]
-        return heard, fired
+        return found, fired
 
     async def _hear(self, number: int, records: Sequence[Incoming]) -> None:
         for record in records:
@@ -199,9 +215,9 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         Of those, one at a time: a trigger waits for no more than that.
         """
         now, seen = asyncio.get_running_loop().time(), self._looked
-        if now - seen.get(None, -wait) >= wait:
+        if now - self._compared >= wait:
             await keep_in_step(self._parts)
-            seen[None] = now
+            self._compared = now
         waiting = sorted((seen.get(number, -wait), number) for number in self._held.shards if number not in ticked)
         others = [number for since, number in waiting[:1] if now - since >= wait]
         for number in [*(number for number in self._held.shards if number in ticked), *others]:
