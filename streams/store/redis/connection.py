@@ -47,7 +47,11 @@ FENCED = frozenset(
     }
 )
 #: what stands at the head of which scripts
-HEADS = {"fence": FENCED, "is_newer_offset": frozenset({"blackout", "kill"})}
+HEADS = {
+    "layout": frozenset({"flip", "replace_late_by_control", "restore_units"}),
+    "fence": FENCED,
+    "is_newer_offset": frozenset({"blackout", "kill"}),
+}
 #: how long one answer may take
 ANSWER_SECONDS = 5.0
 #: how often a lost answer is asked for again; and after so many times ANSWER_SECONDS it is CannotReach in any case,

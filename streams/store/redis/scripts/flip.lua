@@ -1,7 +1,6 @@
 -- One atomic decision for a batch of units that share a market, an experiment and an instant.
 -- KEYS: epoch, units, blackouts, outbox, sequence, hashes, prices
--- ARGV: epoch, header (JSON), rows (JSON: [unit, cluster, arm index from 0, [price of each arm or null]
---       [, planned arm index, detail, code or '']]), milliseconds that prices are remembered for (0: not at all),
+-- ARGV: epoch, header (JSON), rows (JSON, see layout.lua), milliseconds that prices are remembered for (0: not at all),
 --       least sequence: a store that has less of what its owner knows has come back older
 -- Checks, in this order: fence, definition, repetition, exclusivity, blackout. Then: state, prices, outbox.
 local sequence = tonumber(redis.call('GET', KEYS[5]) or '0')
@@ -13,7 +12,7 @@ local rows = cjson.decode(ARGV[3])
 local remember = tonumber(ARGV[4])
 local withheld = {}
 if redis.call('HGET', KEYS[6], h.experiment) ~= h.design_hash then
-  for i, row in ipairs(rows) do withheld[i] = row[1] end
+  for i, row in ipairs(rows) do withheld[i] = row[ROW_UNIT] end
   return cjson.encode({0, 0, 0, 0, sequence, withheld})
 end
 
@@ -40,7 +39,7 @@ local function binding(unit, cluster)
 end
 
 local names = {}
-for i, row in ipairs(rows) do names[i] = row[1] end
+for i, row in ipairs(rows) do names[i] = row[ROW_UNIT] end
 local states = redis.call('HMGET', KEYS[2], unpack(names))
 local prices = remember > 0 and redis.call('HMGET', KEYS[7], unpack(names)) or {}
 local control = h.arms[1]
@@ -57,8 +56,9 @@ local function recall(text, prev, price, base)
       last = tonumber(was)
     end
   end
-  if prev and not prev[4] and prev[6] ~= 0 and prev[6] < h.effective and last ~= base then
-    found[#found + 1] = {prev[6], base}
+  local expires = prev and prev[HELD_EXPIRES] or 0
+  if expires ~= 0 and not prev[HELD_ON_CONTROL] and expires < h.effective and last ~= base then
+    found[#found + 1] = {expires, base}
     last = base
   end
   if price ~= last then found[#found + 1] = {h.effective, price} end
@@ -68,40 +68,43 @@ local function recall(text, prev, price, base)
   return table.concat(spelled, ' ')
 end
 
+-- The same as in `streams.store.memory.store`: `_done`.
+local function is_done(prev, same)
+  if not h.urgent then return same and prev[HELD_DAY] >= h.day end
+  if not h.release then return same and prev[HELD_EFFECTIVE] >= h.effective end
+  -- Nobody was promised anything but control, from now or from earlier on.
+  if not prev then return true end
+  return same and prev[HELD_ON_CONTROL] and prev[HELD_EXPIRES] == 0 and prev[HELD_EFFECTIVE] <= h.effective
+end
+
+-- Another experiment holds the unit, or has held it later (or has taken it over from the one that is released).
+local function is_another_ones(prev, frozen)
+  return h.release or prev[HELD_EFFECTIVE] > h.effective or prev[HELD_EXPIRES] > h.effective
+    or (frozen and not prev[HELD_ON_CONTROL])
+end
+
 for i, row in ipairs(rows) do
-  local unit, cluster, asked = row[1], row[2], h.arms[row[3] + 1]
-  local planned = h.arms[(row[5] or row[3]) + 1]
-  -- state: experiment.version, day, arm, is it control, effective, expires (0: never), price or false, sequence, epoch
+  local unit, cluster, asked = row[ROW_UNIT], row[ROW_CLUSTER], h.arms[row[ROW_ARM] + 1]
+  local planned = h.arms[(row[ROW_PLANNED] or row[ROW_ARM]) + 1]
   local prev = states[i] and cjson.decode(states[i]) or nil
-  local same = prev and prev[1] == h.owner
+  local same = prev and prev[HELD_OWNER] == h.owner
   -- The arm that holds up to the flip's instant: a lease that ended earlier left the unit on control.
-  local unbroken = prev and (prev[6] == 0 or prev[6] >= h.effective)
+  local unbroken = prev and (prev[HELD_EXPIRES] == 0 or prev[HELD_EXPIRES] >= h.effective)
   local window = any_window and binding(unit, cluster) or nil
-  local done
-  if not h.urgent then
-    done = same and prev[2] >= h.day
-  elseif h.release then
-    -- Nobody was promised anything but control, from now or from earlier on.
-    done = not prev or (same and prev[4] and prev[6] == 0 and prev[5] <= h.effective)
-  else
-    done = same and prev[5] >= h.effective
-  end
-  if done then
+  if is_done(prev, same) then
     repeated = repeated + 1
-    if prev and prev[3] ~= asked then kept = kept + 1 end
-  elseif prev and not same
-    and (h.release or prev[5] > h.effective or prev[6] > h.effective or (window and unbroken and not prev[4])) then
-    -- Another experiment holds the unit, or has held it later (or has taken it over from the one that is released).
-    if not h.release or (h.urgent and prev[5] > h.effective) then withheld[#withheld + 1] = unit end
+    if prev and prev[HELD_ARM] ~= asked then kept = kept + 1 end
+  elseif prev and not same and is_another_ones(prev, window and unbroken) then
+    if not h.release or (h.urgent and prev[HELD_EFFECTIVE] > h.effective) then withheld[#withheld + 1] = unit end
   else
-    local standing = (same and unbroken) and prev[3] or control
-    local arm, expires, code, detail = asked, h.expires, h.code, row[6] or ''
-    if row[7] and row[7] ~= '' then code = row[7] end
-    local price = row[4][row[3] + 1]
+    local standing = (same and unbroken) and prev[HELD_ARM] or control
+    local arm, expires, code, detail = asked, h.expires, h.code, row[ROW_DETAIL] or ''
+    if row[ROW_CODE] and row[ROW_CODE] ~= '' then code = row[ROW_CODE] end
+    local price = row[ROW_PRICES][row[ROW_ARM] + 1]
     if window then
       arm, code, detail = standing, 'blackout', window.id
       if arm ~= asked or not h.release then expires = h.keep_until end
-      if same and unbroken then price = prev[7] else price = row[4][1] end
+      if same and unbroken then price = prev[HELD_PRICE] else price = row[ROW_PRICES][1] end
       if arm ~= asked then blocked = blocked + 1 end
     elseif arm ~= standing then
       flips = flips + 1
@@ -111,12 +114,12 @@ for i, row in ipairs(rows) do
     sequence = sequence + 1
     writes[#writes + 1] = unit
     -- What was decided for a later day stays decided, though an urgent flip has replaced it.
-    writes[#writes + 1] = cjson.encode({h.owner, same and math.max(prev[2], h.day) or h.day, arm, arm == control,
+    writes[#writes + 1] = cjson.encode({h.owner, same and math.max(prev[HELD_DAY], h.day) or h.day, arm, arm == control,
       h.effective, expires, price, sequence, mine})
     granted[#granted + 1] = {unit, cluster, arm, planned, price, expires, code, detail, sequence}
-    if remember > 0 and price and row[4][1] ~= cjson.null then
+    if remember > 0 and price and row[ROW_PRICES][1] ~= cjson.null then
       recalled[#recalled + 1] = unit
-      recalled[#recalled + 1] = recall(prices[i], prev, price, row[4][1])
+      recalled[#recalled + 1] = recall(prices[i], prev, price, row[ROW_PRICES][1])
     end
   end
 end

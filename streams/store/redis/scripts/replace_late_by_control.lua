@@ -12,16 +12,17 @@ for _, unit in ipairs(cjson.decode(ARGV[3])) do units[unit] = true end
 local control, late, rest = cjson.decode(fields.h).arms[1], {}, {}
 for _, row in ipairs(cjson.decode(fields.g)) do
   local into = rest
-  if units[row[1]] then
-    row[3], row[5], row[7], row[8] = control, false, 'late', ARGV[4]
-    local text = redis.call('HGET', KEYS[2], row[1])
+  if units[row[GRANT_UNIT]] then
+    row[GRANT_ARM], row[GRANT_PRICE], row[GRANT_CODE], row[GRANT_DETAIL] = control, false, 'late', ARGV[4]
+    local text = redis.call('HGET', KEYS[2], row[GRANT_UNIT])
     local state = text and cjson.decode(text)
     -- Nothing of what was decided later changes, nor may this be newer than that.
-    if state and state[8] == row[9] then
+    if state and state[HELD_SEQUENCE] == row[GRANT_SEQUENCE] then
       sequence = sequence + 1
-      row[9] = sequence
-      state[3], state[4], state[7], state[8], state[9] = control, true, false, sequence, mine
-      redis.call('HSET', KEYS[2], row[1], cjson.encode(state))
+      row[GRANT_SEQUENCE] = sequence
+      state[HELD_ARM], state[HELD_ON_CONTROL], state[HELD_PRICE] = control, true, false
+      state[HELD_SEQUENCE], state[HELD_EPOCH] = sequence, mine
+      redis.call('HSET', KEYS[2], row[GRANT_UNIT], cjson.encode(state))
       into = late
     end
   end
