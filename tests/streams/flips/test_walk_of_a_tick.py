@@ -4,7 +4,7 @@ import asyncio
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -32,7 +32,7 @@ def calls_out_of(path: str) -> Iterator[dict[str, set[tuple[str, int]]]]:
         # A method is asked of a value that was made already: no module is entered for it.
         if event != "call" or caller is None or caller.f_code.co_filename != path or "." in code.co_qualname:
             return
-        if code.co_filename != path and code.co_filename.startswith(str(ROOT)) and in_a_tick(caller):
+        if code.co_filename != path and code.co_filename.startswith(str(ROOT)) and tick_of(caller):
             name = str(Path(code.co_filename).relative_to(ROOT))
             if name.startswith(ROOMS):
                 found[name].add((caller.f_code.co_name, caller.f_lineno))
@@ -44,12 +44,33 @@ def calls_out_of(path: str) -> Iterator[dict[str, set[tuple[str, int]]]]:
         sys.setprofile(None)
 
 
-def in_a_tick(frame: FrameType | None) -> bool:
+def tick_of(frame: FrameType | None) -> FrameType | None:
+    """The tick in which something is called; None for none."""
     while frame is not None:
         if frame.f_code.co_filename == DECIDER and frame.f_code.co_name == "tick":
-            return True
+            return frame
         frame = frame.f_back
-    return False
+    return None
+
+
+def walks(drawn: Iterable[tuple[str, str]]) -> list[list[tuple[str, str]]]:
+    """For each tick of two days, the drawn steps that it takes, in the order in which it first takes them."""
+    by_code = {(str(ROOT / file), function): (file, function) for file, function in drawn}
+    ticks: dict[FrameType, list[tuple[str, str]]] = {}
+
+    def look(frame: FrameType, event: str, _: object) -> None:
+        step = by_code.get((frame.f_code.co_filename, frame.f_code.co_name))
+        if event == "call" and step is not None and (tick := tick_of(frame)) is not None:
+            taken = ticks.setdefault(tick, [])
+            if step not in taken:
+                taken.append(step)
+
+    sys.setprofile(look)
+    try:
+        asyncio.run(evening())
+    finally:
+        sys.setprofile(None)
+    return list(ticks.values())
 
 
 def steps(heading: str) -> list[tuple[str, str]]:
@@ -82,3 +103,14 @@ def test_the_drawn_way_of_a_flip_names_every_module_that_a_tick_enters() -> None
     drawn = {file for file, _ in steps("A flip's way")}
     data = {"streams/flips/shard.py", "streams/control/overrides.py"}  # values that steps read, no step of their own
     assert {module for module in found if module.startswith("streams/flips/")} - drawn - data == set()
+
+
+def test_every_tick_takes_the_drawn_steps_in_the_drawn_order() -> None:
+    drawn = steps("A flip's way")
+    found = walks(drawn)
+    assert len(found) == 4
+    for taken in found:
+        assert taken == [step for step in drawn if step in taken]
+    # Scripts run in the server, and the relay publishes after the tick.
+    within = {(file, function) for file, function in drawn if file.endswith(".py") and "/outputs/" not in file}
+    assert {step for taken in found for step in taken} == within
