@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from analysis.spillover.graph import Graph
+from analysis.spillover.graph import Evidence, Graph
 from analysis.spillover.refinement import joined, moved
 from controller.errors import NotEstimable
 
@@ -46,7 +46,12 @@ class Clusters:
 
 
 def clusters(
-    graph: Graph, max_size: int, *, seed: int = 0, before: Mapping[str, Sequence[str]] | None = None
+    graph: Graph,
+    max_size: int,
+    *,
+    seed: int = 0,
+    before: Mapping[str, Sequence[str]] | None = None,
+    evidence: Evidence = "edges",
 ) -> Clusters:
     """Cut the graph into clusters of at most `max_size` products; a product without edges is a cluster of its own.
 
@@ -63,9 +68,12 @@ def clusters(
     """
     if max_size < 1:
         raise NotEstimable(f"clusters of at most {max_size} products hold nothing; max_size is at least 1")
-    weights = graph.weights()
+    weights = graph.weights(evidence)
     if not weights.nnz:
-        raise NotEstimable("the graph has no substitutes: every product is a cluster of its own, randomise products")
+        raise NotEstimable(
+            "the graph has no substitutes: every product is a cluster of its own, randomise products; or cut by weaker"
+            ' signs with evidence="all"'
+        )
     kept: dict[int, str]
     reasons: tuple[str, ...]
     if before is None:

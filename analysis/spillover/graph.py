@@ -18,6 +18,7 @@ Ints = NDArray[np.intp]
 
 Clustering = Literal["week", "market", "both"]
 Zeros = Literal["drop", "half"]
+Evidence = Literal["edges", "all"]
 
 #: The way errors are clustered: the ways that are added, and the one that is taken off again.
 _WAYS: dict[str, tuple[tuple[str, float], ...]] = {
@@ -74,9 +75,20 @@ class Graph:
     #: Products without edges because nothing could be estimated, and why.
     left_out: Mapping[str, str]
 
-    def weights(self) -> sparse.csr_array:
-        """Substitution as a symmetric matrix of means, complements left out; shape (products, products)."""
-        kept = self.edges.where(self.edges.mean > 0)
+    def weights(self, evidence: Evidence = "edges") -> sparse.csr_array:
+        """Substitution as a symmetric matrix of means, complements left out; shape (products, products).
+
+        Args:
+            evidence: "edges" takes what passed the test. "all" takes every candidate with a positive mean, shrunk by
+                one less its error's share of its square (the positive part of James and Stein 1961, a pair at a time):
+                where substitution is too weak to be told pair by pair, clusters still hold more of it than chance.
+        """
+        if evidence == "edges":
+            kept = self.edges.where(self.edges.mean > 0)
+        else:
+            told = self.candidates.where((self.candidates.mean > 0) & np.isfinite(self.candidates.error))
+            kept = replace(told, mean=told.mean * np.maximum(0.0, 1 - (told.error / told.mean) ** 2))
+            kept = kept.where(kept.mean > 0)
         rows = np.concatenate([kept.first, kept.second])
         columns = np.concatenate([kept.second, kept.first])
         values = np.concatenate([kept.mean, kept.mean])

@@ -13,11 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from analysis.spillover.clustering import clusters
-from analysis.spillover.graph import substitute_graph
+from analysis.spillover.graph import Evidence, Graph, substitute_graph
 from analysis.spillover.market import Market, draw_market, scenario, year_of
 
 PRICE_CHANGE, STRETCH, DRAWS = 0.1, 28, 200
-SIZES = (5, 10, 20, 40)
+SIZES = (10, 20)
+#: what clusters are cut by
+EVIDENCE: tuple[Evidence, ...] = ("edges", "all")
 
 
 def change_without_effect(market: Market) -> np.ndarray:
@@ -41,10 +43,18 @@ def errors_of(market: Market, label: np.ndarray, rng: np.random.Generator) -> np
     return np.array(found)
 
 
+def label_of(graph: Graph, size: int, evidence: Evidence) -> np.ndarray:
+    """Clusters; every product alone where the graph has no edge."""
+    if not graph.weights(evidence).nnz:
+        return np.arange(len(graph.products))
+    return clusters(graph, size, evidence=evidence).label
+
+
 def one(cross: float, markets: int) -> dict[str, object]:
     """Bias, standard deviation and RMSE by what is randomised, over judging seeds."""
     given = replace(scenario(), cross_elasticity=cross, days=scenario().days + 2 * STRETCH)
-    names = ["products", *(f"clusters of at most {size}" for size in SIZES)]
+    ways = [(size, evidence) for evidence in EVIDENCE for size in SIZES]
+    names = ["products", *(f"clusters of at most {size} by {evidence}" for size, evidence in ways)]
     errors: dict[str, list[np.ndarray]] = {name: [] for name in names}
     counts: dict[str, list[float]] = {name: [] for name in names}
     first = scenario().judging_seeds[0]
@@ -54,7 +64,7 @@ def one(cross: float, markets: int) -> dict[str, object]:
         kept = slice(0, scenario().days)
         before = replace(year, days=year.days[kept], price=year.price[..., kept], quantity=year.quantity[..., kept])
         graph = substitute_graph(before)
-        labels = [np.arange(len(graph.products)), *(clusters(graph, size).label for size in SIZES)]
+        labels = [np.arange(len(graph.products)), *(label_of(graph, size, evidence) for size, evidence in ways)]
         for name, label in zip(names, labels, strict=True):
             errors[name].append(errors_of(market, label, rng))
             counts[name].append(int(label.max()) + 1)

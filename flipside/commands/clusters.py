@@ -1,7 +1,7 @@
 """`flipside clusters`: which products to randomise together, what that cuts, and whether it is worth its precision."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -27,6 +27,10 @@ def clusters(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The clusters, as JSON.")] = None,
+    evidence: Annotated[
+        Literal["edges", "all"],
+        typer.Option(help="Cut by the edges, or by all pairs, weak ones shrunk: where no edge can be told."),
+    ] = "edges",
     weigh: Annotated[
         Path | None,
         typer.Option("--weigh", metavar="HISTORY", help="Weigh products, clusters and days on this history of sales."),
@@ -53,7 +57,7 @@ def clusters(
     from flipside.terminal.view import print_object
 
     held = read_graph(graph)
-    found = cut(held, max_size, before=None if before is None else _read(before))
+    found = cut(held, max_size, before=None if before is None else _read(before), evidence=evidence)
     members = found.members(held.products)
     body: dict[str, Any] = {
         "graph": found.graph,

@@ -118,3 +118,15 @@ def test_a_product_of_two_clusters_before_is_refused() -> None:
     graph = drawn_graph()
     with pytest.raises(NotEstimable, match="a product is in one"):
         clusters(graph, 20, before={"a": graph.products, "b": graph.products[:1]})
+
+
+def test_where_no_edge_can_be_told_weak_signs_still_keep_more_substitution_together_than_chance() -> None:
+    market = draw_market(replace(scenario(), products=80, categories=4, cross_elasticity=0.1), 5)
+    graph = substitute_graph(year_of(market))
+    found = clusters(graph, 10, evidence="all")
+    true = sparse.csr_array(np.where(market.elasticities > 0, market.elasticities, 0.0))
+    # Clusters of these sizes drawn by chance from categories of 20.
+    by_chance = (found.sizes * (found.sizes - 1)).sum() / (80 * 19)
+    assert share_within(true, found.label).sum() > 1.2 * by_chance
+    assert found.sizes.max() <= 10
+    assert agreement(clusters(graph, 20, evidence="all").label, market.category) >= 0.95
