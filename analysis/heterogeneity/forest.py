@@ -105,7 +105,9 @@ class CausalForest:
         )
         left = self.outcome_residual - self.treatment_residual * np.nan_to_num(effect)
         missed = missed_effects(x, self._bins, self.treatment_residual, left, label)
-        return calibration(self.outcome_residual, self.treatment_residual, effect, error, clusters, missed)
+        return calibration(
+            self.outcome_residual, self.treatment_residual, effect, error, clusters, missed, self.centring
+        )
 
     def _predicted(self, bins: U8, x: FloatArray, used: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
         centre = self._centre(bins, x)

@@ -113,7 +113,8 @@ class Hpte:
             "n_pre": self.n_pre,
             "n_post": self.n_post,
             "calibration": None if self.calibration is None else {
-                **_plain(self.calibration), "intervals_hold": self.calibration.intervals_hold
+                **_plain(self.calibration), "intervals_hold": self.calibration.intervals_hold,
+                "why_not": self.calibration.why_not
             },
             "importance": dict(self.importance),
             "projection": [{"column": s.column, **_plain(s.slope)} for s in self.projection],

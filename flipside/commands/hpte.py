@@ -160,7 +160,7 @@ def _shown(found: "Hpte", outcome: str) -> None:
     if found.calibration is not None:
         verdict = found.calibration
         say(f"do effects differ? p = {verdict.p:.3g} (spread {verdict.spread:.2f}, error {verdict.spread_error:.2f})")
-        if not verdict.intervals_hold:
-            say(f"do not read the units' intervals as 95 %: at most {verdict.implied_coverage:.0%} of them cover")
+        if verdict.why_not is not None:
+            say(f"do not read the units' intervals as 95 %: {verdict.why_not}")
     for sentence in found.notes:
         say(f"note: {sentence}")

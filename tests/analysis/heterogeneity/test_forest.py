@@ -84,3 +84,28 @@ def test_constant_attributes_and_ten_thousand_levels_do_no_harm():
     effect, error = causal_forest(x, w, y, trees=100, centring="none").predict(x)
     assert np.isfinite(effect).all()
     assert np.isfinite(error).all()
+
+
+def test_intervals_are_said_not_to_hold_where_effects_are_smooth_in_products():
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((2000, 3))
+    w = (rng.random(2000) < 0.5).astype(float)
+    y = w * 2 * x[:, 0] * x[:, 1] + rng.standard_normal(2000)
+    forest = causal_forest(x, w, y, trees=100, seed=1)
+    assert forest.centring == "quadratic"
+    found = forest.calibration(x)
+    assert not found.intervals_hold
+    assert found.why_not
+
+
+def test_an_error_of_the_effects_that_a_model_finds_lowers_the_implied_coverage():
+    from analysis.heterogeneity.calibration import calibration
+
+    rng = np.random.default_rng(5)
+    w, x, n = rng.choice([-0.5, 0.5], 20_000), rng.standard_normal(20_000), 20_000
+    y = w * x + rng.standard_normal(n)
+    guess, error = 0.01 * rng.standard_normal(n), np.full(n, 0.2)
+    # The effects leave out x, of mean square 1: P(|N(0, 1.04)| < 1.96 * .2) = .299.
+    told = calibration(y, w, guess, error, missed=(x,))
+    assert told.implied_coverage == pytest.approx(0.299, abs=0.02)
+    assert calibration(y - w * x, w, guess, error, missed=(x,)).found_error == 0
