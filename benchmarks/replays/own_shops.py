@@ -283,7 +283,7 @@ def main() -> None:
     parser.add_argument("--designs", nargs="+", default=list(DESIGNS), choices=list(DESIGNS))
     parser.add_argument("--effects", type=float, nargs="*", default=list(EFFECTS))
     parser.add_argument("--add", type=Path, default=None, help="rows of a log (a row a line) that are not run again")
-    parser.add_argument("--draws", type=int, default=1000, help="draws of each row in arrays")
+    parser.add_argument("--draws", type=int, default=100, help="draws of each row in arrays")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--json", type=Path, default=None)
     arguments = parser.parse_args()
