@@ -136,7 +136,7 @@ def effects_of_rows(rows: Rows, weights: sparse.csr_array, chances: Chances) -> 
         )
     coins = Layout.of(rows.cluster, rows.draw, rows.unit, weights)
     alone = Layout.of(rows.cluster, rows.draw, rows.unit, None)
-    exposed = _exposures(rows)
+    exposed = exposures_of(rows)
     pairs = {
         "total": ("all_treated", "all_control"),
         "direct": ("direct", "none"),
@@ -165,7 +165,8 @@ def chances_of(draws: Draws, weights: sparse.csr_array) -> Chances:
     )  # fmt: skip
 
 
-def _exposures(rows: Rows) -> dict[str, Bools]:
+def exposures_of(rows: Rows) -> dict[str, Bools]:
+    """Which rows were in each exposure that contrasts compare."""
     alone = np.isnan(rows.share)
     share = np.nan_to_num(rows.share)
     some, all_of_them = share > 1e-12, alone | (share > 1 - 1e-12)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from analysis.spillover.effects import chances_of, effects_of_arrays, horvitz_thompson
+from analysis.spillover.bootstrap import cluster_bootstrap
+from analysis.spillover.effects import (
+    chances_of,
+    effects_of_arrays,
+    horvitz_thompson,
+    rows_of_one_draw,
+)
 from analysis.spillover.exposure import (
     Chances,
     conditions,
@@ -224,3 +230,26 @@ def test_two_thousand_clusters_have_probabilities_too() -> None:
     label = np.arange(2000)
     found = exact_chances(label, graph_of(2000, [(k, k + 1) for k in range(0, 2000, 2)]), {1000: 1.0})
     np.testing.assert_allclose(found.all_treated, 0.5 * 999 / 1999, rtol=1e-8)
+
+
+def test_the_bootstrap_of_clusters_agrees_where_clusters_share_no_neighbours() -> None:
+    label = np.repeat(np.arange(60), 4)
+    weights = sparse.csr_array(np.kron(np.eye(60), np.ones((4, 4)) - np.eye(4)))
+    rng = np.random.default_rng(11)
+    treated = (rng.permutation(60) < 30)[label]
+    y = 0.4 * treated + rng.normal(0, 0.3, 240) + rng.normal(0, 0.2, 60)[label]
+    chances = exact_chances(label, weights, {30: 1.0})
+    error = effects_of_arrays(y, treated, weights, chances, label).total.standard_error
+    drawn = cluster_bootstrap(rows_of_one_draw(y, treated, weights, label), chances, "total", rng)
+    # 500 redraws know an error to 1 / sqrt(2 x 500) = 3 %
+    assert error is not None
+    assert drawn == pytest.approx(error, rel=0.12)
+
+
+def test_the_bootstrap_gives_no_error_of_an_effect_that_nobody_was_exposed_to() -> None:
+    weights, label = toy(20)
+    treated = (np.random.default_rng(1).permutation(20) < 10)[label]
+    chances = exact_chances(label, weights, {10: 1.0})
+    rows = rows_of_one_draw(np.zeros(80), treated, weights, label)
+    with pytest.raises(NotEstimable, match="direct: 0 of 50 redraws"):
+        cluster_bootstrap(rows, chances, "direct", np.random.default_rng(2), 50)

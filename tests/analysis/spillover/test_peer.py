@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.spillover.peer import PAIRS, SEEDS, case_of
+from benchmarks.spillover.exposure_peer import PAIRS, SEEDS, case_of
 from flipside.schemas import ROOT
 
 #: sums of sixty terms in another order
