@@ -21,6 +21,7 @@ from flipside.commands import (
     export,
     graph,
     hpte,
+    groups,
     influence,
     lifecycle,
     power,
@@ -29,6 +30,7 @@ from flipside.commands import (
     report,
     sample,
     spillover,
+    synthesize,
     topics,
     verify,
     worker,
@@ -72,10 +74,13 @@ app.command("export")(export.export)
 app.command("advise")(advise.advise)
 app.command("clusters")(clusters.clusters)
 app.command("estimate")(estimate.estimate)
+app.command("synthesize")(synthesize.synthesize)
+app.command("groups")(groups.groups)
 app.command("influence")(influence.influence)
 app.command("bakeoff")(bakeoff.bakeoff)
 app.command("hpte")(hpte.hpte)
 GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
+SUBCOMMANDS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),
     (
         "experiment",
@@ -86,7 +91,7 @@ GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
     ("dead-letters", "What was rejected: look at it, and send it again.", dead_letters.VERBS),
 )
-for group, help_text, verbs in GROUPS:
+for group, help_text, verbs in SUBCOMMANDS:
     sub = typer.Typer(no_args_is_help=True, help=help_text, rich_markup_mode=None)
     for name, verb in verbs.items():
         sub.command(name)(verb)

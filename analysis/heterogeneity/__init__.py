@@ -9,25 +9,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
     from analysis.heterogeneity.forest import CausalForest, causal_forest
+    from analysis.heterogeneity.group_attributes import attributes_of
+    from analysis.heterogeneity.group_statistics import UnitEffects
+    from analysis.heterogeneity.groups import Groups, find_groups
     from analysis.heterogeneity.hpte_result import Hpte
     from analysis.heterogeneity.influence import Influence, did_influence, means_influence
+    from analysis.heterogeneity.ranked_groups import ranked_groups
+    from analysis.heterogeneity.synthetic_history import Sold, synthesize
     from analysis.heterogeneity.unit_effects import hpte
     from analysis.heterogeneity.weighted_influence import Weights, weighted_influence
 
 __all__ = [
     "CausalForest",
+    "Groups",
     "Hpte",
     "Influence",
+    "Sold",
+    "UnitEffects",
     "Weights",
+    "attributes_of",
     "causal_forest",
     "cluster_day_influence",
     "did_influence",
+    "find_groups",
     "hpte",
     "means_influence",
+    "ranked_groups",
+    "synthesize",
     "weighted_influence",
 ]
 
 _HOMES = {
+    "Sold": "synthetic_history",
+    "synthesize": "synthetic_history",
+    "Groups": "groups",
+    "UnitEffects": "group_statistics",
+    "attributes_of": "group_attributes",
+    "find_groups": "groups",
+    "ranked_groups": "ranked_groups",
     "CausalForest": "forest",
     "causal_forest": "forest",
     "Hpte": "hpte_result",

@@ -9,6 +9,7 @@ matrix product for all clusters. Leaving a day out takes one summand out of each
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -23,6 +24,8 @@ from controller.validation.cluster_minima import needed as clusters_needed
 Estimate = Callable[[FloatArray, BoolArray, IntArray, BoolArray | None, FloatArray | None], float]
 #: forecasts are mixed of days in the arm and under control; they are linear in the share, so that two shares tell all
 SHARES = (0.0, 1.0)
+#: units of clusters that are left out, worked on at once
+UNITS_AT_ONCE = 2048
 
 
 def cluster_day_influence(
@@ -126,11 +129,12 @@ class _Cells:
         day_sum, day_count = value.sum(axis=1), observed.sum(axis=1).astype(np.float64)
         centred = np.where(observed, value - (day_sum / np.maximum(day_count, 1))[:, None], 0.0)
         shown, seen = (observed & treated).astype(np.float64), observed.astype(np.float64)
-        in_arm, control = other @ shown, other @ (seen - shown)
+        others = partial(_others_of, other, sharing.alone)
+        in_arm, control = others(shown), others(seen - shown)
         kept = observed & sharing.drawn[:, None] & (in_arm + control > 0)
         arms = kept & ~treated, kept & treated
         coefficients = [_mixed(control, in_arm, share) for share in SHARES]
-        sum_arm, sum_control = other @ (centred * shown), other @ (centred * (seen - shown))
+        sum_arm, sum_control = others(centred * shown), others(centred * (seen - shown))
         residual = tuple(centred - c * sum_control - a * sum_arm for c, a in coefficients)
         weights = np.ones(clusters) if weight is None else np.asarray(weight, dtype=np.float64)
         size = np.stack([_by_cluster(which.astype(np.float64), cluster, clusters) for which in arms])
@@ -169,11 +173,8 @@ class _Cells:
         """(B,) what days in the arm count for, from (T, B) counts of observed cells."""
         return np.asarray(0.5 * (self._drawn @ count) / np.maximum(count.sum(axis=0), 1.0))
 
-    def _forecasts(self, moved: FloatArray) -> list[FloatArray]:
-        """By share: (T, n) forecasts of units from (T, n) changes of their days' means, for all units."""
-        seen = self.observed.astype(np.float64)
-        sum_arm, sum_control = self.other @ (moved * self.shown), self.other @ (moved * (seen - self.shown))
-        return [c * sum_control + a * sum_arm for c, a in zip(self.of_control, self.of_arm, strict=True)]
+    def _others(self, cells: FloatArray) -> FloatArray:
+        return _others_of(self.other, self.sharing.alone, cells)
 
     def without_clusters(self, gone: FloatArray) -> FloatArray:
         """(B,) effects without sets of clusters (B, G) of 0 and 1; NaN where nothing is left to compare."""
@@ -206,18 +207,17 @@ class _Cells:
             for g, rows in enumerate(self.rows_by_cluster):
                 found += (rows[arm, number] @ moved) * (self.weight[g] * gone[g])
             return found
-        for column in range(gone.shape[1]):
-            units = np.flatnonzero(gone[self.cluster, column])
-            if not units.size:
-                continue
-            shown = self.shown[:, units]
-            seen = self.observed[:, units]
-            d = moved[:, column, None]
-            forecast = self.of_arm[number][:, units] * (self.other @ (d * shown))
-            forecast += self.of_control[number][:, units] * (self.other @ (d * (seen - shown)))
-            of = self.cluster[units]
-            part = self.kept[arm][:, units] * (self.weight / np.maximum(self.size[arm], 1.0))[:, of]
-            found[:, column] = (forecast * part).sum(axis=1)
+        part = self.kept[arm] * (self.weight / np.maximum(self.size[arm], 1.0))[:, self.cluster]
+        # units of all sets, one after the other, each with its set's change
+        column, which = np.nonzero(gone[self.cluster].T)
+        for begin in range(0, len(column), UNITS_AT_ONCE):
+            units, sets = which[begin : begin + UNITS_AT_ONCE], column[begin : begin + UNITS_AT_ONCE]
+            changes, shown = moved[:, sets], self.shown[:, units]
+            forecast = self.of_arm[number][:, units] * self._others(changes * shown)
+            forecast += self.of_control[number][:, units] * self._others(changes * (self.observed[:, units] - shown))
+            forecast *= part[:, units]
+            starts = np.flatnonzero(np.r_[True, np.diff(sets) > 0])
+            found[:, sets[starts]] += np.add.reduceat(forecast, starts, axis=1)
         return found
 
     def _moved(self, sums: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -252,7 +252,7 @@ class _Cells:
                     a, c = self.of_arm[number][:, units], self.of_control[number][:, units]
                     shown, control = self.shown[:, units], seen[:, units] - self.shown[:, units]
                     rows = self.other * ((kept * a) @ shown.T + (kept * c) @ control.T)
-                    own = a * (self.other @ (moved * shown)) + c * (self.other @ (moved * control))
+                    own = a * (self._others(moved * shown)) + c * (self._others(moved * control))
                     inside = rows @ moved - kept * own
                     whole = self.mean[arm, number][:, g, None] * size
                     changed = (whole - kept * self.residual[number][:, units] + inside) / np.maximum(left, 1.0)
@@ -276,8 +276,8 @@ class _Cells:
         # days that are some compared cell's only other day: without them that cell is gone too
         emptied = ((self.other.T @ last) * seen).any(axis=1)
         changes = np.zeros((2, 2, days, days))
-        sum_arm = self.other @ (self.centred * self.shown)
-        sum_control = self.other @ (self.centred * control_cells)
+        sum_arm = self._others(self.centred * self.shown)
+        sum_control = self._others(self.centred * control_cells)
         for number, share in enumerate(SHARES):
             forecast = self.of_control[number] * sum_control + self.of_arm[number] * sum_arm
             for cells, fewer in (
@@ -313,6 +313,11 @@ class _Cells:
             except NotEstimable:
                 found[r] = np.nan
         return found
+
+
+def _others_of(other: FloatArray, alone: bool, cells: FloatArray) -> FloatArray:
+    """(T, n) sums over the days that may forecast each day: all but itself, where each day is a draw of its own."""
+    return np.asarray(cells.sum(axis=0) - cells if alone else other @ cells)
 
 
 def _mixed(control: FloatArray, in_arm: FloatArray, share: float) -> tuple[FloatArray, FloatArray]:

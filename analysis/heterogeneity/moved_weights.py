@@ -20,6 +20,8 @@ import numpy as np
 from analysis.panel_data.panel import FloatArray, IntArray
 
 EXACT_SUPPORT = 150
+#: without a ridge a support has no more donors than observations and one, and which they are matters more
+EXACT_WITHOUT_RIDGE = 600
 #: donors whose Gram matrix is kept
 MOST_DONORS = 3000
 #: exchanges of the active set; the first ones move many donors at once
@@ -66,7 +68,8 @@ class MovedWeights:
         if intercept:
             rows, target = rows - rows.mean(axis=1, keepdims=True), target - target.mean()
         inside = np.flatnonzero(weights > 0)
-        if len(inside) <= EXACT_SUPPORT and len(rows) <= MOST_DONORS:
+        most = EXACT_SUPPORT if ridge > 0 else EXACT_WITHOUT_RIDGE
+        if len(inside) <= most and len(rows) <= MOST_DONORS:
             return cls(rows, target, weights, ridge, intercept, rows @ rows.T, None)
         inverse = np.linalg.pinv(_lifted(rows[inside] @ rows[inside].T, ridge), hermitian=True)
         ones = inverse.sum(axis=1)

@@ -24,6 +24,8 @@ Refit = Callable[[FloatArray, int, int], float]
 SMALL_CELLS, SMALL_SIDES = 30_000, 200
 #: of a larger panel so many units, clusters and periods, each, are fitted anew
 REFITS = 14
+#: where the weights' new optimum was found, only to show that it was
+CHECKED = 2
 #: residual sum of squares below this share of the target's counts as a perfect fit
 PERFECT = 1e-9
 NOT_UNIQUE = (
@@ -68,7 +70,7 @@ def weighted_influence(
     held = _Held.of(outcome, n_control, n_pre, weights)
     n, periods = outcome.shape
     small = outcome.size <= SMALL_CELLS and max(n, periods) <= SMALL_SIDES
-    several = (max(n, periods) if small else REFITS) if refits is None else refits
+    several = (max(n, periods) if small else CHECKED if held.exact else REFITS) if refits is None else refits
     # another optimum would follow the treated as well: only the estimator's own choice can be told
     several = max(n, periods) if held.perfect else several
     labels = np.arange(n) if clusters is None else np.asarray(clusters)
@@ -170,6 +172,10 @@ class _Held:
     @property
     def n_post(self) -> int:
         return int(self.outcome.shape[1]) - self.n_pre
+
+    @property
+    def exact(self) -> bool:
+        return self.units.exact and (self.times is None or self.times.exact)
 
     @property
     def perfect(self) -> bool:

@@ -9,7 +9,8 @@ from analysis.observational.estimators.by_name import ESTIMATORS
 from controller.errors import NotEstimable
 
 #: units, periods, treated units, treated periods
-SHAPES = [(30, 30, 5, 8), (60, 50, 10, 12), (200, 150, 60, 20)]
+SHAPES = [(30, 30, 5, 8), (60, 50, 10, 12)]
+LARGE = pytest.param((200, 150, 60, 20), marks=pytest.mark.slow)
 
 
 def panel(shape, seed):
@@ -55,7 +56,7 @@ def agree(effect, found, truth):
     assert spearmanr(moves, real).statistic >= 0.99
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", [*SHAPES, LARGE], ids=str)
 @pytest.mark.parametrize("method", ["sc", "sdid"])
 def test_without_any_refit_the_moves_are_those_of_fitting_anew(method, shape):
     y, n_control, n_pre = panel(shape, 1), shape[0] - shape[2], shape[1] - shape[3]
