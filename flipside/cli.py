@@ -20,8 +20,8 @@ from flipside.commands import (
     experiment,
     export,
     graph,
-    hpte,
     groups,
+    hpte,
     influence,
     lifecycle,
     power,
@@ -79,8 +79,7 @@ app.command("groups")(groups.groups)
 app.command("influence")(influence.influence)
 app.command("bakeoff")(bakeoff.bakeoff)
 app.command("hpte")(hpte.hpte)
-GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
-SUBCOMMANDS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
+VERB_GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("topics", "The topics of the contract.", topics.VERBS),
     (
         "experiment",
@@ -91,7 +90,7 @@ SUBCOMMANDS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
     ("dead-letters", "What was rejected: look at it, and send it again.", dead_letters.VERBS),
 )
-for group, help_text, verbs in SUBCOMMANDS:
+for group, help_text, verbs in VERB_GROUPS:
     sub = typer.Typer(no_args_is_help=True, help=help_text, rich_markup_mode=None)
     for name, verb in verbs.items():
         sub.command(name)(verb)

@@ -21,7 +21,7 @@ def show(written: Written) -> None:
     lost = sum(not one.kept for one in written.moments)
     console.print(
         f"{lost} of {len(written.moments)} moments are off by more than {ALLOWED:.0%}. Lost by design: prices that stay"
-        " the same for weeks, rivals' prices in a product's sales, what happened in one store alone. Standard errors of designs may be larger"
-        " than on the source (docs/heterogeneity.md).",
+        " the same for weeks, rivals' prices in a product's sales, what happened in one store alone. Standard errors of"
+        " designs may be larger than on the source (docs/heterogeneity.md).",
         highlight=False,
     )
