@@ -1,27 +1,20 @@
 """``flipside synthesize``: a history like one's own with no row of it, to rehearse on and to share."""
 
 import json as json_format
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from flipside.commands.options import AsJson
-from flipside.commands.sales_options import (
-    CatalogFile,
-    CurrencyCode,
-    Price,
-    Product,
-    Quantity,
-    Revenue,
-    Store,
-    Time,
-    Unit,
-    columns_from,
-    tell,
-)
+from flipside.commands.sales_options import WITHOUT_COST, CatalogFile, CurrencyCode, tell, with_sales_columns
+
+if TYPE_CHECKING:
+    from flipside.sales_history.columns import SalesColumns
 
 
+@partial(with_sales_columns, roles=WITHOUT_COST)
 def synthesize(
     history: Annotated[
         Path,
@@ -38,13 +31,7 @@ def synthesize(
             "not, and resembles less."
         ),
     ] = "kept",
-    unit: Unit = None,
-    store: Store = None,
-    product: Product = None,
-    time: Time = None,
-    quantity: Quantity = None,
-    price: Price = None,
-    revenue: Revenue = None,
+    columns: "SalesColumns | None" = None,
     catalog: CatalogFile = None,
     currency: CurrencyCode = None,
     market: Annotated[list[str] | None, typer.Option(help="Only these markets; repeatable.")] = None,
@@ -67,15 +54,7 @@ def synthesize(
     from flipside.terminal.synthetic_output import show
 
     if is_own(history):
-        own = read_own(
-            history,
-            columns=columns_from(
-                unit=unit, store=store, product=product, time=time, quantity=quantity, price=price, revenue=revenue
-            ),
-            catalog=catalog,
-            currency=currency,
-            markets=market or (),
-        )
+        own = read_own(history, columns=columns, catalog=catalog, currency=currency, markets=market or ())
         tell(own.notes)
         source = from_periods(own.periods)
     elif history.is_dir():
