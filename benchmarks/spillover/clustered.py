@@ -2,7 +2,7 @@
 
 A year of the frozen scenario gives the graph; then an experiment of four weeks on the days that follow, with half of
 the products or clusters at a price ten per cent higher. Outcome: mean log sales of the four weeks less those of the
-four before. `python -m benchmarks.spillover.clustered --markets 4 --write benchmarks/results/clustered.json`.
+four before. `python -m benchmarks.spillover.clustered --markets 4 --write benchmarks/results/graph_clustered.json`.
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 The frozen scenario with attributes: the substitutes of a product are the nearest of its category in three attributes;
 three others say nothing, and price levels follow the first. A fifth of the products is held out: it has no history.
-`python -m benchmarks.spillover.predicted --markets 10 --write benchmarks/results/predicted.json`.
+`python -m benchmarks.spillover.predicted --markets 10 --write benchmarks/results/graph_predicted.json`.
 """
 
 import argparse
