@@ -28,7 +28,7 @@ LOST = """\
 ## Losses of an arm's unit-days
 
 The share of the treated unit-days that is lost, and how often some check speaks; in brackets the check that
-speaks most often, and how often alone. *Missing*: nothing is known of the unit-day. *Zeros*: the feed is not silent, so
+speaks most often, with its own rate. *Missing*: nothing is known of the unit-day. *Zeros*: the feed is not silent, so
 that the unit-day counts as one without a sale: a loss that looks like an effect.
 """
 WITHIN = """\

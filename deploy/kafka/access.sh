@@ -49,7 +49,7 @@ acls --allow-principal "${OPERATOR:-User:flipside-operator}" --operation Write \
     --topic "${prefix}pricing.experiment.definition.v1" \
     --topic "${prefix}pricing.experiment.blackout.v1"
 
-# maintainer: whoever repairs: `flipside dead-letters redrive`, `flipside rebuild`
+# maintainer: people who repair: `flipside dead-letters redrive`, `flipside rebuild`
 acls --allow-principal "${MAINTAINER:-User:flipside-maintainer}" --operation Read \
     --topic "${prefix}pricing.experiment.checkpoint.v1" \
     --topic "${prefix}pricing.experiment.dead-letter.v1"
@@ -62,7 +62,7 @@ acls --allow-principal "${MAINTAINER:-User:flipside-maintainer}" --operation Wri
     --topic "${prefix}pricing.experiment.checkpoint.v1" \
     --topic "${prefix}pricing.experiment.dead-letter.v1"
 
-# installer: whoever runs `flipside topics create`
+# installer: people and pipelines that run `flipside topics create`
 acls --allow-principal "${INSTALLER:-User:flipside-installer}" --operation Create --operation Describe --operation DescribeConfigs \
     --topic "${prefix}pricing.catalog.v1" \
     --topic "${prefix}pricing.competitor-price.v1" \
@@ -126,7 +126,7 @@ acls --allow-principal "${ANALYSIS:-User:flipside-analysis}" --operation Write \
     --topic "${prefix}pricing.experiment.sequence.v1" \
     --topic "${prefix}pricing.experiment.health.v1"
 
-# analyst: whoever reads results: `flipside estimates`, `export`, `report`, notebooks
+# analyst: people who read results: `flipside estimates`, `export`, `report`, notebooks
 acls --allow-principal "${ANALYST:-User:flipside-analyst}" --operation Read \
     --topic "${prefix}pricing.experiment.assignment-log.v1" \
     --topic "${prefix}pricing.experiment.panel.v1" \

@@ -5,8 +5,8 @@
 #       deploy/redis/users.sh > users.acl
 #   redis-server ... --aclfile users.acl
 #
-# Redis 7 or newer. The file holds hashes of the passwords. The user without a name is switched off: whoever administers
-# the server gets a line of one's own. Keys have the namespace at the head of their hash tag, {prices:t0}:epoch.
+# Redis 7 or newer. The file holds hashes of the passwords. The user without a name is switched off: add a
+# line for the administrator of the server. Keys have the namespace at the head of their hash tag, {prices:t0}:epoch.
 set -eu
 hash() { printf %s "$1" | sha256sum | cut -d ' ' -f 1; }
 namespace=${FLIPSIDE_NAMESPACE:-}

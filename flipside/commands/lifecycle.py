@@ -57,8 +57,8 @@ ASKED: dict["Action", str] = {
     "stop": "End an experiment: its units go back to control at the next day boundary that is not yet decided.",
     "pause": "Control prices from the next day boundary that is not yet decided, until it is resumed.",
     "resume": "Go on with a paused experiment at the next day boundary; days in between are reported as undelivered.",
-    "freeze": "No cluster enters any more; what has entered goes on and is measured.",
-    "unfreeze": "Clusters may enter again.",
+    "freeze": "A triggered experiment takes no new entries; those that run go on. Other designs go on as they are.",
+    "unfreeze": "A triggered experiment takes entries again.",
     "archive": "Put away an experiment that is over; nothing more happens to it once its units are back on control.",
 }
 

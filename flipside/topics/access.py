@@ -83,7 +83,7 @@ PRINCIPALS: tuple[Principal, ...] = (
     Principal(
         "operator",
         "people and pipelines that run `flipside experiment`, `blackout`, `verify`, `dead-letters list`",
-        # What only workers write is not among what is written: a decision can't be forged by whoever may ask for one.
+        # What only workers write is not among what is written: a user who may ask for a decision cannot forge one.
         reads=frozenset(TOPICS) - {COMPETITOR_PRICE, CHECKPOINT, TICK, TRIGGER},
         writes=frozenset({DEFINITION, BLACKOUT}),
         keys="%R",
@@ -91,7 +91,7 @@ PRINCIPALS: tuple[Principal, ...] = (
     ),
     Principal(
         "maintainer",
-        "whoever repairs: `flipside dead-letters redrive`, `flipside rebuild`",
+        "people who repair: `flipside dead-letters redrive`, `flipside rebuild`",
         reads=frozenset({DEAD_LETTER, CHECKPOINT}),
         writes=frozenset({DEAD_LETTER, CHECKPOINT, CATALOG, SALE, COMPETITOR_PRICE, DEFINITION, BLACKOUT}),
         keys="%RW",
@@ -99,7 +99,7 @@ PRINCIPALS: tuple[Principal, ...] = (
     ),
     Principal(
         "installer",
-        "whoever runs `flipside topics create`",
+        "people and pipelines that run `flipside topics create`",
         makes_topics=True,
     ),
     Principal(
@@ -122,7 +122,7 @@ PRINCIPALS: tuple[Principal, ...] = (
     ),
     Principal(
         "analyst",
-        "whoever reads results: `flipside estimates`, `export`, `report`, notebooks",
+        "people who read results: `flipside estimates`, `export`, `report`, notebooks",
         # Not the definitions: a seed that is committed is revealed in the log, when it is over.
         reads=frozenset({ASSIGNMENT_LOG, PANEL, ESTIMATE, SEQUENCE, HEALTH, SALE_CORRECTION}),
     ),
