@@ -8,7 +8,6 @@ most alpha of healthy experiments. Between looks the last look's verdict stands.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from analysis.checks.verdict import Check, Verdict, unknown
@@ -78,9 +77,7 @@ class Gap:
         return float(special.stdtrit(self.degrees, 1.0 - alpha / 2.0) + special.stdtrit(self.degrees, POWER)) * self.se
 
 
-def gap_of(
-    total: FloatArray, product: FloatArray, clusters: NDArray[np.int64], either: int, *, share: bool = False
-) -> Gap:
+def gap_of(total: FloatArray, product: FloatArray, clusters: IntArray, either: int, *, share: bool = False) -> Gap:
     """The linearised difference of two ratios: with psi_a of a cluster its sums' first-order change of arm a's ratio,
 
     ``n_1 / (n_1 - 1) sum psi_1^2 + n_0 / (n_0 - 1) sum psi_0^2 - 2 G / (G - 1) sum psi_1 psi_0``

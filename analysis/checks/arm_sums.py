@@ -11,7 +11,7 @@ from analysis.panel_data.cell_counts import by_unit
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 
 #: (K, n) sums by look and unit, up to each look
-ByLook = NDArray[np.float64]
+ByLook = FloatArray
 
 
 def counted(cells: BoolArray, looks: Sequence[int]) -> ByLook:

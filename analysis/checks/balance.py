@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.checks.verdict import Check, unknown
-from analysis.panel_data.eligibility import BoolArray, FloatArray
-from analysis.panel_data.panel import IntArray
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.randomised.contrasts import Contrast, arm_contrast
 from analysis.randomised.variance import cluster_linearised
 from controller.errors import NotEstimable
@@ -26,7 +25,7 @@ def weekday_balance(arm: NDArray[Any], weekday: NDArray[Any], usable: BoolArray,
     return weekday_balance_of(np.array([[mask[:, days == day].sum() for day in range(7)] for mask in cells]), threshold)
 
 
-def weekday_balance_of(counts: NDArray[np.int64], threshold: float = 0.05) -> Check:
+def weekday_balance_of(counts: IntArray, threshold: float = 0.05) -> Check:
     """The same from (2, 7) usable cells by arm and weekday, control first."""
     if not counts.sum(axis=1).all():
         return unknown("weekday balance", threshold, "an arm has no usable cell yet")

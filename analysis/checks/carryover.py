@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import special
 
 from analysis.checks.verdict import Check, unknown
-from analysis.panel_data.eligibility import FloatArray, coins_in_windows, propensities
+from analysis.panel_data.eligibility import coins_in_windows, propensities
+from analysis.panel_data.panel import BoolArray, FloatArray
 from analysis.randomised.contrasts import contrast_of_sums
 from analysis.randomised.switchback import hajek
 from controller.errors import NotEstimable
@@ -235,7 +236,7 @@ def less_other_draws(outcome: FloatArray, points: Sequence[int]) -> FloatArray:
     return np.asarray(outcome - level[:, draw])
 
 
-def _within(value: FloatArray, usable: NDArray[np.bool_]) -> FloatArray:
+def _within(value: FloatArray, usable: BoolArray) -> FloatArray:
     """The usable cells less their cluster's and their period's mean, by turns until neither is left; 0 elsewhere.
 
     Taken off the outcome and off the arms alike, a cluster's own mean does no harm, although it contains the effect.

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.checks.verdict import Check, unknown
-from analysis.panel_data.eligibility import FloatArray
+from analysis.panel_data.panel import FloatArray, IntArray
 
 
 def fidelity(
@@ -31,8 +31,8 @@ def fidelity(
 
 
 def fidelity_of(
-    cells: NDArray[np.int64],
-    hits: NDArray[np.int64],
+    cells: IntArray,
+    hits: IntArray,
     periods: Sequence[str],
     arms: Sequence[str] = ("control", "treatment"),
     *,

@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from analysis.checks.anytime import ArmSums, independent
 from analysis.checks.verdict import Check, Verdict, unknown
-from analysis.panel_data.panel import FloatArray
+from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
 
 NAME = "sample ratio"
@@ -55,8 +54,8 @@ def design_effect(sums: ArmSums, look: int) -> float:
 
 
 def sample_ratio_of(
-    under: NDArray[np.int64],
-    observed: NDArray[np.int64],
+    under: IntArray,
+    observed: IntArray,
     sums: ArmSums,
     arms: Sequence[str],
     *,
@@ -107,7 +106,7 @@ def sample_ratio_of(
     return Check(NAME, behind, practical, verdict, DO_RATIO if found else "Nothing.", evidence)
 
 
-def least_loss(cells: NDArray[np.int64], lost: NDArray[np.int64], effect: float, alpha: float) -> float | None:
+def least_loss(cells: IntArray, lost: IntArray, effect: float, alpha: float) -> float | None:
     """The share of the smallest arm's cells that, lost on top of what all lose, would be found; None where none."""
     share, common = cells / cells.sum(), lost.sum() / cells.sum()
     arm = int(np.argmin(cells))

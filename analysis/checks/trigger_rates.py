@@ -3,16 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from analysis.checks.verdict import Check, unknown
-from analysis.panel_data.eligibility import FloatArray
+from analysis.panel_data.panel import FloatArray, IntArray
 
 DO_TRIGGERS = "Use only each unit's first trigger after a quiet period: later ones depend on the arm."
 
 
-def sequential_ratio_p(counts: NDArray[np.int64], planned: FloatArray, concentration: float = 10_000.0) -> FloatArray:
+def sequential_ratio_p(counts: IntArray, planned: FloatArray, concentration: float = 10_000.0) -> FloatArray:
     """(K,) p-values, valid at every look, of the hypothesis that units fall into arms with the planned shares.
 
     ``counts`` (K, A) cumulative counts per arm; ``planned`` (A,) shares. The running minimum of min(1, 1 / BF) with
@@ -40,14 +39,14 @@ def sequential_ratio_p(counts: NDArray[np.int64], planned: FloatArray, concentra
     return np.asarray(np.minimum.accumulate(np.exp(-np.maximum(log_factor, 0.0))))
 
 
-def shortfall(counts: NDArray[np.int64], planned: FloatArray) -> float:
+def shortfall(counts: IntArray, planned: FloatArray) -> float:
     """How far the worst arm is behind the best one, given their planned shares: .1 where one arm lost a tenth."""
     relative = np.asarray(counts, dtype=np.float64) / np.asarray(planned, dtype=np.float64)
     return float(1.0 - relative.min() / relative.max())
 
 
 def trigger_rates(
-    triggers: NDArray[np.int64],
+    triggers: IntArray,
     exposure: FloatArray,
     arms: Sequence[str] = ("control", "treatment"),
     *,

@@ -11,6 +11,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.panel_data.panel import IntArray
+
 #: no end of the lease
 FOREVER = np.iinfo(np.int64).max
 #: a unit over which nothing ever stood
@@ -20,7 +22,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 DAY_US = 86_400_000_000
 
-Integers = NDArray[np.int64]
+Integers = IntArray
 
 #: the columns of an assignment, in the order by which it stands or falls; the rest breaks ties between contradictions
 COLUMNS = ("effective_at", "epoch", "sequence", "expires_at", "study", "arm", "code", "slot")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.panel_data.market_book import Book
+from analysis.panel_data.panel import IntArray
 from analysis.panel_data.settlement import Settled, Span, settled
 from analysis.panel_data.study import EMPTY, NARROW, Study
 from controller.time.periods import period
@@ -61,7 +62,7 @@ def _read(
 ) -> tuple[Cells, list[Note]]:
     """The sheet, read market by market, and what is noted beside the cells."""
     notes: list[Note] = []
-    parts: list[tuple[NDArray[np.int64], Cells]] = []
+    parts: list[tuple[IntArray, Cells]] = []
     for (market, *_), studies in asking.items():
         book = books[market]
         found = _settled(studies, book, market, day)

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 
 
 def held(under_arm: BoolArray, carryover_order: int) -> BoolArray:
@@ -26,7 +24,7 @@ def held(under_arm: BoolArray, carryover_order: int) -> BoolArray:
     return cells
 
 
-def coins_in_windows(points: Sequence[int], periods: int, carryover_order: int) -> NDArray[np.int64]:
+def coins_in_windows(points: Sequence[int], periods: int, carryover_order: int) -> IntArray:
     """(T,) number of coins that the window [t - m, t] touches; 0 where the window starts before the experiment.
 
     ``points``: the columns at which a coin is tossed, increasing, the first one 0.

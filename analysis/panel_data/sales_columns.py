@@ -13,6 +13,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from analysis.panel_data.panel import IntArray
+
 #: in the cost column: not every sale of the unit-day has a known cost
 UNKNOWN = -1
 #: in the revision column: nothing was read of the unit-day
@@ -20,7 +22,7 @@ NO_ROW = -1
 #: slots that a day gets beyond the units known so far
 SPARE = 64
 
-Column = NDArray[np.int64] | NDArray[np.int32]
+Column = IntArray | NDArray[np.int32]
 
 
 class Unseen(IntEnum):
@@ -62,10 +64,10 @@ def unseen(revision: NDArray[np.int32], otherwise: Unseen) -> NDArray[np.int8]:
 class Day:
     """The unit-days of one market and day; every array has one slot a unit, in the order of the market's units."""
 
-    quantity: NDArray[np.int64]
-    revenue: NDArray[np.int64]
+    quantity: IntArray
+    revenue: IntArray
     #: UNKNOWN where not every cost is known
-    cost: NDArray[np.int64]
+    cost: IntArray
     #: sale events folded in
     events: NDArray[np.int32]
     #: of the row, or of the record that names the zero (``events`` is 0); below NO_ROW where one names it as missing
@@ -113,7 +115,7 @@ class Rows:
         """The slot of a unit; a new one gets the next."""
         return self.slots.setdefault(unit, len(self.slots))
 
-    def slots_of(self, units: Iterable[str]) -> NDArray[np.int64]:
+    def slots_of(self, units: Iterable[str]) -> IntArray:
         """(U,) the slots of units."""
         wanted = tuple(units)
         found = [slot for unit in wanted if (slot := self.slots.get(unit)) is not None]
@@ -207,7 +209,7 @@ class Rows:
             and observed + held.missing >= unit_days + zeros + missing
         )
 
-    def read(self, day: date, slots: NDArray[np.int64]) -> Day:
+    def read(self, day: date, slots: IntArray) -> Day:
         """The day's columns for some units, in their order; empty where nothing was read."""
         held = self.days.get(day)
         if held is None:

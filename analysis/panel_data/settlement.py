@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from analysis.panel_data.assignment_columns import NOTHING, Holds, Integers, microseconds
 from analysis.panel_data.market_book import Book
+from analysis.panel_data.panel import IntArray
 from analysis.panel_data.sales_columns import Unseen, unseen
 from analysis.panel_data.study import NOT_REPORTED, OTHER_ARM, State, number_of
 from controller.time.periods import Period
@@ -57,7 +58,7 @@ class Settled:
 
 def settled(
     book: Book,
-    slots: NDArray[np.int64],
+    slots: IntArray,
     day: date,
     span: Span | None,
     study: int | Integers,
@@ -109,7 +110,7 @@ def zeros_known(book: Book, day: date) -> bool:
 
 def states(
     holds: Holds,
-    slots: NDArray[np.int64],
+    slots: IntArray,
     span: Span,
     study: int | Integers,
     arms: Mapping[int, int],
@@ -137,7 +138,7 @@ def states(
     return found
 
 
-def states_before(holds: Holds, slots: NDArray[np.int64], span: Span, released: int) -> NDArray[np.int8]:
+def states_before(holds: Holds, slots: IntArray, span: Span, released: int) -> NDArray[np.int8]:
     """(n,) whether a unit sold at list price over the whole of a day before the experiment began."""
     stood = holds.standing(span.start, _most(slots))
     held = (stood.study[slots] != NOTHING) & (stood.expires_at[slots] > span.start) & (stood.code[slots] != released)
@@ -147,7 +148,7 @@ def states_before(holds: Holds, slots: NDArray[np.int64], span: Span, released: 
 
 
 def live(
-    reports: Holds, slots: NDArray[np.int64], span: Span, assigned: NDArray[np.int8], arms: Mapping[int, int]
+    reports: Holds, slots: IntArray, span: Span, assigned: NDArray[np.int8], arms: Mapping[int, int]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], Integers]:
     """(n,) the arm that was live; the seconds from midnight to each change that took a unit to its arm, and its place.
 
@@ -186,7 +187,7 @@ def _matches(changed: Integers, slots: Integers) -> tuple[Integers, Integers]:
     return change, order[np.repeat(begin - (np.cumsum(times) - times), times) + np.arange(len(change))]
 
 
-def out_of_stock(stock: Holds, slots: NDArray[np.int64], span: Span, empty: int) -> NDArray[np.int8]:
+def out_of_stock(stock: Holds, slots: IntArray, span: Span, empty: int) -> NDArray[np.int8]:
     """(n,) 1 where a unit could not be bought at some time of a day, 0 where it could, -1 where unknown."""
     stood = stock.standing(span.start, _most(slots)).arm[slots]
     changes = stock.during(span.start, span.end)
@@ -196,13 +197,13 @@ def out_of_stock(stock: Holds, slots: NDArray[np.int64], span: Span, empty: int)
     return found
 
 
-def stale_hours(rivals: Holds, slots: NDArray[np.int64], span: Span) -> NDArray[np.float32]:
+def stale_hours(rivals: Holds, slots: IntArray, span: Span) -> NDArray[np.float32]:
     """(n,) age of the newest rival's price at the first instant of a day; NaN where none was ever seen."""
     seen = rivals.standing(span.start, _most(slots)).expires_at[slots]
     return np.where(seen == NOTHING, np.nan, (span.start - seen) / 3.6e9).astype(np.float32)
 
 
-def _most(slots: NDArray[np.int64]) -> int:
+def _most(slots: IntArray) -> int:
     return int(slots.max()) + 1 if len(slots) else 0
 
 

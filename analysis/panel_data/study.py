@@ -144,7 +144,7 @@ class Study:
         self.registered_at = registered_at
         self.key = (experiment.name, experiment.version)
         #: as assignments name it and its arms
-        self.number = number_of(f"{experiment.name}.{experiment.version}")
+        self.number = number_of(experiment.plan_name)
         self.arm_numbers = {number_of(arm.name): index for index, arm in enumerate(experiment.arms)}
         self.arms = {arm.name: index for index, arm in enumerate(experiment.arms)}
         self.first_day, self.last_day = experiment.start, experiment.end - timedelta(days=1)

@@ -7,7 +7,7 @@ import numpy as np
 
 from analysis.panel_data.panel import FloatArray, IntArray
 from analysis.planning.rehearsal import History
-from controller.definition.field_types import market_of
+from controller.definition.field_types import market_of, product_of
 from controller.errors import InvalidPanel
 
 #: sweeps that take unit and period means out of a table with gaps
@@ -81,7 +81,7 @@ def clusters_of(history: History) -> IntArray:
     elif history.clusters == "market":
         names = [market_of(unit) for unit in history.units]
     else:
-        names = [unit.partition("/")[2] if history.clusters == "product" else unit for unit in history.units]
+        names = [product_of(unit) if history.clusters == "product" else unit for unit in history.units]
     number = {name: k for k, name in enumerate(sorted(set(names)))}
     return np.array([number[name] for name in names], dtype=np.int64)
 

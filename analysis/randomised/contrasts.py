@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import FloatArray
+from analysis.panel_data.panel import BoolArray, FloatArray
 from analysis.randomised.intervals import must_vary
 from controller.errors import NotEstimable
 
@@ -96,9 +96,7 @@ class Difference:
     strata_left_out: int
 
 
-def stratified_difference(
-    outcome: FloatArray, treated: NDArray[np.bool_], stratum: NDArray[Any] | None = None
-) -> Difference:
+def stratified_difference(outcome: FloatArray, treated: BoolArray, stratum: NDArray[Any] | None = None) -> Difference:
     """Mean difference within strata, weighted by the strata's clusters: time-bound, paired and stratified designs.
 
     ``outcome``: (N,) one number per cluster (its mean over the clean days, less a forecast). A stratum with two
@@ -164,7 +162,7 @@ def event_time_outcomes(
     return np.where(ripe, value, np.nan)
 
 
-def _mean_over(outcome: FloatArray, cells: NDArray[np.bool_]) -> FloatArray:
+def _mean_over(outcome: FloatArray, cells: BoolArray) -> FloatArray:
     cells = cells & np.isfinite(outcome)
     count = cells.sum(axis=1)
     total = np.where(cells, outcome, 0.0).sum(axis=1)

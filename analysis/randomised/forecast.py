@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import BoolArray, FloatArray
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 
 #: Backfitting of weekdays and units' lines stops when no weekday moves by more than this share of the largest one.
@@ -86,9 +86,7 @@ def fit_forecast(pre_outcome: FloatArray, weekday: NDArray[Any], category: NDArr
     return Forecast(level, slope, middle, effects, pre_outcome.shape[1])
 
 
-def _weekdays(
-    outcome: FloatArray, observed: BoolArray, weekday: NDArray[np.int64], labels: NDArray[np.int64]
-) -> FloatArray:
+def _weekdays(outcome: FloatArray, observed: BoolArray, weekday: IntArray, labels: IntArray) -> FloatArray:
     """(N, 7), centred per category over the weekdays seen; 0 for a weekday that the history never saw.
 
     Backfits each unit's line and each category's weekdays in turn, on sums by unit and weekday.
@@ -121,7 +119,7 @@ def _weekdays(
     return np.asarray(effect[labels])
 
 
-def _shrink(raw: FloatArray, sampling: FloatArray, labels: NDArray[np.int64]) -> FloatArray:
+def _shrink(raw: FloatArray, sampling: FloatArray, labels: IntArray) -> FloatArray:
     """Empirical Bayes within each category; a unit whose slope is unknown takes its category's mean."""
     known = np.isfinite(sampling)
 

@@ -3,10 +3,9 @@
 import math
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
+from analysis.panel_data.panel import FloatArray
 from controller.errors import NotEstimable
 
 CONSTANT = (
@@ -14,7 +13,7 @@ CONSTANT = (
 )
 
 
-def must_vary(values: NDArray[np.float64]) -> None:
+def must_vary(values: FloatArray) -> None:
     """Refuse outcomes that are all the same number: rounding would pass for an error, and a tiny one at that."""
     if values.size and values.min() == values.max():
         raise NotEstimable(CONSTANT)

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import BoolArray, FloatArray, held
+from analysis.panel_data.eligibility import held
+from analysis.panel_data.panel import BoolArray, FloatArray
 from controller.errors import NotEstimable
 
 ArmArray = NDArray[Any]

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import BoolArray, FloatArray, held, inverse_weights
+from analysis.panel_data.eligibility import held, inverse_weights
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.randomised.contrasts import Contrast, arm_contrast
 from controller.errors import NotEstimable
 
@@ -106,7 +107,7 @@ class BlockMeans:
     #: burn-in days b of every block
     days_burnt: int
     #: (K,) days l of each block
-    length: NDArray[np.int64]
+    length: IntArray
 
 
 def block_means(outcome: FloatArray, arm: ArmArray, block: NDArray[Any], burn_in: int) -> BlockMeans:
@@ -135,7 +136,7 @@ def block_means(outcome: FloatArray, arm: ArmArray, block: NDArray[Any], burn_in
     )
 
 
-def _mean_by_block(outcome: FloatArray, starts: NDArray[np.int64], days: BoolArray) -> FloatArray:
+def _mean_by_block(outcome: FloatArray, starts: IntArray, days: BoolArray) -> FloatArray:
     cells = np.isfinite(outcome) & days
     total = np.add.reduceat(np.where(cells, outcome, 0.0), starts, axis=1)
     count = np.add.reduceat(cells.astype(np.int64), starts, axis=1)

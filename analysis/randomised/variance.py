@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import BoolArray, FloatArray, coins_in_windows, held
+from analysis.panel_data.eligibility import coins_in_windows, held
+from analysis.panel_data.panel import BoolArray, FloatArray
 from analysis.randomised.contrasts import Contrast, contrast_of_sums
 from analysis.randomised.intervals import Inference, t_interval
 from analysis.randomised.switchback import BlockMeans, bias_corrected_effect, burn_in_effect

@@ -8,9 +8,8 @@ a mixture over both dimensions bounds them at every look, and with them any diff
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import FloatArray
+from analysis.panel_data.panel import FloatArray, IntArray
 from analysis.randomised.intervals import must_vary
 from analysis.sequential.confidence_sequences import Sequence
 from controller.decisions.always_valid_bounds import tuning_ratio
@@ -21,7 +20,7 @@ from controller.errors import NotEstimable
 #: is as wide as ripe pairs where one of two equal arms is half as far as the other. (Ours.)
 ACROSS = 0.3
 
-Ripe = tuple[FloatArray, NDArray[np.int64]]
+Ripe = tuple[FloatArray, IntArray]
 
 
 def sequence_of_arms(
@@ -91,9 +90,7 @@ def sequence_of_arms(
     )
 
 
-def _moments(
-    outcome: FloatArray, look: NDArray[np.int64], looks: int
-) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+def _moments(outcome: FloatArray, look: IntArray, looks: int) -> tuple[IntArray, FloatArray, FloatArray]:
     """(K,) entries, their mean, and ``(n + 1) s^2``, at each look."""
     first = float(outcome[0]) if len(outcome) else 0.0
     count = np.searchsorted(look, np.arange(looks), side="right")
@@ -104,7 +101,7 @@ def _moments(
     return count, first + total / number, (count + 1) * spread
 
 
-def _prior(entries: NDArray[np.int64], sd: FloatArray, alpha: float) -> tuple[FloatArray, FloatArray]:
+def _prior(entries: IntArray, sd: FloatArray, alpha: float) -> tuple[FloatArray, FloatArray]:
     """Inverse and covariance of the prior over the exponents of (treated, control)."""
     along = np.array([sd[0], -sd[1]]) / np.sqrt(entries)
     along = along / np.linalg.norm(along)

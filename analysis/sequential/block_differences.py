@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import BoolArray, FloatArray
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.randomised.intervals import Inference, must_vary, t_interval
 from controller.errors import NotEstimable
 
@@ -27,8 +27,8 @@ class BlockDifferences:
     #: (K,) ``s_k = s_T^2 / n_T + s_C^2 / n_C``, at least the variance of D_k on average
     variance: FloatArray
     #: (K,) clusters with a usable mean, by arm
-    clusters_treated: NDArray[np.int64]
-    clusters_control: NDArray[np.int64]
+    clusters_treated: IntArray
+    clusters_control: IntArray
     #: (2, K) mean and variance of the mean of each arm, control first
     arm_mean: FloatArray
     arm_variance: FloatArray
@@ -81,7 +81,7 @@ def block_differences(
     )
 
 
-def _arm_in_block(arm: NDArray[Any], usable: BoolArray, starts: NDArray[np.int64], which: int) -> BoolArray:
+def _arm_in_block(arm: NDArray[Any], usable: BoolArray, starts: IntArray, which: int) -> BoolArray:
     """(N, K) clusters whose usable cells of the block were all under ``which``."""
     inside = np.add.reduceat((usable & (arm == which)).astype(np.int64), starts, axis=1)
     outside = np.add.reduceat((usable & (arm != which)).astype(np.int64), starts, axis=1)
@@ -94,7 +94,7 @@ def _arm_in_block(arm: NDArray[Any], usable: BoolArray, starts: NDArray[np.int64
     return inside > 0
 
 
-def _moments(mean: FloatArray, members: BoolArray) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
+def _moments(mean: FloatArray, members: BoolArray) -> tuple[IntArray, FloatArray, FloatArray]:
     count = members.sum(axis=0)
     filled = np.where(members, mean, 0.0)
     centre = np.divide(filled.sum(axis=0), count, out=np.full(len(count), np.nan), where=count > 0)

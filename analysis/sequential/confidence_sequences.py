@@ -7,9 +7,8 @@ washout is over and the sales watermark has passed it. In between, an estimate m
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from analysis.panel_data.eligibility import FloatArray
+from analysis.panel_data.panel import FloatArray, IntArray
 from analysis.randomised.intervals import CONSTANT, must_vary
 from analysis.sequential.block_differences import BlockDifferences
 from controller.decisions.always_valid_bounds import mixing_for, one_sided_bound, tuning_ratio, two_sided_bound
@@ -33,7 +32,7 @@ class Sequence:
     """One estimate and interval per look; all K intervals cover at once with probability at least 1 - alpha."""
 
     #: (K,) number of differences (or ripe entries) behind each look
-    count: NDArray[np.int64]
+    count: IntArray
     #: (K,) running effect: the mean over the blocks closed so far
     effect: FloatArray
     #: (K,) infinite where a guardrail has one side only, or where a look has too little behind it
@@ -152,7 +151,7 @@ def per_arm_sequence(treated: Sequence, control: Sequence) -> Sequence:
 
 def sequence_of_entries(
     outcome: FloatArray,
-    look: NDArray[np.int64],
+    look: IntArray,
     looks: int,
     *,
     planned_entries: int,
@@ -190,8 +189,8 @@ def sequence_of_entries(
 
 
 def sequence_of_pairs(
-    treated: tuple[FloatArray, NDArray[np.int64]],
-    control: tuple[FloatArray, NDArray[np.int64]],
+    treated: tuple[FloatArray, IntArray],
+    control: tuple[FloatArray, IntArray],
     looks: int,
     *,
     planned_pairs: int,
@@ -214,9 +213,7 @@ def sequence_of_pairs(
     )
 
 
-def _two_sided(
-    count: NDArray[np.int64], total: FloatArray, variance: FloatArray, mixing: float, alpha: float
-) -> Sequence:
+def _two_sided(count: IntArray, total: FloatArray, variance: FloatArray, mixing: float, alpha: float) -> Sequence:
     effect = np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0)
     known = np.isfinite(variance)
     radius = np.full(len(count), np.inf)

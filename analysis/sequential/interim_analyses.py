@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.panel import BoolArray
+from analysis.panel_data.panel import BoolArray, IntArray
 from analysis.panel_data.study import State
 from analysis.sequential.block_sums import BlockPlan
 from controller.definition.experiment import Experiment
@@ -48,7 +48,7 @@ def points_of(experiment: Experiment) -> list[int]:
     raise NotEstimable("only designs in which clusters change arms from block to block can tell")
 
 
-def _block_of_each_day(experiment: Experiment) -> NDArray[np.int64]:
+def _block_of_each_day(experiment: Experiment) -> IntArray:
     """(days,) -1 where a day lies in no block."""
     design = design_of(experiment)
     blocks = [design.block_on(experiment, experiment.start + timedelta(days=k)) for k in range(experiment.days)]

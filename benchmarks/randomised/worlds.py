@@ -3,14 +3,14 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from analysis.panel_data.panel import FloatArray, IntArray
+
 #: (rng, clusters, days) -> (clusters, days) outcomes under control
 World = Callable[[np.random.Generator, int, int], FloatArray]
 
 
-def balanced_blocks(rng: np.random.Generator, clusters: int, blocks: int, days: int) -> NDArray[np.int64]:
+def balanced_blocks(rng: np.random.Generator, clusters: int, blocks: int, days: int) -> IntArray:
     """(G, blocks x days) arms: exactly half of the clusters treated in each block, blocks drawn independently."""
     halves = np.arange(clusters) >= clusters - clusters // 2
     drawn = rng.permuted(np.tile(halves, (blocks, 1)), axis=1).T
@@ -47,7 +47,7 @@ def white(rng: np.random.Generator, clusters: int, days: int) -> FloatArray:
     )
 
 
-def with_effect(outcome: FloatArray, arm: NDArray[np.int64], effect: float, spill: float = 0.0) -> FloatArray:
+def with_effect(outcome: FloatArray, arm: IntArray, effect: float, spill: float = 0.0) -> FloatArray:
     """Outcomes under the arms: ``effect`` on the day, and ``spill`` of it again on the day after."""
     treated = (arm == 1).astype(np.float64)
     result = outcome + effect * treated

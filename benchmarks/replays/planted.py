@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
+from analysis.panel_data.panel import FloatArray, IntArray
 from analysis.randomised.forecast import adjust, fit_forecast, theta_from_history
 from analysis.sequential.block_differences import block_differences, mean_of_blocks
 from benchmarks.replays.replay_designs import Panel, definition, estimate, panel
@@ -29,7 +29,6 @@ from flipside.replay.fitted_definition import fit
 from flipside.replay.replay import FIRST_DAY
 from flipside.sales_history.history import History, read_history
 
-FloatArray = NDArray[np.float64]
 EFFECTS = (-0.10, 0.0, 0.05)
 #: with a nominal rate of 5 % more than so many of 60 miss once in a hundred times
 MISSES_ALLOWED, OF = 7, 60
@@ -124,7 +123,7 @@ def gains(folder: Path, history: History, sold: Panel, before: int, seeds: int) 
     return [row | {"weeks_saved": 1.0 - (row["se"] / rows[0]["se"]) ** 2} for row in rows]
 
 
-def _by_cluster(values: FloatArray, cluster: NDArray[np.int64]) -> FloatArray:
+def _by_cluster(values: FloatArray, cluster: IntArray) -> FloatArray:
     """(G, T) mean over the units of a cluster, NaN where none is known."""
     seen = np.isfinite(values)
     member = np.eye(cluster.max() + 1)[cluster]

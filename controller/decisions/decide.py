@@ -263,7 +263,7 @@ def _undelivered(roster: Roster, market: str, upcoming: Due, now: datetime) -> t
     experiment = roster.experiment
     return (
         Undelivered(
-            id=f"{experiment.name}.{experiment.version}/{market}/{first}/undelivered",
+            id=f"{experiment.plan_name}/{market}/{first}/undelivered",
             experiment=experiment.name,
             experiment_version=experiment.version,
             market=market,

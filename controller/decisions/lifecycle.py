@@ -143,7 +143,7 @@ def due_by_clock(lifecycle: Lifecycle, now: datetime) -> LifecycleRequest | None
     if now < at:
         return None
     return LifecycleRequest(
-        id=f"{experiment.name}.{experiment.version}/{action}",
+        id=f"{experiment.plan_name}/{action}",
         experiment=experiment.name,
         action=action,
         role="clock",

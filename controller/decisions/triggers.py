@@ -73,7 +73,7 @@ def fired(experiment: Experiment, cluster: str, event: CompetitorPrice) -> Trigg
     """The record of a rule that fired on an event; the same event has the same id, however often it is seen."""
     design = experiment.design
     assert isinstance(design, Triggered)
-    name = f"{experiment.name}.{experiment.version}/{cluster}/{event.id}"
+    name = f"{experiment.plan_name}/{cluster}/{event.id}"
     return TriggerFired(
         # Its answers append to it, and are to be found by it.
         id=event_id(name, "/ignored").removesuffix("/ignored"),

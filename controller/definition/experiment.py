@@ -18,6 +18,7 @@ from controller.definition.field_types import (
     Version,
     canonical_json,
     market_of,
+    product_of,
     sha256_hex,
 )
 from controller.definition.parameters import (
@@ -165,6 +166,11 @@ class Experiment(Message):
     def control(self) -> Arm:
         return self.arms[0]
 
+    @property
+    def plan_name(self) -> str:
+        """``name.version``: how plans, decisions and ids name this version."""
+        return f"{self.name}.{self.version}"
+
     def shares(self) -> tuple[Fraction, ...]:
         """The share of each arm, exact; equal where no arm names one."""
         if any(arm.share is None for arm in self.arms):
@@ -177,8 +183,8 @@ class Experiment(Message):
             return {unit: cluster for cluster, units in self.clusters.items() for unit in units}
         if self.clusters == "unit":
             return {unit: unit for unit in self.units}
-        part = 0 if self.clusters == "market" else 2
-        return {unit: unit.partition("/")[part] for unit in self.units}
+        part_of = market_of if self.clusters == "market" else product_of
+        return {unit: part_of(unit) for unit in self.units}
 
     def cluster_names(self) -> tuple[str, ...]:
         """All clusters, sorted: the order in which nothing depends on how the definition was written."""

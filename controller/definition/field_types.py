@@ -86,6 +86,11 @@ def market_of(unit: str) -> str:
     return unit.partition("/")[0]
 
 
+def product_of(unit: str) -> str:
+    """The product of a unit ``market/product``."""
+    return unit.partition("/")[2]
+
+
 def canonical_json(value: Any) -> bytes:
     """The one spelling of a JSON value: keys sorted, no white space, UTF-8. What hashes are taken of."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()

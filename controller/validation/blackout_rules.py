@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from controller.definition.error_messages import explain, shown
 from controller.definition.experiment import Experiment
-from controller.definition.field_types import NAME_PATTERN, UNIT_PATTERN, market_of
+from controller.definition.field_types import NAME_PATTERN, UNIT_PATTERN, market_of, product_of
 from controller.errors import InvalidBlackout, Problem
 from controller.messages.inputs import Blackout, CatalogEntry, Scope
 
@@ -80,7 +80,7 @@ def unknown_scope(
     markets = {market_of(unit) for unit in units}
     known: dict[str, Collection[str]] = {"market": markets, "unit": units}
     if scope.kind == "cluster":
-        products = {unit.partition("/")[2] for unit in units}
+        products = {product_of(unit) for unit in units}
         known["cluster"] = units | markets | products | {c for e in experiments for c in e.cluster_names()}
     if scope.name in known[scope.kind]:
         return

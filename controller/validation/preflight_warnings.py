@@ -10,7 +10,7 @@ from decimal import Decimal
 from difflib import get_close_matches
 
 from controller.definition.experiment import Arm, CatalogFilter, Experiment
-from controller.definition.field_types import market_of
+from controller.definition.field_types import market_of, product_of
 from controller.definition.money import change_percent, money
 from controller.definition.parameters import Crossover, RandomDays, TimeBound, Triggered
 from controller.errors import Problem
@@ -80,7 +80,7 @@ def _filter(
 
 FILTERS: dict[str, Callable[[CatalogEntry], str | None]] = {
     "markets": lambda entry: market_of(entry.unit),
-    "products": lambda entry: entry.unit.partition("/")[2],
+    "products": lambda entry: product_of(entry.unit),
     "categories": lambda entry: entry.category,
 }
 
@@ -147,11 +147,11 @@ def _entries(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Ite
             rule = f"a unit cost below its list price, {money(price, currency)}"
             way_out = "check whether one of the two is in another unit"
             yield Problem(f"catalog[{entry.unit}].cost_minor", money(entry.cost_minor, currency), rule, way_out)
-        product = entry.unit.partition("/")[2]
+        product = product_of(entry.unit)
         if price and (product not in cheapest or price < cheapest[product].list_price_minor):
             cheapest[product] = entry
     for entry in known:
-        other = cheapest.get(entry.unit.partition("/")[2])
+        other = cheapest.get(product_of(entry.unit))
         if other is not None and entry.list_price_minor >= STRANGE_RATIO * other.list_price_minor:
             rule = f"{other.unit} costs {money(other.list_price_minor, other.currency)}, less than a tenth"
             way_out = "check whether one of the two is in another unit"

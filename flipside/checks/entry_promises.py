@@ -68,7 +68,7 @@ def _caused(
     for event in rivals:
         causes[f"{clusters[event.unit]}/{event.id}"] = (event, before.get(event.unit))
         before[event.unit] = event.price_minor
-    prefix = f"{experiment.name}.{experiment.version}/"
+    prefix = f"{experiment.plan_name}/"
     for entry in entries:
         cause = causes.get(entry.trigger.removeprefix(prefix))
         if cause is None:

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.panel_data.panel import FloatArray, IntArray
 from flipside.sales_history.faults import UnreadableSales, at_lines
-
-FloatArray = npt.NDArray[np.float64]
 
 #: decides for a decimal comma, for a decimal point; 1,234 and 1.234 alone decide nothing
 COMMA = re.compile(r"^[+-]?(?:\d{1,3}(?:\.\d{3})+,\d+|\d*,(?:\d{1,2}|\d{4,}))$|^[+-]?(?:\d{4,},\d{3}|0,\d+)$")
@@ -28,7 +26,7 @@ class Coded:
     """A column of text as its distinct values and the value of each row; -1: empty."""
 
     values: list[str]
-    codes: npt.NDArray[np.int64]
+    codes: IntArray
 
     def rows_with(self, wrong: Iterable[int]) -> list[int]:
         """Rows that hold one of these values, in order."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from analysis.panel_data.panel import FloatArray
 from analysis.planning.candidates import Clusters
 from analysis.planning.rehearsal import History as Rehearsal
 from controller.definition.field_types import market_of
@@ -19,7 +20,6 @@ from flipside.documents import read_lines
 from flipside.sales_history.columns import SalesColumns
 from flipside.sales_history.faults import UnreadableSales, first_few
 from flipside.sales_history.history import History, WeekOfSales
-from flipside.sales_history.numerals import FloatArray
 from flipside.sales_history.sales_table import read_table
 from flipside.sales_history.unit_periods import UnitPeriods, summed
 

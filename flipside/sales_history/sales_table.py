@@ -5,18 +5,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from flipside.sales_history.columns import SalesColumns, found_in
 from flipside.sales_history.dates import Days, days_of
 from flipside.sales_history.faults import SHOWN, UnreadableSales, at_lines, first_few, line_numbers
 from flipside.sales_history.file_columns import SEPARATORS, Raw, read_raw
 from flipside.sales_history.names import NAMED, plain_name, respelled
-from flipside.sales_history.numerals import Coded, FloatArray, coded, decimal_mark, numbers
+from flipside.sales_history.numerals import Coded, coded, decimal_mark, numbers
 
-IntArray = npt.NDArray[np.int64]
 NUMERIC = ("quantity", "price", "revenue", "cost")
 #: more in one row is a mistake, and would not fit into a sale of the contract
 MOST = 1e9
@@ -245,7 +244,7 @@ def _refuse_repeated_ids(raw: Raw, held: SalesColumns) -> None:
     )
 
 
-def _refuse(path: Path, wrong: npt.NDArray[np.bool_], values: FloatArray, what: str, rule: str) -> None:
+def _refuse(path: Path, wrong: BoolArray, values: FloatArray, what: str, rule: str) -> None:
     if wrong.any():
         rows = np.flatnonzero(wrong).tolist()
         said = at_lines(path, rows, ["empty" if np.isnan(values[row]) else f"{values[row]:g}" for row in rows[:SHOWN]])

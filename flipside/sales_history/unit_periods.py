@@ -5,10 +5,10 @@ from datetime import date, timedelta
 
 import numpy as np
 
+from analysis.panel_data.panel import FloatArray, IntArray
 from controller.definition.field_types import market_of
 from flipside.sales_history.faults import UnreadableSales, first_few
-from flipside.sales_history.numerals import FloatArray
-from flipside.sales_history.sales_table import IntArray, SalesTable
+from flipside.sales_history.sales_table import SalesTable
 
 EPOCH = date(1970, 1, 1)
 DAYS_IN_A_WEEK = 7

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from controller.decisions.triggers import RivalHistory, fired, observe
 from controller.definition.experiment import Experiment
+from controller.definition.field_types import market_of
 from controller.definition.parameters import Triggered
 from controller.messages.inputs import CompetitorPrice
 from controller.randomisation.hash_scores import HASH_RANGE, score
@@ -72,7 +73,7 @@ class Rivals:
             if not fires:
                 waves[0].append(event)
                 continue
-            market = unit.partition("/")[0]
+            market = market_of(unit)
             wave = by_market[market] = by_market.get(market, -1) + 1
             if wave == len(waves):
                 waves.append([])

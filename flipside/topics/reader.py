@@ -10,7 +10,7 @@ from controller.definition.field_types import Message
 from controller.errors import FlipsideError
 from controller.messages.codec import decode, void
 from streams.kafka.connection import connection, stop_client
-from streams.kafka.reading import reader
+from streams.kafka.reading import partitions_of, reader
 from streams.runtime.settings import Settings
 
 
@@ -19,11 +19,7 @@ class Reader:
 
     def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
         self._consumer = reader(connection(settings), settings)
-        self._partitions = [
-            TopicPartition(settings.prefixed(topic), number)
-            for topic in topics
-            for number in range(settings.partitions)
-        ]
+        self._partitions = [place for topic in topics for place in partitions_of(settings.prefixed(topic), settings)]
         self.messages: list[Message] = []
         #: records of other kinds, such as dead letters
         self.others: list[object] = []

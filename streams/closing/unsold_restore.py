@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
-from controller.definition.field_types import market_of
+from controller.definition.field_types import market_of, product_of
 from controller.errors import UnreadableMessage
 from controller.messages.checkpoints import Checkpoint
 from controller.messages.codec import read_many
@@ -99,7 +99,7 @@ async def restore_notes(
     for unit, day in rows:
         market = market_of(unit)
         if closed.get(market) == day:
-            sold.setdefault(market, set()).add(unit.partition("/")[2])
+            sold.setdefault(market, set()).add(product_of(unit))
     for market, last in closed.items():
         there = {kind: await parts.store.notes(shard, kind, market) for kind in NOTE_KINDS}
         changes: dict[NoteKind, dict[str, str | None]] = {kind: {} for kind in NOTE_KINDS}

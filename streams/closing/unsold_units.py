@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
+from controller.definition.field_types import product_of
 from controller.messages.codec import Record, encode
 from controller.messages.events import MissingReason
 from controller.outcomes.listing import Listed, WholeDays, merged, read_whole_days, spelled
@@ -32,7 +33,7 @@ class DayUnsold:
 
     def records(self, market: str, day: date, rows: Mapping[str, int], at: datetime) -> list[Record]:
         """Its parts as records; ``rows``: events by unit of the day."""
-        sold = {unit.partition("/")[2] for unit in rows}
+        sold = {product_of(unit) for unit in rows}
         return [
             encode(message(market, day, number, part, sold), f"{market}/{day}/unsold/{number}/{part.revision}", at)
             for number, part in self.parts
@@ -158,7 +159,7 @@ class Unsold:
         for unit, count in rows.items():
             home = partition_of(unit.encode(), partitions)
             events[home] = events.get(home, 0) + count
-        return {unit.partition("/")[2] for unit in rows}, events
+        return {product_of(unit) for unit in rows}, events
 
     def _home(self, market: str) -> Callable[[str], int]:
         """Product -> its partition of the sale topic."""

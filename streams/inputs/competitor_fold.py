@@ -44,7 +44,7 @@ class Watch:
 
     @property
     def name(self) -> str:
-        return f"{self.experiment.name}.{self.experiment.version}"
+        return self.experiment.plan_name
 
 
 class Priced(NamedTuple):

@@ -22,7 +22,7 @@ from streams.closing.unsold_restore import PanelDays
 from streams.control.catalog import Catalog
 from streams.inputs.sales import Arrived
 from streams.kafka.dead_letters import letter
-from streams.kafka.reading import read_up_to
+from streams.kafka.reading import partitions_of, read_up_to, seek_within
 from streams.worker.services import Parts, partition_of
 
 #: so many days more than those that may still change are read: mostly none will do, or else workers were away
@@ -223,7 +223,7 @@ class Publications:
             parts.topic(SALE_CORRECTION): found.take_correction,
             parts.topic(DEAD_LETTER): lambda record: found.take_dead_letter(record, parts.topic(SALE)),
         }
-        places = [TopicPartition(topic, p) for topic in takes for p in range(parts.settings.partitions)]
+        places = [place for topic in takes for place in partitions_of(topic, parts.settings)]
         ends = await consumer.end_offsets(places)
         if all(reached.get(place) == end for place, end in ends.items()):
             return
@@ -234,7 +234,7 @@ class Publications:
             for place, at in (await consumer.offsets_for_times(dict.fromkeys(recent, since_ms))).items():
                 starts[place] = ends[place] if at is None else at.offset
         for place in places:
-            consumer.seek(place, min(max(starts[place], reached.get(place, 0)), ends[place]))
+            seek_within(consumer, place, reached.get(place, 0), starts[place], ends[place])
         async for batches in read_up_to(consumer, ends, RECORDS_PER_POLL):
             for place, records in batches.items():
                 take = takes[place.topic]

@@ -30,6 +30,19 @@ def reader(connection: Mapping[str, Any], settings: Settings, answer_ms: int = A
     return consumer
 
 
+def partitions_of(topic: str, settings: Settings) -> list[TopicPartition]:
+    """All partitions of a topic, by its whole name."""
+    return [TopicPartition(topic, number) for number in range(settings.partitions)]
+
+
+def seek_within(consumer: AIOKafkaConsumer, place: TopicPartition, offset: int, beginning: int, end: int) -> None:
+    """Read on from ``offset``, as far as the topic still has it: from its first record where that is later.
+
+    ``end`` is the offset behind its last record. An offset beyond it is of a topic that was made anew since.
+    """
+    consumer.seek(place, min(max(offset, beginning), end))
+
+
 async def begin(consumer: AIOKafkaConsumer, partitions: Iterable[TopicPartition]) -> None:
     """Assign these partitions, each from its first record on.
 

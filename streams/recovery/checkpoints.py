@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from controller.definition.error_messages import shown
 from controller.definition.experiment import withheld
@@ -19,7 +19,7 @@ from controller.messages.checkpoints import CHECKPOINT_TYPES, Checkpoint, HeldRo
 from controller.messages.codec import Record, ce_type, encode, message_of
 from controller.messages.topics import CHECKPOINT, MAX_RECORD_BYTES
 from streams.kafka.connection import connection, stop_client
-from streams.kafka.reading import begin, read_up_to
+from streams.kafka.reading import begin, partitions_of, read_up_to
 from streams.runtime.settings import Settings
 from streams.store import Registration
 from streams.store.restore_port import HeldUnit, LogPositions, Still
@@ -61,8 +61,7 @@ class Summed:
 
 async def read_checkpoints(parts: Parts, consumer: AIOKafkaConsumer) -> Summed:
     """What there is of them; ``consumer`` is assigned other partitions by it."""
-    topic = parts.topic(CHECKPOINT)
-    places = [TopicPartition(topic, number) for number in range(parts.settings.partitions)]
+    places = partitions_of(parts.topic(CHECKPOINT), parts.settings)
     await begin(consumer, places)
     last: dict[bytes | None, Any] = {}
     async for batches in read_up_to(consumer, await consumer.end_offsets(places)):

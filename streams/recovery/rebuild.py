@@ -21,7 +21,7 @@ from streams.closing.unsold_restore import restore_notes
 from streams.inputs.published_sales import RECORDS_PER_POLL, Publications
 from streams.kafka.connection import stop_client
 from streams.kafka.dead_letters import Incoming
-from streams.kafka.reading import begin, read_up_to, reader
+from streams.kafka.reading import begin, partitions_of, read_up_to, reader, seek_within
 from streams.recovery.checkpoints import Summing, read_checkpoints, registration_of
 from streams.recovery.entries import restore_enrolments
 from streams.recovery.log_fold import Remembered
@@ -180,7 +180,7 @@ class Rebuild:
         consumer.assign(list(places.values()))
         beginnings = await consumer.beginning_offsets(list(places.values()))
         for name, place in places.items():
-            consumer.seek(place, min(max(starts.get(name, 0), beginnings[place]), ends[name]))
+            seek_within(consumer, place, starts.get(name, 0), beginnings[place], ends[name])
         async for batches in read_up_to(consumer, {p: ends[n] for n, p in places.items()}, RECORDS_PER_POLL):
             for records in batches.values():
                 for record in records:
@@ -248,8 +248,7 @@ class Rebuild:
         if not wanted:
             return
         consumer = await self._connected()
-        topic = self._parts.topic(DEFINITION)
-        places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
+        places = partitions_of(self._parts.topic(DEFINITION), self._parts.settings)
         await begin(consumer, places)
         seeds = dict[str, str]()
         async for batches in read_up_to(consumer, await consumer.end_offsets(places)):
@@ -267,12 +266,12 @@ class Rebuild:
         """
         consumer, store = await self._connected(), self._parts.store
         topic = self._parts.topic(BLACKOUT)
-        places = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
+        places = partitions_of(topic, self._parts.settings)
         bodies, reached = self._windows, self._windows_read
         while (ends := await consumer.end_offsets(places)) != reached:
             consumer.assign(places)
             for place, beginning in (await consumer.beginning_offsets(places)).items():
-                consumer.seek(place, min(max(reached.get(place, 0), beginning), ends[place]))
+                seek_within(consumer, place, reached.get(place, 0), beginning, ends[place])
             async for batches in read_up_to(consumer, ends):
                 for records in batches.values():
                     for r in records:

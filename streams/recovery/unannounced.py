@@ -14,7 +14,7 @@ from controller.definition.field_types import market_of
 from controller.messages.codec import Record, announce_by, headers_of, read_many, void
 from controller.messages.events import Assignment
 from controller.messages.topics import ASSIGNMENT
-from streams.kafka.reading import read_up_to
+from streams.kafka.reading import partitions_of, read_up_to
 from streams.outputs.outbox_relay import ENTRIES_PER_ROUND
 from streams.recovery.log_fold import Grant, Remembered, order_of
 from streams.worker.services import Parts
@@ -86,8 +86,7 @@ class Told:
     """What is on the topic of assignments since some instant: read once, and then read on for the next shard."""
 
     def __init__(self, parts: Parts) -> None:
-        topic, count = parts.topic(ASSIGNMENT), parts.settings.partitions
-        self._places = [TopicPartition(topic, number) for number in range(count)]
+        self._places = partitions_of(parts.topic(ASSIGNMENT), parts.settings)
         self._begun_ms: int | None = None
         self._reached: dict[TopicPartition, int] = {}
         #: the newest version of each unit that is not void

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from itertools import product
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
-ArmArray = NDArray[np.int64]
+from analysis.panel_data.panel import FloatArray, IntArray
+
+ArmArray = IntArray
 
 
 def every_path(points: tuple[int, ...], periods: int, clusters: int = 1) -> Iterator[ArmArray]:
