@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from analysis.panel_data.panel import FloatArray
 from analysis.spillover.sales import SalesYear
 from controller.definition.field_types import market_of
 from controller.errors import FlipsideError
@@ -14,7 +15,6 @@ from controller.messages.inputs import CatalogEntry
 from flipside.documents import read_lines
 from flipside.sales_history.columns import SalesColumns
 from flipside.sales_history.history import read_history
-from flipside.sales_history.numerals import FloatArray
 from flipside.sales_history.own_sales import read_own
 from flipside.sales_history.tables import is_own
 
