@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from analysis.heterogeneity.influence import Influence
-from analysis.heterogeneity.turning import ENUMERATED_CLUSTERS, fewest_by_trial
+from analysis.heterogeneity.sign_change import ENUMERATED_CLUSTERS, fewest_by_trial
 from analysis.panel_data.cluster_cells import Sharing
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable

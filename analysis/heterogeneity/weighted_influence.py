@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from analysis.heterogeneity.influence import Influence
 from analysis.heterogeneity.moved_weights import Change, MovedWeights
-from analysis.heterogeneity.turning import fewest_of_ratios
+from analysis.heterogeneity.sign_change import fewest_of_ratios
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 

@@ -15,11 +15,12 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord
 from aiokafka.errors import KafkaError
 
 from controller.messages.topics import COMPETITOR_PRICE, MAX_INPUT_BYTES, SALE, SALE_CORRECTION
+from streams.closing.late_corrections import correction_records
 from streams.closing.sealed_days import Seals
 from streams.control.catalog import Catalog
 from streams.inputs.competitor_prices import Rivals
 from streams.inputs.recount import Recount
-from streams.inputs.sales import Arrived, Home, Rules, SaleBatch, correction_records, fitted, fold
+from streams.inputs.sales import Arrived, Home, Rules, SaleBatch, fitted, fold
 from streams.kafka.dead_letters import Incoming
 from streams.runtime.gather import all_of
 from streams.store import CountedBefore, DayFull

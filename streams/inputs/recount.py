@@ -17,9 +17,10 @@ from controller.errors import CannotReach
 from controller.messages.events import SaleCorrection, UnitDay
 from controller.messages.topics import SALE, SALE_CORRECTION
 from controller.outcomes.unit_days import UnitDayTotal
+from streams.closing.late_corrections import correction_records
 from streams.control.catalog import Catalog
 from streams.inputs.published_sales import Publications, Published
-from streams.inputs.sales import IDS_PER_CALL, Arrived, Counted, Rules, correction_records, judge_all
+from streams.inputs.sales import IDS_PER_CALL, Arrived, Counted, Rules, judge_all
 from streams.kafka.connection import stop_client
 from streams.kafka.dead_letters import Rejected
 from streams.kafka.reading import read_up_to, reader

@@ -10,11 +10,12 @@ from xxhash import xxh3_128_digest
 
 from controller.definition.field_types import EARLIEST, LATEST, MOST_A_DAY, instant_of, market_of, stamped_at
 from controller.errors import UnreadableMessage
-from controller.messages.codec import READ_AT_ONCE, Record, encode, read, read_all
+from controller.messages.codec import READ_AT_ONCE, read, read_all
 from controller.messages.events import SaleCorrection
 from controller.messages.inputs import CatalogEntry, Sale, SaleRow
 from controller.outcomes.unit_days import UnitDayTotal
 from controller.time.periods import local_day, period_at
+from streams.closing.late_corrections import late_correction
 from streams.kafka.dead_letters import Incoming, Rejected, unreadable
 from streams.store import DIGEST_BYTES, Cell
 from streams.worker.services import partition_of
@@ -268,16 +269,10 @@ def judge(record: Arrived, rules: Rules) -> Judged:
     day = local_day(sale.occurred_at, entry.time_zone).toordinal()
     market = market_of(sale.unit)
     if day <= rules.sealed.get(market, -1):
-        return SaleCorrection(
-            id=f"{sale.unit}/{digest(sale.unit, sale.id).hex()}",
-            sale=sale,
-            day=date.fromordinal(day),
-            closed_through=date.fromordinal(max(rules.closed.get(market, day), day)),
-            partition=record.partition,
-            offset=record.offset,
-        )
-    identity = digest(sale.unit, sale.id) if rules.deduplicate else None
-    return Counted((sale.unit, day), identity, sale.quantity, sale.price_minor, sale.cost_minor)
+        closed_through, identity = rules.closed.get(market, day), digest(sale.unit, sale.id)
+        return late_correction(sale, identity, day, closed_through, record.partition, record.offset)
+    compared = digest(sale.unit, sale.id) if rules.deduplicate else None
+    return Counted((sale.unit, day), compared, sale.quantity, sale.price_minor, sale.cost_minor)
 
 
 def fitted(
@@ -309,7 +304,3 @@ def fitted(
     left = frozenset(gone)
     kept = [counted for number, counted in enumerate(batch.counted) if number not in left]
     return replace(batch, counted=kept), rejected
-
-
-def correction_records(corrections: Iterable[SaleCorrection]) -> list[Record]:
-    return [encode(correction, correction.id, correction.sale.occurred_at) for correction in corrections]
