@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
-    from analysis.heterogeneity.forest import CausalForest, causal_forest
+    from analysis.heterogeneity.forests.forest import CausalForest, causal_forest
     from analysis.heterogeneity.group_attributes import attributes_of
     from analysis.heterogeneity.group_statistics import UnitEffects
     from analysis.heterogeneity.groups import Groups, find_groups

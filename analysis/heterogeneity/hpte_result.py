@@ -7,8 +7,8 @@ import numpy as np
 from scipy.stats import norm
 
 from analysis.heterogeneity.attributes import Attributes
-from analysis.heterogeneity.calibration import Calibration
 from analysis.heterogeneity.differences import Differences
+from analysis.heterogeneity.forests.calibration import Calibration
 from analysis.heterogeneity.hpte_average import Average, Rows, Second
 from analysis.heterogeneity.scores import Line, line, mean_error, projection
 from analysis.panel_data.panel import FloatArray

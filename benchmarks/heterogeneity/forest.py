@@ -15,7 +15,7 @@ from pathlib import Path
 import numba
 import numpy as np
 
-from analysis.heterogeneity.forest import causal_forest
+from analysis.heterogeneity.forests.forest import causal_forest
 from benchmarks.heterogeneity import grf_core
 from benchmarks.heterogeneity.forest_designs import DESIGNS, Floats, Sample, draw
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.heterogeneity.forest import causal_forest
+from analysis.heterogeneity.forests.forest import causal_forest
 from analysis.heterogeneity.unit_effects import hpte
 
 BEFORE, AFTER = 42, 28

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from analysis.heterogeneity.forest import causal_forest
+from analysis.heterogeneity.forests.forest import causal_forest
 from controller.errors import NotEstimable
 
 
@@ -99,7 +99,7 @@ def test_intervals_are_said_not_to_hold_where_effects_are_smooth_in_products():
 
 
 def test_an_error_of_the_effects_that_a_model_finds_lowers_the_implied_coverage():
-    from analysis.heterogeneity.calibration import calibration
+    from analysis.heterogeneity.forests.calibration import calibration
 
     rng = np.random.default_rng(5)
     w, x, n = rng.choice([-0.5, 0.5], 20_000), rng.standard_normal(20_000), 20_000

@@ -8,8 +8,8 @@ import pytest
 
 from analysis.heterogeneity.differences import kept
 from analysis.heterogeneity.forecasts import forecast
+from analysis.heterogeneity.forests.trees import leaf_of
 from analysis.heterogeneity.hpte_result import Hpte
-from analysis.heterogeneity.trees import leaf_of
 from analysis.heterogeneity.unit_effects import hpte
 from controller.errors import InvalidPanel, NotEstimable
 
@@ -113,7 +113,7 @@ def test_a_unit_without_noise_is_forecast_exactly() -> None:
 
 
 def test_affinity_weights_are_those_of_shared_leaves_by_brute_force() -> None:
-    from analysis.heterogeneity.forest import causal_forest
+    from analysis.heterogeneity.forests.forest import causal_forest
 
     rng = np.random.default_rng(1)
     x = rng.random((120, 2))

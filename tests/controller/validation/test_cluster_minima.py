@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.heterogeneity.forest import FEWEST_CLUSTERS
+from analysis.heterogeneity.forests.forest import FEWEST_CLUSTERS
 from analysis.randomised.cluster_day import CLUSTERS_FOR_DAILY_VARIANCE
 from analysis.sequential.block_differences import block_differences
 from analysis.sequential.confidence_sequences import confidence_sequence

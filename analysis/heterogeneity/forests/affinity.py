@@ -7,8 +7,8 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from analysis.heterogeneity.compiled import compiled
-from analysis.heterogeneity.trees import F32, I32, U8, leaf_of
+from analysis.heterogeneity.forests.compiled import compiled
+from analysis.heterogeneity.forests.trees import F32, I32, U8, leaf_of
 from analysis.panel_data.panel import FloatArray
 
 
@@ -34,7 +34,7 @@ def arm_differences(
     Args:
         row_bins: (p, n), bins of the rows that trees were grown on.
         bins: (p, points), of the points.
-        feature: of :func:`analysis.heterogeneity.trees.grow_trees`, as ``cut``, ``child`` and ``moments``.
+        feature: of :func:`analysis.heterogeneity.forests.trees.grow_trees`, as ``cut``, ``child`` and ``moments``.
         cut: see there.
         child: see there.
         moments: see there.

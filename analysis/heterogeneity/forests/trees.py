@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from analysis.heterogeneity.compiled import compiled
+from analysis.heterogeneity.forests.compiled import compiled
 from analysis.panel_data.panel import FloatArray, IntArray
 
 #: rows of each arm that a child must have, as in grf's default

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.heterogeneity.boosting import EFFECT, Boosted, boost
+from analysis.heterogeneity.forests.boosting import EFFECT, Boosted, boost
 from analysis.panel_data.panel import FloatArray
 
 #: with more columns than this, products are not tried: 30 columns have 465 of them

@@ -20,11 +20,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfc
 
-from analysis.heterogeneity.affinity import arm_differences
-from analysis.heterogeneity.boosting import EFFECT, Boosted, Boosting, boost, cross_fitted
-from analysis.heterogeneity.calibration import Calibration, calibration
-from analysis.heterogeneity.centring import MOST_FOR_PRODUCTS, Basis, basis, chosen_penalty, missed_effects, ridge
-from analysis.heterogeneity.trees import grow_trees, predict_trees
+from analysis.heterogeneity.forests.affinity import arm_differences
+from analysis.heterogeneity.forests.boosting import EFFECT, Boosted, Boosting, boost, cross_fitted
+from analysis.heterogeneity.forests.calibration import Calibration, calibration
+from analysis.heterogeneity.forests.centring import (
+    MOST_FOR_PRODUCTS,
+    Basis,
+    basis,
+    chosen_penalty,
+    missed_effects,
+    ridge,
+)
+from analysis.heterogeneity.forests.trees import grow_trees, predict_trees
 from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
 from controller.validation.cluster_minima import CLUSTERS_FOR_HETEROGENEITY

@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 from numpy.typing import NDArray
 
-from analysis.heterogeneity.compiled import compiled
+from analysis.heterogeneity.forests.compiled import compiled
 from analysis.panel_data.panel import FloatArray, IntArray
 
 U8 = NDArray[np.uint8]

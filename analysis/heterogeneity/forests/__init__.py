@@ -1,0 +1,1 @@
+"""The causal forest: trees, centring of effects, weights of neighbours, calibration."""
