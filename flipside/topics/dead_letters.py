@@ -290,6 +290,6 @@ def _word(found: Letter, step: str, by: str, number: int, at: datetime) -> Heade
         ("ce_time", at.isoformat().replace("+00:00", "Z").encode()),
         ("ce_letter", found.id.encode()),
         ("ce_step", step.encode()),
-        ("ce_round", str(round).encode()),
+        ("ce_round", str(number).encode()),
         ("ce_by", by.encode()),
     ]
