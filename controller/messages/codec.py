@@ -366,7 +366,7 @@ def read(model: type[M], value: bytes) -> M:
     ) as error:  # no rule foresaw it
         broken = UnreadableMessage(f"{TYPES[model]}: value: {printable(str(error), LONGEST_RULE)}")
     # Not from within: a ValidationError that is kept as a cause holds what its validators raised, those their frames,
-    # and the frames whoever called us, with all they had read. Python's collector does not see into it: nothing of it
+    # and the frames of the callers, with all they had read. Python's collector does not see into it: nothing of it
     # would ever be freed, a batch for each record that breaks a rule of ours.
     raise broken
 

@@ -1,6 +1,6 @@
-"""How many kill switches and blackout windows are kept: whoever may write them cannot fill the store with new names."""
+"""Quotas of kill switches and blackout windows: ever new names cannot fill the store."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from controller.definition.error_messages import shown
@@ -27,7 +27,6 @@ def room_for_switch(
     A further word on a switch that is held always has room, and so has that of everything, of a known market or of a
     registered experiment under its own id: no flood keeps anybody from pulling these.
     """
-
     known: Mapping[str, Collection[str]] = {"all": ("",), "market": markets, "experiment": experiments}
 
     def own(one: Kill) -> bool:
@@ -48,13 +47,8 @@ def room_for_window(window: Blackout, held: Mapping[str, Blackout], now: datetim
     """Raises InvalidBlackout where a window is one too many; a held one can always be changed."""
     if window.id in held or len(held) < MOST_WINDOWS:
         return
-    over = sorted(over_by(held.values(), now), key=lambda one: (one.ends_at, one.id))
+    over = sorted((one for one in held.values() if one.ends_at <= now), key=lambda one: (one.ends_at, one.id))
     first = f", as {over[0].id}, which is over since {over[0].ends_at}" if over else ""
     rule = f"{MOST_WINDOWS} windows are the most, and {len(held)} are kept, {len(over)} of them over"
     way_out = f"remove some by `flipside blackout remove ID`{first}, or change one that is kept"
     raise InvalidBlackout((Problem("id", shown(window.id), rule, way_out),))
-
-
-def over_by(windows: Iterable[Blackout], now: datetime) -> list[Blackout]:
-    """The windows that bind nothing any more."""
-    return [window for window in windows if window.ends_at <= now]

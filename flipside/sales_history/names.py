@@ -32,7 +32,7 @@ def plain_name(name: str) -> str:
 
 
 def respelled(names: Mapping[str, str]) -> list[str]:
-    """A sentence on names that are spelled otherwise, for whoever writes the catalog; none where all stay."""
+    """A sentence on names that are spelled otherwise, for the author of the catalog; none where all stay."""
     changed = [f"{name} is {plain}" for name, plain in sorted(names.items()) if name != plain]
     if not changed:
         return []

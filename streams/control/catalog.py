@@ -13,7 +13,7 @@ from controller.outcomes.listing import Listed
 from streams.control.catalog_entries import Entries, Listing
 from streams.kafka.connection import stop_client
 from streams.kafka.dead_letters import Rejected
-from streams.kafka.reading import begin, read_up_to, reader
+from streams.kafka.reading import begin, partitions_of, read_up_to, reader
 from streams.worker.last_line import Spared
 from streams.worker.services import Parts
 
@@ -61,8 +61,7 @@ class Catalog:
         """Connect and read what is there."""
         self._consumer = reader(self._parts.connection, self._parts.settings)
         await self._consumer.start()
-        topic = self._parts.topic(CATALOG)
-        self._partitions = [TopicPartition(topic, number) for number in range(self._parts.settings.partitions)]
+        self._partitions = partitions_of(self._parts.topic(CATALOG), self._parts.settings)
         await begin(self._consumer, self._partitions)
         await self.catch_up()
 

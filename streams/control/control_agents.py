@@ -118,7 +118,7 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
     await parts.store.put_registration(known)
     secret = known.experiment.seed_disclosure == "committed" and life(known, now).state not in OVER_FOR_GOOD
     message = Registered(
-        id=f"{experiment.name}.{experiment.version}/registered",
+        id=f"{experiment.plan_name}/registered",
         # Whoever reads the log must not be able to draw tomorrow's arms: only the hash of a committed seed is told.
         experiment=withheld(known.experiment) if secret else known.experiment,
         design_hash=known.design_hash,
@@ -199,7 +199,7 @@ async def _reveal(parts: Parts, experiment: Experiment, lived: Lifecycle) -> Non
     """Tell the committed seed of an experiment that is over: now anyone can check its arms."""
     if experiment.seed_disclosure == "committed":
         revealed = SeedRevealed(
-            id=f"{experiment.name}.{experiment.version}/seed",
+            id=f"{experiment.plan_name}/seed",
             experiment=experiment.name,
             experiment_version=experiment.version,
             design_hash=design_hash(experiment),

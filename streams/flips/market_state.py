@@ -75,7 +75,7 @@ class ShardState:
             by_experiment.setdefault(found.roster.experiment.name, []).append(found)
         for some in by_experiment.values():
             for stopped in (False, True):
-                plans = {found.market: _drawn_for(found) for found in some if found.suppressed is stopped}
+                plans = {f.market: _drawn_for(f.roster, f.plan, stopped) for f in some if f.suppressed is stopped}
                 if plans:
                     yield replace(some[0].roster, stopped=stopped), plans
 
@@ -89,7 +89,7 @@ class ShardState:
         return replace(
             self,
             markets=tuple(
-                _with_due(replace(found, plan=plans[found.key], order=None), self.at) if found.key in plans else found
+                found if (plan := plans.get(found.key)) is None else _planned(found, plan, self.at)
                 for found in self.markets
             ),
         )
@@ -105,12 +105,13 @@ def state_of(parts: Parts, shard: Shard, at: datetime) -> ShardState:
         lived = shard.life(laid_out, at)
         for market in markets:
             plan, suppressed = shard.plan(laid_out, market), holds_back(lived, shard.kills, market)
-            state = MarketState(laid_out, market, plan, suppressed, None, None)
+            order, upcoming = None, None
             if unfinished(lived, plan):
                 order = at_once(lived, shard.kills, market)
-                carried_out = order is None or (state.key, order.id) in shard.carried_out
-                state = _with_due(replace(state, order=None if carried_out else order), at)
-            found.append(state)
+                if order is not None and (key_of_plan(laid_out, market), order.id) in shard.carried_out:
+                    order = None
+                upcoming = _due(laid_out, market, plan, suppressed, at)
+            found.append(MarketState(laid_out, market, plan, suppressed, order, upcoming))
     return ShardState(at, tuple(found))
 
 
@@ -122,7 +123,7 @@ def markets_of(parts: Parts, shard: Shard, laid_out: Roster) -> list[str]:
 
 def granted_through(laid_out: Roster, market: str, plan: MarketPlan, held: Mapping[str, HeldUnit]) -> MarketPlan:
     """A plan that knows of what was decided by an owner that ended before it had settled it. Pure."""
-    owner = f"{laid_out.experiment.name}.{laid_out.experiment.version}"
+    owner = laid_out.experiment.plan_name
     found = [held[unit].day for unit in laid_out.units[market] if unit in held and held[unit].owner == owner]
     through = date.fromordinal(min(found)) if found else None
     if through is None or (plan.decided_through is not None and through <= plan.decided_through):
@@ -130,10 +131,15 @@ def granted_through(laid_out: Roster, market: str, plan: MarketPlan, held: Mappi
     return replace(plan, decided_through=through)
 
 
-def _drawn_for(found: MarketState) -> MarketPlan:
-    return found.plan if found.suppressed else resumed(found.plan, found.roster.experiment)
+def _planned(found: MarketState, plan: MarketPlan, at: datetime) -> MarketState:
+    upcoming = _due(found.roster, found.market, plan, found.suppressed, at)
+    return replace(found, plan=plan, order=None, upcoming=upcoming)
 
 
-def _with_due(found: MarketState, at: datetime) -> MarketState:
-    zone = found.roster.time_zones[found.market]
-    return replace(found, upcoming=due(found.roster.experiment, zone, _drawn_for(found), at, found.suppressed))
+def _drawn_for(laid_out: Roster, plan: MarketPlan, suppressed: bool) -> MarketPlan:
+    return plan if suppressed else resumed(plan, laid_out.experiment)
+
+
+def _due(laid_out: Roster, market: str, plan: MarketPlan, suppressed: bool, at: datetime) -> Due | None:
+    asked = _drawn_for(laid_out, plan, suppressed)
+    return due(laid_out.experiment, laid_out.time_zones[market], asked, at, suppressed)

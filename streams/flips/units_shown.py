@@ -153,8 +153,8 @@ class UnitsShown:
         expected: dict[str, Expected] = {}
         for laid_out, market, today in running:
             experiment = laid_out.experiment
-            whole = Expected(f"{experiment.name}.{experiment.version}", laid_out, market, today)
-            # Of a unit that two experiments name, whoever holds it decides below.
+            whole = Expected(experiment.plan_name, laid_out, market, today)
+            # Of a unit that two experiments name, the one that holds it is found below.
             expected |= dict.fromkeys(laid_out.units[market], whole)
         windows = [w for w in (await store.blackouts(number)).values() if w.starts_at <= now < w.ends_at]
         known = set[str]()

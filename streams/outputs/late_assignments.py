@@ -8,9 +8,8 @@ and no reader may take that for newer, or for the same.
 
 What is sent in time may still reach the brokers too late: it says by when they must have it, and is void to every
 reader if their stamp is not before that (`controller.messages.codec.void`). The acknowledgement bears that stamp, so a
-void
-announcement is known, and decided anew, as soon as it is acknowledged: hours before its midnight where a broker's clock
-is ahead by as much.
+void announcement is known, and decided anew, as soon as it is acknowledged: hours before its midnight where a broker's
+clock is ahead by as much.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -68,9 +68,8 @@ def assignment_records(
     """The records of entries, spelled as `encode` spells their `assignments`, byte for byte.
 
     Arms that wait for their boundary say by when the brokers must have them (`controller.messages.codec.ANNOUNCE_BY`);
-    not those
-    of the entries in ``overdue_units``: of what is not control there, the topic has shown that it had it in time. Nor
-    do the halves of one that was put back.
+    not those of the entries in ``overdue_units``: of what is not control there, the topic has shown that
+    it had it in time. Nor do the halves of one that was put back.
 
     Those are a hundred thousand on an evening, and all of them were checked when they were decided: what the units of
     an entry share is spelled once, and no model is built of what was just taken from the store.
@@ -248,7 +247,7 @@ class Relay:
     ) -> bool:
         """Whether any of what was just acknowledged is void by the brokers' stamp; then it has become control.
 
-        Where only the log has it too late, it is said again to both without a deadline: pricing systems had it in time.
+        Where only the log has it too late, both get it again without a deadline: pricing systems had it in time.
         """
         suspect = [entry for entry in entries if entry.id not in begun] if self._bound else []
         void = void_by_stamp(suspect, stamp, self._deadline)

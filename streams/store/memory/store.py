@@ -196,7 +196,7 @@ class MemoryStore(MemoryState):
         if _later_is_known(self._window_places, blackout_id, place):
             return False
         self._blackouts.pop(blackout_id, None)
-        # Of removed windows, only some are remembered: enough for a worker that has slept.
+        # Of removed windows, only some are remembered: enough for a stale owner that resumes.
         if len(self._window_places) > MOST_PLACES:
             first = next((id for id in self._window_places if id not in self._blackouts), blackout_id)
             del self._window_places[first]

@@ -11,7 +11,7 @@ if ARGV[4] then
   redis.call('ZADD', KEYS[1], ARGV[5], ARGV[4])
   redis.call('HSET', KEYS[2], ARGV[1], ARGV[4] .. '\n' .. ARGV[6])
 elseif redis.call('HLEN', KEYS[3]) > 1000 then
-  -- Of removed windows, only some are remembered: enough for a worker that has slept.
+  -- Of removed windows, only some are remembered: enough for a stale owner that resumes.
   for _, id in ipairs(redis.call('HRANDFIELD', KEYS[3], 8)) do
     if id ~= ARGV[1] and not redis.call('HGET', KEYS[2], id) then redis.call('HDEL', KEYS[3], id) end
   end
