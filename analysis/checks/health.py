@@ -25,7 +25,7 @@ from analysis.checks.verdict import Check, unknown
 from analysis.panel_data.analysis_context import Case
 from analysis.panel_data.panel import FloatArray, IntArray
 from analysis.panel_data.study import NOT_REPORTED, State, outcome
-from analysis.panel_data.substitutes import weights_between
+from analysis.panel_data.substitutes import Substitutes, weights_between
 from analysis.sequential.block_sums import clusters_of
 from analysis.sequential.interim_analyses import points_of
 from analysis.sequential.running_sequences import settings_of
@@ -59,6 +59,11 @@ class Seen:
         """They follow from the design hash and the day."""
         seed = int.from_bytes(bytes.fromhex(self.case.roster.design_hash)[:8]) + self.case.through.toordinal()
         return Redraws(seed)
+
+    @cached_property
+    def pairs_apart(self) -> tuple[Check, tuple[str, ...]] | None:
+        """The check by the graph's pairs, and the units of the worst; None where no graph is published."""
+        return None if self.case.substitutes is None else _pairs_apart(self.case, self.case.substitutes)
 
 
 def health(case: Case) -> list[Health]:
@@ -166,8 +171,8 @@ def _trigger_rates(seen: Seen) -> Check:
 def _interference(seen: Seen) -> Check:
     """By the pairs of the graph where one is published, by category otherwise."""
     case = seen.case
-    if case.substitutes is not None:
-        return _pairs_apart(case)[0]
+    if seen.pairs_apart is not None:
+        return seen.pairs_apart[0]
     missing = len(case.units) - len(case.categories)
     if missing:
         return unknown("interference", 0.1, f"{missing} units have no category in the catalog")
@@ -176,19 +181,17 @@ def _interference(seen: Seen) -> Check:
     return interference(recent.T, [f"{market_of(unit)}/{case.categories[unit]}" for unit in case.units])
 
 
-def _pairs_apart(case: Case) -> tuple[Check, tuple[str, ...]]:
-    assert case.substitutes is not None
+def _pairs_apart(case: Case, substitutes: Substitutes) -> tuple[Check, tuple[str, ...]]:
     recent = case.days.state[case.days.before :][-DAYS_OF_NEIGHBOURS:]
-    weights = weights_between(case.substitutes, case.units)
-    return interference_of_pairs(recent.T, weights, case.units, case.substitutes.version)
+    return interference_of_pairs(recent.T, weights_between(substitutes, case.units), case.units, substitutes.version)
 
 
 def _named(seen: Seen, name: str, result: Check) -> tuple[str, ...]:
     """Units that a check names, where it has found something."""
     if name == "fidelity" and result.verdict == "fail":
         return _not_shown(seen)
-    if name == "interference" and result.verdict == "warn" and seen.case.substitutes is not None:
-        return _pairs_apart(seen.case)[1][:MOST_NAMED]
+    if name == "interference" and result.verdict == "warn" and seen.pairs_apart is not None:
+        return seen.pairs_apart[1][:MOST_NAMED]
     return ()
 
 

@@ -162,7 +162,10 @@ def _series(row: Row) -> tuple[str, str, str]:
 
 
 def _fixed(row: Row) -> Quote | None:
-    return _quote("fixed-horizon", row["estimator"], row, "absolute", "relative")
+    absolute, relative = _span(row, "absolute"), _span(row, "relative")
+    if absolute is None and relative is None:
+        return None
+    return Quote("fixed-horizon", row["estimator"], row["day"], absolute, relative)
 
 
 def _always_valid(row: Row) -> Quote | None:
@@ -171,11 +174,6 @@ def _always_valid(row: Row) -> Quote | None:
         return None
     absolute = Span(row["effect"], row["anytime_low"], row["anytime_high"])
     return Quote("always-valid", row["method"], row["day"], absolute, _span(row, "relative"))
-
-
-def _quote(kind: Kind, method: str, row: Row, absolute: str, relative: str) -> Quote | None:
-    spans = _span(row, absolute), _span(row, relative)
-    return None if spans == (None, None) else Quote(kind, method, row["day"], *spans)
 
 
 def _span(row: Row, name: str) -> Span | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from controller.definition.field_types import market_of
+from controller.definition.field_types import market_of, product_of
 from controller.errors import NotEstimable
 
 
@@ -57,5 +57,5 @@ def weights_between(substitutes: Substitutes, units: Sequence[str]) -> sparse.cs
 
 def strangers(substitutes: Substitutes, units: Iterable[str]) -> int:
     """How many of the graph's products are none of the units'."""
-    known = {unit.partition("/")[2] for unit in units}
+    known = {product_of(unit) for unit in units}
     return len({product for pair in substitutes.pairs for product in pair[:2]} - known)

@@ -1,7 +1,7 @@
 """Louvain's regions under a limit on size: pieces joined again, and products moved where their weight is."""
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,7 +142,16 @@ def moved(
     return label, tuple(said)
 
 
-def _exchange(product, here, where, to, members, held, near, far) -> int:  # type: ignore[no-untyped-def]
+def _exchange(
+    product: int,
+    here: int,
+    where: int,
+    to: Mapping[int, float],
+    members: Sequence[Collection[int]],
+    held: Callable[[int], Mapping[int, float]],
+    near: Sequence[Sequence[int]],
+    far: Sequence[Sequence[float]],
+) -> int:
     """The product of a full cluster whose place the other should have: the exchange that cuts least; -1 if none."""
     best, found = 1e-12, -1
     tied = dict(zip(near[product], far[product], strict=True))

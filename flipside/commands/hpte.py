@@ -131,11 +131,9 @@ def _shown(found: "Hpte", outcome: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(soft_wrap=True)
-    average, check = found.average.line, found.average.cross_check
+    from flipside.terminal.escape import cell, say
 
-    def say(sentence: str) -> None:
-        console.print(sentence, markup=False, highlight=False)
+    average, check = found.average.line, found.average.cross_check
 
     say(
         f"{found.design}, fixed-horizon: the effect on {outcome} is {average.value:.4g} on average, "
@@ -154,8 +152,8 @@ def _shown(found: "Hpte", outcome: str) -> None:
             table.add_column(name, justify="left" if name in ("attribute", "level") else "right")
         for one in found.levels:
             pair = f"{one.low:.4g} to {one.high:.4g}"
-            table.add_row(one.attribute, one.level, str(one.units), f"{one.effect:.4g}", pair)
-        console.print(table)
+            table.add_row(cell(one.attribute), cell(one.level), str(one.units), f"{one.effect:.4g}", pair)
+        Console(soft_wrap=True).print(table)
     say("importance: " + ", ".join(f"{name} {share:.0%}" for name, share in found.importance))
     if found.calibration is not None:
         verdict = found.calibration

@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.panel_data.panel import FloatArray
 from analysis.spillover.sales import SalesYear
-from controller.definition.field_types import market_of
+from controller.definition.field_types import market_of, product_of
 from controller.errors import FlipsideError
 from controller.messages.inputs import CatalogEntry
 from flipside.documents import read_lines
@@ -69,7 +69,7 @@ def read_for_graph(path: Path, columns: SalesColumns | None, catalog: Path | Non
 def _category(entries: tuple[CatalogEntry, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     for entry in entries:
-        product, category = entry.unit.partition("/")[2], entry.category
+        product, category = product_of(entry.unit), entry.category
         if category is not None and found.setdefault(product, category) != category:
             raise FlipsideError(
                 f"{product} is of category {found[product]} in one market and of {category} in {market_of(entry.unit)}:"
@@ -86,15 +86,16 @@ def _graph_sales(
     period_days: int,
     notes: tuple[str, ...],
 ) -> GraphSales:
-    products = tuple(sorted({unit.partition("/")[2] for unit in units}))
+    products = tuple(sorted({product_of(unit) for unit in units}))
     markets = tuple(sorted({market_of(unit) for unit in units}))
     without = [name for name in products if name not in category]
     labels = tuple(sorted({category.get(name, ALL) for name in products}))
     shape = (len(products), len(markets), quantity.shape[1])
     prices, quantities = np.full(shape, np.nan), np.full(shape, np.nan)
+    product_row = {name: number for number, name in enumerate(products)}
+    market_row = {name: number for number, name in enumerate(markets)}
     for row, unit in enumerate(units):
-        market, _, product = unit.partition("/")
-        cell = products.index(product), markets.index(market)
+        cell = product_row[product_of(unit)], market_row[market_of(unit)]
         prices[cell], quantities[cell] = _carried(price[row]), quantity[row]
     prices[~(prices > 0)] = np.nan
     said = list(notes)

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.heterogeneity.synthetic_history import Shocks, Sold, synthesize
 from analysis.heterogeneity.synthetic_moments import Moment, moments
 from analysis.panel_data.panel import FloatArray
-from controller.definition.field_types import market_of
+from controller.definition.field_types import market_of, product_of
 from controller.errors import FlipsideError
 from flipside.sales_history.history import read_history
 from flipside.sales_history.unit_periods import UnitPeriods
@@ -62,7 +62,7 @@ def _sold(
     units: Sequence[str], quantity: FloatArray, price: FloatArray | None, period_days: int, first_weekday: int
 ) -> Sold:
     stores = np.unique([market_of(unit) for unit in units], return_inverse=True)[1]
-    products = np.unique([unit.partition("/")[2] for unit in units], return_inverse=True)[1]
+    products = np.unique([product_of(unit) for unit in units], return_inverse=True)[1]
     return Sold(
         stores.astype(np.int64), products.astype(np.int64), quantity, price, period_days, first_weekday=first_weekday
     )
