@@ -141,10 +141,7 @@ class Replayer:
 
     async def run(self) -> Result:
         """The whole replay; raises ReplayFailed or InvalidExperiment."""
-        async with AsyncExitStack() as stack:
-            for reader in (self._log, self._estimates, self._panel, self._dead, self._findings):
-                await reader.start()
-                stack.push_async_callback(reader.stop)
+        async with self._reading():
             registered = await self._open()
             self.markets = registered.experiment.markets
             self._rivals = rivals_of(registered.experiment, self.plan.history, self.plan.seed)
@@ -161,10 +158,7 @@ class Replayer:
 
         The last period of the history is today; ``ready`` is told a unit once all arms of today are out.
         """
-        async with AsyncExitStack() as stack:
-            for reader in (self._log, self._estimates, self._panel, self._dead, self._findings):
-                await reader.start()
-                stack.push_async_callback(reader.stop)
+        async with self._reading():
             registered = await self._open()
             experiment = registered.experiment
             self.markets = experiment.markets
@@ -181,6 +175,19 @@ class Replayer:
                 self.plan.check_alive()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), SERVED_TICK_SECONDS)
+
+    @property
+    def _readers(self) -> tuple[Reader, ...]:
+        return self._log, self._panel, self._dead, self._estimates, self._findings
+
+    @asynccontextmanager
+    async def _reading(self) -> AsyncIterator[None]:
+        """All readers are started, and stopped afterwards."""
+        async with AsyncExitStack() as stack:
+            for reader in self._readers:
+                await reader.start()
+                stack.push_async_callback(reader.stop)
+            yield
 
     async def _informed(self, shop: Shop, day: date) -> bool:
         await self._hear(day)
@@ -434,9 +441,7 @@ class Replayer:
 
         await self._until("the release of all units to control", released)
         await self._until(f"the estimates through {last}", estimated)
-        for reader in (self._log, self._panel, self._dead, self._estimates, self._findings):
-            await reader.drain()
-        return self._result(registered, shop)
+        return await self._result(registered, shop)
 
     async def _day_closes(self, day: date) -> None:
         """It is so late on this day, everywhere, that the day before it is closed."""
@@ -453,11 +458,12 @@ class Replayer:
             return all(self._closed.get(market, date.min) >= wanted for market in markets)
 
         await self._until(f"the closing of {wanted}", closed)
-        for reader in (self._log, self._panel, self._dead, self._estimates, self._findings):
-            await reader.drain()
-        return self._result(registered, shop)
+        return await self._result(registered, shop)
 
-    def _result(self, registered: Registered, shop: Shop) -> Result:
+    async def _result(self, registered: Registered, shop: Shop) -> Result:
+        """What was read to its end, judged."""
+        for reader in self._readers:
+            await reader.drain()
         start, before = registered.experiment.start, self.plan.before
         return judged(
             registered,
