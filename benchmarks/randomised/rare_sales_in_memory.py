@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import track
 
 from analysis.panel_data.analysis_context import METRICS, Case
-from analysis.panel_data.study import State, Study, Unseen
+from analysis.panel_data.study import Study
 from analysis.sequential.interim_analyses import plans_of
 from analysis.sequential.running_sequences import Sums, advance, sequence_of
 from analysis.worker.analyse import estimates
@@ -44,6 +44,7 @@ from benchmarks.randomised.rare_sales import (
     shop_of,
     table,
 )  # fmt: skip
+from benchmarks.randomised.settled_day import settled_day
 from benchmarks.streams.installation import machine
 from controller.decisions.roster import roster
 from controller.definition.experiment import Arm, Experiment, Market, PriceRule
@@ -84,27 +85,10 @@ def estimate_of(run: Run, seed: int, silent: float) -> Estimate:
         sold[number] = shop.sold(rng, number, dear[number])
     seen = observed_of(sold, study.units)
     for number in range(len(sold)):
-        study.write(START + timedelta(days=number - BEFORE), slice(0, len(study.units)),
-                    _cells(sold[number], seen[number], dear[number], before=number < BEFORE))  # fmt: skip
+        before = number < BEFORE
+        cells = settled_day(sold[number], seen[number], dear[number], price=PRICE, cost=COST, before=before)
+        study.write(START + timedelta(days=number - BEFORE), slice(0, len(study.units)), cells)
     return _last_estimate(study)
-
-
-def _cells(sold: np.ndarray, seen: np.ndarray, dear: np.ndarray, *, before: bool) -> dict[str, np.ndarray]:
-    price = np.where(dear, round(PRICE * 1.1), PRICE)
-    return {
-        "state": np.full(len(sold), State.PRE_PERIOD, dtype=np.int8) if before else dear.astype(np.int8),
-        "observed": seen,
-        "unseen": np.where(seen, Unseen.OBSERVED, Unseen.FEED_SILENT).astype(np.int8),
-        "quantity": sold,
-        "revenue": sold * price,
-        "cost": sold * COST,
-        "events": sold,
-        "late": np.zeros(len(sold), dtype=np.int16),
-        "corrected": np.zeros(len(sold), dtype=bool),
-        "live": np.full(len(sold), -1, dtype=np.int8),
-        "out_of_stock": np.full(len(sold), -1, dtype=np.int8),
-        "stale_hours": np.full(len(sold), np.nan, dtype=np.float32),
-    }
 
 
 def _last_estimate(study: Study) -> Estimate:

@@ -7,12 +7,13 @@ from decimal import Decimal
 import numpy as np
 
 from analysis.panel_data.analysis_context import Case
-from analysis.panel_data.study import State, Study, Unseen
+from analysis.panel_data.study import Study
 from analysis.panel_data.substitutes import Substitutes
 from analysis.spillover.clustering import clusters
 from analysis.spillover.demand import Shop, Truth, play, truth_of
 from analysis.spillover.graph import substitute_graph
 from analysis.spillover.market import draw_market, scenario, year_of
+from benchmarks.randomised.settled_day import settled_day
 from controller.decisions.roster import roster
 from controller.definition.experiment import Arm, Experiment, Market, PriceRule
 from controller.schedule.calendar import calendar
@@ -90,31 +91,12 @@ def case_of(world: World, seed: int) -> Case:
     assert study.units == world.experiment.units  # both sorted: markets, then products
     sold = play(world.shop, LOG_DEAR * dear, np.random.default_rng([seed, 8])).quantity
     pieces = np.random.default_rng([seed, 9]).poisson(sold)
+    everyone = np.ones(len(study.units), dtype=bool)
     for number in range(BEFORE + DAYS):
-        study.write(
-            date.fromordinal(START.toordinal() + number - BEFORE), slice(0, len(study.units)),
-            cells(pieces[number], dear[number], before=number < BEFORE),
-        )  # fmt: skip
+        day, before = date.fromordinal(START.toordinal() + number - BEFORE), number < BEFORE
+        cells = settled_day(pieces[number], everyone, dear[number], price=PRICE, cost=COST, before=before)
+        study.write(day, slice(0, len(study.units)), cells)
     return Case(
         study.roster, study.units, study.unit_days(study.last_day), study.last_day, 0, (),
         np.zeros(0, dtype=np.float32), (), (), {}, world.substitutes,
     )  # fmt: skip
-
-
-def cells(sold: np.ndarray, dear: np.ndarray, *, before: bool) -> dict[str, np.ndarray]:
-    """A settled day of all units."""
-    price = np.where(dear, round(PRICE * 1.1), PRICE)
-    return {
-        "state": np.full(len(sold), State.PRE_PERIOD, dtype=np.int8) if before else dear.astype(np.int8),
-        "observed": np.ones(len(sold), dtype=bool),
-        "unseen": np.full(len(sold), Unseen.OBSERVED, dtype=np.int8),
-        "quantity": sold,
-        "revenue": sold * price,
-        "cost": sold * COST,
-        "events": sold,
-        "late": np.zeros(len(sold), dtype=np.int16),
-        "corrected": np.zeros(len(sold), dtype=bool),
-        "live": np.full(len(sold), -1, dtype=np.int8),
-        "out_of_stock": np.full(len(sold), -1, dtype=np.int8),
-        "stale_hours": np.full(len(sold), np.nan, dtype=np.float32),
-    }

@@ -14,6 +14,7 @@ from typing import Any
 from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG, DEAD_LETTER, PANEL, TRIGGER
 from tests.chaos.faults.evening import evening
 from tests.chaos.faults.morning import morning
+from tests.parts.rounding import rounded
 
 GOLDEN = Path(__file__).parent / "published_bytes.json"
 #: of the numbers of an estimate; the bytes after it differ between processors (the order of a vectorised sum)
@@ -38,15 +39,6 @@ def published() -> dict[str, dict[str, Any]]:
     }
 
 
-def rounded(value: Any) -> Any:
-    """The same JSON value, its numbers to `DIGITS` significant digits."""
-    if isinstance(value, dict):
-        return {name: rounded(inner) for name, inner in value.items()}
-    if isinstance(value, list):
-        return [rounded(inner) for inner in value]
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
-
-
 def findings() -> dict[str, str]:
     """Estimates and the other findings of the analysis, as JSON by key."""
     return {key: found.model_dump_json(exclude_none=True) for key, found in sorted(morning().findings.items())}
@@ -54,7 +46,7 @@ def findings() -> dict[str, str]:
 
 def all_digests() -> dict[str, dict[str, Any]]:
     """What ``published_bytes.json`` holds."""
-    lines = (f"{key} {json.dumps(rounded(json.loads(text)))}" for key, text in findings().items())
+    lines = (f"{key} {json.dumps(rounded(json.loads(text), DIGITS))}" for key, text in findings().items())
     return {**published(), f"findings, {DIGITS} digits": digest(lines)}
 
 
