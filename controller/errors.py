@@ -63,6 +63,14 @@ class NotEstimable(FlipsideError):
     """The data's fault: no number can be given; the message is the reason that is published in its place."""
 
 
+class NotPublished(FlipsideError):
+    """The asker's: a version of the graph of substitutes that is not on its topic, or not whole there."""
+
+    def __init__(self, rule: str, way_out: str) -> None:
+        super().__init__(f"{rule}; {way_out}")
+        self.rule, self.way_out = rule, way_out
+
+
 class InvalidSettings(FlipsideError):
     """The operator's: settings that the brokers refuse; the message names setting, value and their answer."""
 

@@ -10,6 +10,7 @@ from controller.definition.field_types import market_of
 from controller.definition.parameters import StaggeredRollout, Triggered
 from controller.designs import design_of
 from controller.errors import FlipsideError, InvalidExperiment
+from controller.messages.graphs import PublishedGraphs
 from controller.messages.inputs import Blackout, CatalogEntry
 from controller.randomisation.randomisation_points import Search, search
 from controller.schedule.blackout import binding
@@ -58,14 +59,17 @@ class Plan:
 
 
 def checked(
-    experiment: Experiment, catalog: Mapping[str, CatalogEntry] | None, now: datetime | None = None
+    experiment: Experiment,
+    catalog: Mapping[str, CatalogEntry] | None,
+    now: datetime | None = None,
+    graphs: PublishedGraphs | None = None,
 ) -> Experiment:
     """The definition resolved as far as the catalog goes; raises InvalidExperiment with every rule that it breaks.
 
     The rules are registration's own (`controller.validation.registration.judge`). Without a catalog those that need
     one are left out, without ``now`` the one on the start; other experiments are known to the running system alone.
     """
-    resolved, problems = judge(experiment, catalog, (), now)
+    resolved, problems = judge(experiment, catalog, (), now, graphs)
     if problems:
         raise InvalidExperiment(problems)
     known = resolved.time_zones()

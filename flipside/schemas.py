@@ -46,6 +46,7 @@ from controller.messages.events import (
     Withheld,
 )
 from controller.messages.findings import Health, RunningSequence
+from controller.messages.graphs import GraphClusters, GraphPairs, GraphVersion
 from controller.messages.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
 from controller.messages.topics import (
     APPLIED,
@@ -60,6 +61,7 @@ from controller.messages.topics import (
     DEFINITION,
     ESTIMATE,
     FOREVER,
+    GRAPH,
     HEALTH,
     PANEL,
     SALE,
@@ -111,6 +113,7 @@ MESSAGES: dict[str, tuple[type[Message], ...]] = {
     SEQUENCE: (RunningSequence,),
     SALE_CORRECTION: (SaleCorrection,),
     HEALTH: (Health,),
+    GRAPH: (GraphVersion, GraphPairs, GraphClusters),
     DEAD_LETTER: (),  # any bytes
 }
 #: what others write: their schemas say what is accepted; those of the rest say what is written

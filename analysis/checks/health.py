@@ -25,7 +25,7 @@ from analysis.checks.verdict import Check, unknown
 from analysis.panel_data.analysis_context import Case
 from analysis.panel_data.panel import FloatArray, IntArray
 from analysis.panel_data.study import NOT_REPORTED, State, outcome
-from analysis.panel_data.substitutes import Substitutes, weights_between
+from analysis.panel_data.substitutes import NoGraph, Substitutes, weights_between
 from analysis.sequential.block_sums import clusters_of
 from analysis.sequential.interim_analyses import points_of
 from analysis.sequential.running_sequences import settings_of
@@ -181,7 +181,9 @@ def _interference(seen: Seen) -> Check:
     return interference(recent.T, [f"{market_of(unit)}/{case.categories[unit]}" for unit in case.units])
 
 
-def _pairs_apart(case: Case, substitutes: Substitutes) -> tuple[Check, tuple[str, ...]]:
+def _pairs_apart(case: Case, substitutes: Substitutes | NoGraph) -> tuple[Check, tuple[str, ...]]:
+    if isinstance(substitutes, NoGraph):
+        return unknown("interference", 0.1, substitutes.reason), ()
     recent = case.days.state[case.days.before :][-DAYS_OF_NEIGHBOURS:]
     return interference_of_pairs(recent.T, weights_between(substitutes, case.units), case.units, substitutes.version)
 

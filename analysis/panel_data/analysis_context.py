@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.panel_data.study import METRICS, Metric, UnitDays
-from analysis.panel_data.substitutes import Substitutes
+from analysis.panel_data.substitutes import NoGraph, Substitutes
 from controller.decisions.roster import Roster
 from controller.designs.entries import Entry
 from controller.messages.events import PeriodClosed
@@ -42,8 +42,8 @@ class Case:
     triggers: tuple[tuple[date, str], ...]
     #: unit -> category, where the catalog names one
     categories: Mapping[str, str]
-    #: the published graph of substitutes; None where there is none
-    substitutes: Substitutes | None = None
+    #: the published graph of substitutes, or why it cannot be used; None where there is none
+    substitutes: Substitutes | NoGraph | None = None
 
     def until(self, day: date, revision: int, standing: tuple[PeriodClosed, ...]) -> "Case":
         """The case as it stood on an earlier day, on what is known now."""

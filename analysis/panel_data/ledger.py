@@ -15,7 +15,7 @@ from analysis.panel_data.market_book import Book
 from analysis.panel_data.sales_columns import Unseen
 from analysis.panel_data.settlement import EMPTY, FULL
 from analysis.panel_data.study import Study, number_of
-from analysis.panel_data.substitutes import Substitutes
+from analysis.panel_data.substitutes import Graphs
 from controller.decisions.enrolment import entry_of
 from controller.decisions.roster import roster
 from controller.definition.field_types import Message, market_of
@@ -49,8 +49,7 @@ class Ledger:
         self.entered: defaultdict[tuple[str, int], dict[str, Entered]] = defaultdict(dict)
         #: unit -> category, as the catalog has it
         self.categories: dict[str, str] = {}
-        #: the newest graph of substitutes
-        self.substitutes: Substitutes | None = None
+        self.graphs = Graphs()
         self._by_market: defaultdict[str, list[Study]] = defaultdict(list)
         #: reports of units that nothing else was read of, and how many those are; how many there was no room for
         self._unplaced: defaultdict[str, list[tuple[int, int]]] = defaultdict(list)

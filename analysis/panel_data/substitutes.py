@@ -1,13 +1,16 @@
 """Who is a substitute of whom among an experiment's units: the published graph, read as weights between units."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import sparse
 
+from controller.definition.experiment import Experiment
 from controller.definition.field_types import market_of, product_of
-from controller.errors import NotEstimable
+from controller.definition.weight_cut import Pair
+from controller.errors import NotEstimable, NotPublished
+from controller.messages.graphs import PublishedGraphs
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,49 @@ class Substitutes:
                     f"graph {self.version}: {first} and {second} have weight {weight}; substitutes have positive"
                     " weights: leave complements out"
                 )
+
+
+@dataclass(frozen=True, slots=True)
+class NoGraph:
+    """A version that cannot be used, and the reason that is published in place of the effects."""
+
+    version: str
+    reason: str
+
+
+def as_substitutes(version: str, pairs: Iterable[Pair]) -> Substitutes:
+    """The substitutes among a graph's pairs; complements are left out.
+
+    Raises:
+        NotEstimable: a product is its own substitute.
+    """
+    return Substitutes(version, tuple(pair for pair in pairs if pair[2] > 0 or pair[0] == pair[1]))
+
+
+@dataclass(slots=True)
+class Graphs:
+    """The published graphs, and which of them is an experiment's."""
+
+    published: PublishedGraphs = field(default_factory=PublishedGraphs)
+    _read: dict[str, tuple[tuple[Pair, ...], Substitutes]] = field(default_factory=dict)
+
+    def of(self, experiment: Experiment) -> Substitutes | NoGraph | None:
+        """The version that its clusters come from, and no other; the newest where they come from none.
+
+        None where nothing is published and nothing was asked for.
+        """
+        named = experiment.clusters_from
+        version = self.published.newest if named is None else named.graph
+        if version is None:
+            return None
+        try:
+            pairs = self.published.pairs(version)
+            held = self._read.get(version)
+            if held is None or held[0] is not pairs:
+                held = self._read[version] = pairs, as_substitutes(version, pairs)
+        except (NotPublished, NotEstimable) as why:
+            return NoGraph(version, str(why)[:500])
+        return held[1]
 
 
 def weights_between(substitutes: Substitutes, units: Sequence[str]) -> sparse.csr_array:

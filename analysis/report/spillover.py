@@ -112,4 +112,6 @@ def section(table: pa.Table, currency: str, charts: dict[str, dict[str, Any]]) -
 
 
 def _cut(row: dict[str, Any]) -> str:
+    if row["cut"] is None:
+        return f"Graph {row['graph']} cannot be used."
     return f"By graph {row['graph']}: {row['cut']:.0%} of its weight between these units leaves its cluster."

@@ -271,7 +271,7 @@ def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, 
         ledger.entries_of(study),
         ledger.triggers_of(study, through),
         ledger.categories_of(study),
-        ledger.substitutes,
+        ledger.graphs.of(study.roster.experiment),
     )
     standing = tuple(Step(day, study.revision(day), ledger.standing(study, day)) for day in steps)
     return Job(last, standing, study.sums, changed, held)

@@ -2,14 +2,21 @@
 
 from collections.abc import Iterator
 
-from analysis.panel_data.analysis_context import Case, Metric
+from analysis.panel_data.analysis_context import METRICS, Case, Metric
+from analysis.panel_data.substitutes import NoGraph
 from controller.messages.events import ExposureEffect, SpilloverEffects
 
 
 def published_spillover(case: Case) -> dict[Metric, SpilloverEffects]:
     """Of each metric; none where no graph of substitutes is published."""
-    if case.substitutes is None:
+    graph = case.substitutes
+    if graph is None:
         return {}
+    if isinstance(graph, NoGraph):
+        absent = SpilloverEffects(
+            graph=graph.version, effects=(), reason_absent=graph.reason, probabilities=None, cut=None, heaviest=None
+        )
+        return dict.fromkeys(METRICS, absent)
     # Loaded only where there is a graph: most experiments need none of it.
     from analysis.spillover.effects import Contrast
     from analysis.spillover.effects import SpilloverEffects as Found
@@ -54,5 +61,5 @@ def published_spillover(case: Case) -> dict[Metric, SpilloverEffects]:
                 else None
             ),
         )
-        for metric, found in spillover_of(case, case.substitutes).items()
+        for metric, found in spillover_of(case, graph).items()
     }

@@ -19,7 +19,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from analysis.checks.live_fidelity import LiveFidelity
 from analysis.panel_data.ledger import Ledger
-from analysis.panel_data.substitutes import Substitutes
 from analysis.worker.analyse import Aside, Finding, Mark, Share, due, key, mark_of
 from analysis.worker.parallel import share_of
 from analysis.worker.pending_closings import ClosingsHeld, Positions
@@ -29,6 +28,7 @@ from controller.messages.codec import Decoded, decode_many, encode, key_of, read
 from controller.messages.events import Estimate, PeriodClosed
 from controller.messages.faults import SET_ASIDE, fault_of
 from controller.messages.findings import Health, RunningSequence
+from controller.messages.graph_records import take_records
 from controller.messages.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.messages.topics import (
     APPLIED,
@@ -36,6 +36,7 @@ from controller.messages.topics import (
     CATALOG,
     COMPETITOR_PRICE,
     ESTIMATE,
+    GRAPH,
     HEALTH,
     PANEL,
     SEQUENCE,
@@ -55,7 +56,7 @@ KNOWN_FOR = timedelta(days=30)
 
 #: what is read from topics of the owner's systems, and what else
 OWNERS: dict[str, type[Message]] = {APPLIED: Applied, CATALOG: CatalogEntry, COMPETITOR_PRICE: CompetitorPrice}
-SOURCES = (ASSIGNMENT_LOG, PANEL, *OWNERS)
+SOURCES = (ASSIGNMENT_LOG, PANEL, GRAPH, *OWNERS)
 #: what is written where
 SINKS: dict[type[Message], str] = {Estimate: ESTIMATE, RunningSequence: SEQUENCE, Health: HEALTH}
 
@@ -73,8 +74,6 @@ class Options:
     #: processes that share many experiments, or the address of a Dask scheduler whose workers do
     processes: int = 1
     dask: str = ""
-    #: who substitutes whom, for effects with spillover; None: estimates have none
-    substitutes: Substitutes | None = None
 
 
 def _nothing(_: object) -> None:
@@ -136,7 +135,7 @@ async def run(
         await consumer.start()
         await producer.start()
         ledger, closings = await _begin(consumer, options)
-        ledger.substitutes = options.substitutes
+        await _read_graphs(consumer, ledger, tally)
         log.info("analysis reads", topics=sources, series_published=len(published))
         live = LiveFidelity(ledger, asyncio.get_running_loop().time)
         reading = Reading(consumer, producer, namespace, ledger, closings, published, tally, share, live, on_set_aside)
@@ -241,6 +240,32 @@ async def _begin(consumer: AIOKafkaConsumer, options: Options) -> tuple[Ledger, 
     return found.ledger, ClosingsHeld(held)
 
 
+async def _read_graphs(consumer: AIOKafkaConsumer, ledger: Ledger, tally: Tally) -> None:
+    """The graphs that are published now, ahead of everything else: a snapshot does not hold them."""
+    places = [place for place in consumer.assignment() if place.topic.endswith(GRAPH)]
+    for place, first in (await consumer.beginning_offsets(places)).items():
+        consumer.seek(place, first)
+    ends = await consumer.end_offsets(places)
+    while not all([await consumer.position(place) >= end for place, end in ends.items()]):
+        _take_graphs(await consumer.getmany(*places, timeout_ms=POLL_MS, max_records=BATCH), ledger, tally)
+
+
+def _take_graphs(
+    batches: Mapping[TopicPartition, list[Any]], ledger: Ledger, tally: Tally
+) -> dict[TopicPartition, list[Any]]:
+    """Take the records of the graph's topic in; the others are returned."""
+    others = {}
+    for place, records in batches.items():
+        if not place.topic.endswith(GRAPH):
+            others[place] = records
+            continue
+        unreadable = take_records(ledger.graphs.published, records)
+        tally.records, tally.unreadable = tally.records + len(records), tally.unreadable + unreadable
+        if unreadable:
+            log.warning("records skipped", topic=place.topic, partition=place.partition, number=unreadable)
+    return others
+
+
 async def _follow(
     reading: Reading,
     stop: asyncio.Event,
@@ -252,7 +277,8 @@ async def _follow(
     clock = asyncio.get_running_loop().time
     kept, read_since = clock(), False
     while not stop.is_set():
-        fresh = _messages(await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH), reading.tally)
+        batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=BATCH)
+        fresh = _messages(_take_graphs(batches, reading.ledger, reading.tally), reading.tally)
         closed = [message for message, _ in fresh if isinstance(message, PeriodClosed)]
         for message, at in fresh:
             if not isinstance(message, PeriodClosed):

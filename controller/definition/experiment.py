@@ -36,6 +36,7 @@ from controller.time.time_zones import TimeZone
 __all__ = [
     "Arm",
     "CatalogFilter",
+    "ClustersFrom",
     "DesignParameters",
     "Experiment",
     "Market",
@@ -106,6 +107,17 @@ class CatalogFilter(Message):
     categories: tuple[Name, ...] | None = None
 
 
+class ClustersFrom(Message):
+    """Clusters of a published graph of substitutes: registration writes them into ``clusters``."""
+
+    #: version of the graph
+    graph: Name
+    #: products of a cluster, at most; the graph is published with clusters of this size
+    max_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    #: "unit": a cluster lies within one market; "product": it has its products in all markets
+    level: Literal["unit", "product"] = "unit"
+
+
 class Market(Message):
     """Where everyone sees the same price at any instant, and whose clock says when a day begins."""
 
@@ -146,8 +158,10 @@ class Experiment(Message):
     on_catalog_change: CatalogPolicy = CatalogPolicy()
     #: how long before the first instant of a day its assignments are published
     lead_minutes: Annotated[int, Field(ge=1, le=1439)] = 60
-    # The two that follow came after the first registered definitions: spelled only where they say something else than
+    # The three that follow came after the first registered definitions: spelled only where they say something else than
     # those did, so that hashes stay.
+    #: the graph that clusters come from; they stand in ``clusters`` once the experiment is registered
+    clusters_from: ClustersFrom | None = Field(default=None, exclude_if=lambda asked: asked is None)
     #: which effect is the primary one: on the sum over all units, or the mean over clusters of that on their mean unit
     target: Target = Field(default="total", exclude_if=lambda target: bool(target == "total"))
     #: a unit-day that was out of stock and sold nothing: a zero, so that the effect includes it, or left out

@@ -35,6 +35,7 @@ from controller.messages.events import (
     Withheld,
 )
 from controller.messages.findings import FINDING_TYPES
+from controller.messages.graphs import GRAPH_TYPES
 from controller.messages.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
 
 M = TypeVar("M", bound=Message)
@@ -51,7 +52,7 @@ LONGEST_NAME, LONGEST_RULE = 150, 300
 READ_AT_ONCE = 100
 
 #: every model of the contract -> its CloudEvents type, and back
-TYPES: dict[type[Message], str] = CE_TYPES | CONTROL_TYPES | FINDING_TYPES | CHECKPOINT_TYPES
+TYPES: dict[type[Message], str] = CE_TYPES | CONTROL_TYPES | FINDING_TYPES | CHECKPOINT_TYPES | GRAPH_TYPES
 MODELS: dict[str, type[Message]] = {name: model for model, name in TYPES.items()}
 
 

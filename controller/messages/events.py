@@ -366,9 +366,10 @@ class SpilloverEffects(Message):
     reason_absent: Text | None
     #: whether the probabilities of exposures follow from a formula or from redraws of the design
     probabilities: Literal["exact", "redraws"] | None
-    #: share of the weight between the experiment's units that leaves its cluster, and the largest share within one
-    cut: float
-    heaviest: float
+    #: share of the weight between the experiment's units that leaves its cluster, and the largest share within one;
+    #: None where the graph cannot be read
+    cut: float | None
+    heaviest: float | None
     #: what the reader must know before relying on them
     caution: Text | None = None
 

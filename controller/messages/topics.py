@@ -21,6 +21,7 @@ ESTIMATE = "pricing.experiment.estimate.v1"
 SEQUENCE = "pricing.experiment.sequence.v1"
 HEALTH = "pricing.experiment.health.v1"
 SALE_CORRECTION = "pricing.experiment.sale-correction.v1"
+GRAPH = "pricing.experiment.graph.v1"
 DEAD_LETTER = "pricing.experiment.dead-letter.v1"
 
 #: the largest record that an input may carry, and what a dead letter of it needs on top
@@ -98,6 +99,14 @@ TOPICS: dict[str, Topic] = {
         Topic(SEQUENCE, "experiment/metric/arm", ANALYSIS, "analysts, workers", _compacted()),
         Topic(HEALTH, "experiment/check", ANALYSIS, "on-call", _compacted()),
         Topic(SALE_CORRECTION, "unit and the sale's id", WORKERS, "analysts", _compacted()),
+        # A version is used only once its head has come, and the head only with all of its parts.
+        Topic(
+            GRAPH,
+            "version for its head; version/pairs/part; version/clusters/size/part",
+            "API, CLI",
+            "workers, analysis",
+            _compacted(),
+        ),
         Topic(DEAD_LETTER, "original key", WORKERS, "on-call", _kept(90, MAX_RECORD_BYTES)),
     )
 }

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from statistics import median_low
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 
 from controller.definition.experiment import Experiment
 from controller.definition.money import amount, change_percent
+from controller.definition.weight_cut import WeightCut
 from controller.errors import Problem
 from controller.messages.inputs import CatalogEntry
 from controller.schedule.calendar import Calendar, calendar
@@ -47,6 +48,8 @@ class Preview:
     by_cluster: Mapping[str, int]
     arms: tuple[ArmPrices, ...]
     warnings: tuple[Problem, ...]
+    #: how the clusters cut the graph that they come from; None where they come from none
+    cut: WeightCut | None = None
 
 
 def preview(
@@ -54,6 +57,7 @@ def preview(
     catalog: Mapping[str, CatalogEntry],
     warnings: tuple[Problem, ...],
     layout: Calendar | None = None,
+    cut: WeightCut | None = None,
 ) -> Preview:
     """A resolved experiment that keeps every rule, laid out in units and prices. O(units x arms + clusters x days)."""
     clusters = experiment.cluster_by_unit()
@@ -72,6 +76,7 @@ def preview(
             for k in range(len(experiment.arms))
         ),
         warnings=warnings,
+        cut=cut,
     )
 
 
@@ -116,6 +121,7 @@ def as_object(found: Preview) -> dict[str, Any]:
             }
             for arm in found.arms
         },
+        "graph": None if found.cut is None else asdict(found.cut),
         "warnings": [warning_object(warning) for warning in found.warnings],
     }
 

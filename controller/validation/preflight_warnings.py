@@ -13,11 +13,13 @@ from controller.definition.experiment import Arm, CatalogFilter, Experiment
 from controller.definition.field_types import market_of, product_of
 from controller.definition.money import change_percent, money
 from controller.definition.parameters import Crossover, RandomDays, TimeBound, Triggered
+from controller.definition.weight_cut import WeightCut
 from controller.errors import Problem
 from controller.messages.inputs import Blackout, CatalogEntry
 from controller.validation.blackout_rules import unknown_scope
 from controller.validation.cluster_minima import NEEDS, Kind, least_clusters_an_arm, requirement
 from controller.validation.definition_rules import named
+from controller.validation.graph_clusters import cautions
 
 #: percent of the regular price: a larger step is rare in a shop, a smaller one is not noticed
 LARGEST_CHANGE, SMALLEST_CHANGE = Decimal(30), Decimal("0.5")
@@ -33,10 +35,12 @@ def warnings(
     catalog: Mapping[str, CatalogEntry] | None,
     blackouts: Sequence[Blackout] = (),
     now: datetime | None = None,
+    cut: WeightCut | None = None,
 ) -> tuple[Problem, ...]:
     """Everything worth a second look in an experiment that keeps the rules.
 
-    ``asked``: the definition as written, with its filter; ``resolved``: what `judge` made of it.
+    ``asked``: the definition as written, with its filter; ``resolved``: what `judge` made of it; ``cut``: of the graph
+    that its clusters come from.
     """
     entries = {} if catalog is None else catalog
     return (
@@ -45,6 +49,7 @@ def warnings(
         *_prices(resolved, entries),
         *_entries(resolved, entries),
         *_clusters(resolved),
+        *cautions(resolved, cut),
         *_blackouts(resolved, entries, blackouts, now),
     )
 

@@ -9,8 +9,10 @@ from controller.definition.error_messages import explain
 from controller.definition.experiment import CatalogFilter, Experiment, Market
 from controller.definition.field_types import market_of
 from controller.errors import InvalidExperiment, Problem
+from controller.messages.graphs import PublishedGraphs
 from controller.messages.inputs import CatalogEntry
 from controller.validation.definition_rules import named, problems
+from controller.validation.graph_clusters import clusters_by_graph
 
 #: a definition that names a million units has 40 MB; what is larger is a mistake or an attack
 MOST_BYTES = 64 * 1024 * 1024
@@ -30,14 +32,18 @@ def parse(document: str | bytes) -> Experiment:
 
 
 def register(
-    experiment: Experiment, catalog: Mapping[str, CatalogEntry], others: Iterable[Experiment], now: datetime
+    experiment: Experiment,
+    catalog: Mapping[str, CatalogEntry],
+    others: Iterable[Experiment],
+    now: datetime,
+    graphs: PublishedGraphs | None = None,
 ) -> Experiment:
-    """The experiment with its units, time zones and strata filled in from the catalog.
+    """The experiment with units, time zones and strata from the catalog, and clusters from the graph that it names.
 
     Raises InvalidExperiment that lists every broken rule: unknown units, units or clusters of another experiment at the
     same time, a start in the past, a price outside its limits, too few clusters, parameters that contradict the design.
     """
-    resolved, found = judge(experiment, catalog, others, now)
+    resolved, found = judge(experiment, catalog, others, now, graphs)
     if found:
         raise InvalidExperiment(found)
     return resolved
@@ -48,16 +54,31 @@ def judge(
     catalog: Mapping[str, CatalogEntry] | None,
     others: Iterable[Experiment],
     now: datetime | None,
+    graphs: PublishedGraphs | None = None,
 ) -> tuple[Experiment, tuple[Problem, ...]]:
     """The experiment resolved as far as the catalog is known, and every rule of registration that it breaks.
 
     The one list of rules: `flipside design` and `validate` ask it with what they are given, `submit` and the worker
     with everything. ``catalog`` None: rules on units, currency and prices are left out. ``now`` None: the start is.
+    ``graphs`` None: clusters that are resolved already are taken as they are, so that `verify` needs no graph.
     """
-    if catalog is None and (missing := tuple(_needs_catalog(experiment))):
+    missing = (*(_needs_catalog(experiment) if catalog is None else ()), *(_needs_graph(experiment, graphs)))
+    if missing:
         return experiment, missing
-    resolved = experiment if catalog is None else resolve(experiment, catalog)
-    return resolved, (*problems(resolved, catalog, now), *_overlaps(resolved, others))
+    placed = experiment if catalog is None else _with_units(experiment, catalog)
+    clustered, unclustered = (placed, ()) if graphs is None else clusters_by_graph(placed, graphs)
+    resolved = clustered if catalog is None else _with_strata(clustered, catalog)
+    return resolved, (*unclustered, *problems(resolved, catalog, now), *_overlaps(resolved, others))
+
+
+def _needs_graph(experiment: Experiment, graphs: PublishedGraphs | None) -> Iterator[Problem]:
+    asked = experiment.clusters_from
+    if asked is not None and graphs is None and not isinstance(experiment.clusters, dict):
+        value = f"graph {asked.graph}, max_size {asked.max_size}"
+        yield Problem(
+            "clusters_from", value, "clusters stand in the published graph",
+            "give it with --graph FILE, as `flipside graph publish --out FILE` writes it",
+        )  # fmt: skip
 
 
 def _needs_catalog(experiment: Experiment) -> Iterator[Problem]:
@@ -69,6 +90,11 @@ def _needs_catalog(experiment: Experiment) -> Iterator[Problem]:
 
 
 def resolve(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:
+    """Units, markets and strata as the catalog has them; clusters as they are written."""
+    return _with_strata(_with_units(experiment, catalog), catalog)
+
+
+def _with_units(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:
     """Units by the filter where none are named, sorted; markets with the time zones that the catalog gives them."""
     units = experiment.units
     changes: dict[str, object] = {}
@@ -78,11 +104,14 @@ def resolve(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Expe
     units = tuple(sorted(units))
     zones = {market_of(unit): catalog[unit].time_zone for unit in units if unit in catalog}
     markets = tuple(Market(name=name, time_zone=zones[name]) for name in sorted(zones))
-    resolved = experiment.model_copy(update={**changes, "units": units, "markets": markets})
-    strata = _by_category(resolved, catalog) if experiment.balance.strata == "category" else None
+    return experiment.model_copy(update={**changes, "units": units, "markets": markets})
+
+
+def _with_strata(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> Experiment:
+    strata = _by_category(experiment, catalog) if experiment.balance.strata == "category" else None
     if strata is None:
-        return resolved
-    return resolved.model_copy(update={"balance": experiment.balance.model_copy(update={"strata": strata})})
+        return experiment
+    return experiment.model_copy(update={"balance": experiment.balance.model_copy(update={"strata": strata})})
 
 
 def _by_category(experiment: Experiment, catalog: Mapping[str, CatalogEntry]) -> dict[str, tuple[str, ...]] | None:

@@ -30,7 +30,7 @@ acls --allow-principal "${PRICING_SYSTEM:-User:flipside-pricing-system}" --opera
 acls --allow-principal "${PRICING_SYSTEM:-User:flipside-pricing-system}" --operation Write \
     --topic "${prefix}pricing.experiment.applied.v1"
 
-# operator: people and pipelines that run `flipside experiment`, `blackout`, `verify`, `dead-letters list`
+# operator: people and pipelines that run `flipside experiment`, `blackout`, `graph`, `verify`, `dead-letters list`
 acls --allow-principal "${OPERATOR:-User:flipside-operator}" --operation Read \
     --topic "${prefix}pricing.catalog.v1" \
     --topic "${prefix}pricing.sale.v1" \
@@ -44,10 +44,12 @@ acls --allow-principal "${OPERATOR:-User:flipside-operator}" --operation Read \
     --topic "${prefix}pricing.experiment.sequence.v1" \
     --topic "${prefix}pricing.experiment.health.v1" \
     --topic "${prefix}pricing.experiment.sale-correction.v1" \
+    --topic "${prefix}pricing.experiment.graph.v1" \
     --topic "${prefix}pricing.experiment.dead-letter.v1"
 acls --allow-principal "${OPERATOR:-User:flipside-operator}" --operation Write \
     --topic "${prefix}pricing.experiment.definition.v1" \
-    --topic "${prefix}pricing.experiment.blackout.v1"
+    --topic "${prefix}pricing.experiment.blackout.v1" \
+    --topic "${prefix}pricing.experiment.graph.v1"
 
 # maintainer: people who repair: `flipside dead-letters redrive`, `flipside rebuild`
 acls --allow-principal "${MAINTAINER:-User:flipside-maintainer}" --operation Read \
@@ -80,6 +82,7 @@ acls --allow-principal "${INSTALLER:-User:flipside-installer}" --operation Creat
     --topic "${prefix}pricing.experiment.sequence.v1" \
     --topic "${prefix}pricing.experiment.health.v1" \
     --topic "${prefix}pricing.experiment.sale-correction.v1" \
+    --topic "${prefix}pricing.experiment.graph.v1" \
     --topic "${prefix}pricing.experiment.dead-letter.v1"
 
 # worker: `flipside worker`
@@ -97,6 +100,7 @@ acls --allow-principal "${WORKER:-User:flipside-worker}" --operation Read \
     --topic "${prefix}pricing.experiment.trigger.v1" \
     --topic "${prefix}pricing.experiment.sequence.v1" \
     --topic "${prefix}pricing.experiment.sale-correction.v1" \
+    --topic "${prefix}pricing.experiment.graph.v1" \
     --topic "${prefix}pricing.experiment.dead-letter.v1"
 acls --allow-principal "${WORKER:-User:flipside-worker}" --operation Write \
     --topic "${prefix}pricing.experiment.definition.v1" \
@@ -120,7 +124,8 @@ acls --allow-principal "${ANALYSIS:-User:flipside-analysis}" --operation Read \
     --topic "${prefix}pricing.experiment.panel.v1" \
     --topic "${prefix}pricing.experiment.estimate.v1" \
     --topic "${prefix}pricing.experiment.sequence.v1" \
-    --topic "${prefix}pricing.experiment.health.v1"
+    --topic "${prefix}pricing.experiment.health.v1" \
+    --topic "${prefix}pricing.experiment.graph.v1"
 acls --allow-principal "${ANALYSIS:-User:flipside-analysis}" --operation Write \
     --topic "${prefix}pricing.experiment.estimate.v1" \
     --topic "${prefix}pricing.experiment.sequence.v1" \

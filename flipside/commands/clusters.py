@@ -80,6 +80,8 @@ def clusters(
         f"{len(members):,} clusters of at most {max_size} products; {found.cut:.1%} of the substitution leaves its"
         f" cluster, the heaviest holds {found.heaviest:.1%}"
     )
+    from controller.validation.graph_clusters import HALF, LEAST
+
     if found.heaviest >= HALF:
         say("warning: one cluster holds half of all substitution and decides the result: lower --max-size")
     if len(members) < LEAST:
@@ -92,10 +94,6 @@ def clusters(
         say(reason)
     if choices:
         _show(choices)
-
-
-#: a cluster of this share of all weight decides the result; fewer clusters tell no error
-HALF, LEAST = 0.5, 6
 
 
 def _read(path: Path) -> dict[str, list[str]]:

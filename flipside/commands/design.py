@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from flipside.commands.options import AsJson
+from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from controller.definition.experiment import Experiment
     from controller.errors import Problem
+    from controller.messages.graphs import PublishedGraphs
     from controller.messages.inputs import Blackout, CatalogEntry
     from controller.schedule.calendar import Calendar, Delivered
     from flipside.plan import Plan
@@ -26,6 +27,10 @@ Catalog = Annotated[
 ]
 Blackouts = Annotated[
     Path | None, typer.Option("--blackouts", help="Blackout windows, one JSON object a line: the calendar shows them.")
+]
+PublishedGraph = Annotated[
+    Path | None,
+    typer.Option("--graph", help="For `clusters_from`: what `flipside graph publish --out FILE` wrote."),
 ]
 #: the rules of registration that only the running system can check
 NOT_CHECKED = ("whether another experiment has these units at that time; `flipside experiment submit` does",)
@@ -42,6 +47,9 @@ def design(
     ] = None,
     catalog: Catalog = None,
     blackouts: Blackouts = None,
+    graph: PublishedGraph = None,
+    kafka: Kafka = None,
+    namespace: Namespace = None,
     draws: Annotated[int, typer.Option(min=100, help="Draws where a propensity has no formula.")] = 2000,
     search: Annotated[
         bool, typer.Option("--search", help="Find the randomisation points of least risk, outside the blackouts.")
@@ -62,13 +70,14 @@ def design(
 
     Exit code 3 where the definition, the catalog or a blackout breaks a rule; every broken rule is named, in the words
     of `submit`. What is allowed and was perhaps not meant is a warning. --explain and --search check no start and no
-    price.
+    price. Clusters of `clusters_from` are those of --graph FILE, or with --kafka those that are published now.
     """
     import json
 
     from controller.errors import InvalidExperiment
     from controller.schedule.preflight import as_object as preview_object
     from controller.schedule.preflight import preview
+    from controller.validation.graph_clusters import cut_of
     from controller.validation.preflight_warnings import warnings
     from flipside.documents import read_blackouts, read_experiment
     from flipside.places import placed
@@ -81,28 +90,45 @@ def design(
     windows = [window for _, window in found]
     places |= {f"blackouts[{window.id}]": f"{blackouts.name}, line {n}" for n, window in found if blackouts}
     asked = read_experiment(file)
+    graphs = read_graphs(asked, graph, kafka, namespace)
     if explain is not None or search:
-        experiment = _laid_open(asked, entries, file)
+        experiment = _laid_open(asked, entries, file, graphs)
         if explain is not None:
             _explain(experiment, windows, explain, as_json)
         else:
             _search(experiment, windows, most_points, weekday, as_json)
         return
     try:
-        experiment = checked(asked, entries, now)
+        experiment = checked(asked, entries, now, graphs)
     except InvalidExperiment as error:
         problems = error.problems if at else tuple(_or_earlier(one, asked) for one in error.problems)
         raise InvalidExperiment(placed(problems, file, places)) from error
-    cautions = placed((*warnings(asked, experiment, entries, windows, now), *twice), file, places)
+    cut = cut_of(experiment, graphs)
+    cautions = placed((*warnings(asked, experiment, entries, windows, now, cut), *twice), file, places)
     if strict and cautions:
         raise InvalidExperiment(cautions)
     known = {} if entries is None else entries
     plan = plan_of(experiment, windows, draws, provisional=entries is None)
-    shown = preview(experiment, known, cautions, plan.calendar)
+    shown = preview(experiment, known, cautions, plan.calendar, cut)
     if as_json:
         print(json.dumps(as_object(plan) | {"preview": preview_object(shown), "not_checked": list(NOT_CHECKED)}))
     else:
         _show(plan, [*lines(shown), *(f"not checked: {rule}" for rule in NOT_CHECKED)])
+
+
+def read_graphs(
+    asked: "Experiment", graph: Path | None, kafka: str | None, namespace: str | None
+) -> "PublishedGraphs | None":
+    """The graphs that a definition's clusters may come from, where it asks for any and they can be read."""
+    import asyncio
+
+    from flipside.topics import graphs
+
+    if asked.clusters_from is None:
+        return None
+    if graph is not None:
+        return graphs.from_file(graph)
+    return None if kafka is None else asyncio.run(graphs.read(settings_from(kafka=kafka, namespace=namespace)))
 
 
 def _or_earlier(problem: "Problem", asked: "Experiment") -> "Problem":
@@ -154,7 +180,9 @@ def _read_catalog(file: Path | None) -> "tuple[dict[str, CatalogEntry] | None, d
     return {entry.unit: entry for _, entry in found}, places, twice
 
 
-def _laid_open(asked: "Experiment", entries: "dict[str, CatalogEntry] | None", file: Path) -> "Experiment":
+def _laid_open(
+    asked: "Experiment", entries: "dict[str, CatalogEntry] | None", file: Path, graphs: "PublishedGraphs | None"
+) -> "Experiment":
     """For --explain and --search, which serve running experiments too: the rules that need neither prices nor clock."""
     from controller.errors import InvalidExperiment
     from controller.validation.registration import resolve
@@ -163,10 +191,10 @@ def _laid_open(asked: "Experiment", entries: "dict[str, CatalogEntry] | None", f
 
     try:
         if entries is None:
-            return checked(asked, None)
+            return checked(asked, None, None, graphs)
         resolved = resolve(asked, entries)
         zones = resolved.time_zones()
-        laid_out = checked(resolved, None)
+        laid_out = checked(resolved, None, None, graphs)
         markets = tuple(m.model_copy(update={"time_zone": zones.get(m.name, m.time_zone)}) for m in laid_out.markets)
         return laid_out.model_copy(update={"markets": markets})
     except InvalidExperiment as error:

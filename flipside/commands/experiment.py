@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from flipside.commands.design import PublishedGraph
 from flipside.commands.options import AsJson, Kafka, Namespace, settings_from
 
 Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait for a worker's answer.")]
@@ -17,6 +18,7 @@ def validate(
         Path | None,
         typer.Option("--catalog", help="Catalog entries, one JSON object a line: units are looked up there."),
     ] = None,
+    graph: PublishedGraph = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a definition without submitting it. Every broken rule is named (exit code 3).
@@ -28,13 +30,15 @@ def validate(
     from controller.definition.experiment import design_hash
     from controller.errors import InvalidExperiment
     from controller.messages.inputs import CatalogEntry
+    from flipside.commands.design import read_graphs
     from flipside.documents import read_experiment, read_lines
     from flipside.places import placed
     from flipside.plan import checked
 
     entries = None if catalog is None else {entry.unit: entry for entry in read_lines(catalog, CatalogEntry)}
     try:
-        experiment = checked(read_experiment(file), entries)
+        asked = read_experiment(file)
+        experiment = checked(asked, entries, None, read_graphs(asked, graph, None, None))
     except InvalidExperiment as error:
         raise InvalidExperiment(placed(error.problems, file)) from error
     if as_json:
@@ -64,13 +68,14 @@ def submit(
     from controller.errors import InvalidExperiment
     from controller.messages.topics import DEFINITION
     from controller.schedule.preflight import as_object, preview
+    from controller.validation.graph_clusters import cut_of
     from controller.validation.preflight_warnings import warnings
     from controller.validation.registration import register
     from flipside.documents import read_experiment
     from flipside.places import placed
     from flipside.terminal.escape import say
     from flipside.terminal.preflight_output import lines
-    from flipside.topics import registered, requests
+    from flipside.topics import graphs, registered, requests
     from streams.runtime.clock import WallClock
 
     settings = settings_from(kafka=kafka, namespace=namespace)
@@ -81,15 +86,17 @@ def submit(
         now = WallClock().now()
         others = [one.registered.experiment for one in held.values() if one.life(now).state not in OVER]
         catalog = await registered.catalog(settings)
+        published = None if experiment.clusters_from is None else await graphs.read(settings)
         try:
-            resolved = register(experiment, catalog, others, now)
+            resolved = register(experiment, catalog, others, now, published)
         except InvalidExperiment as error:
             raise InvalidExperiment(placed(error.problems, file)) from error
-        cautions = placed(warnings(experiment, resolved, catalog), file)
+        cut = cut_of(resolved, published)
+        cautions = placed(warnings(experiment, resolved, catalog, cut=cut), file)
         if strict and cautions:
             raise InvalidExperiment(cautions)
         answer = await requests.ask(settings, DEFINITION, resolved, requests.registration_of(resolved), timeout)
-        shown = preview(resolved, catalog, cautions)
+        shown = preview(resolved, catalog, cautions, cut=cut)
         if as_json:
             body = {"experiment": resolved.name, "design_hash": answer.design_hash, "preview": as_object(shown)}
             print(json.dumps(body))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from flipside.commands import published
 from flipside.commands.options import AsJson
 from flipside.commands.sales_options import WITHOUT_COST, CatalogFile, tell, with_sales_columns
 
@@ -253,4 +254,12 @@ def _drawn(values: list[float]) -> str:
     return f"{drawn} {low:.2f} to {max(known):.2f}"
 
 
-VERBS: dict[str, Callable[..., None]] = {"build": build, "show": show, "explain": explain, "compare": compare}
+VERBS: dict[str, Callable[..., None]] = {
+    "build": build,
+    "show": show,
+    "explain": explain,
+    "compare": compare,
+    "publish": published.publish,
+    "list": published.list_versions,
+    "remove": published.remove,
+}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from flipside.commands.design import PublishedGraph
 from flipside.commands.options import AsJson
 from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
 
@@ -35,6 +36,7 @@ def replay(
     blackouts: Annotated[
         Path | None, typer.Option("--blackouts", metavar="FILE", help="Blackout windows, one JSON object a line.")
     ] = None,
+    graph: PublishedGraph = None,
     columns: "SalesColumns | None" = None,
     currency: CurrencyCode = None,
     weeks: Annotated[int | None, typer.Option(min=2, help="Only so many weeks, from the first.")] = None,
@@ -71,12 +73,14 @@ def replay(
     from flipside.results.outcome import must_be_writable, write_outcome
     from flipside.sales_history.tables import is_own
     from flipside.terminal.view import print_json, progress_bar, summary
+    from flipside.topics.graphs import parts_of
 
     if out is not None:
         must_be_writable(out)
     definition = None if design is None else read_experiment(design)
     chosen = seed or (definition.seed if definition else "7")
-    options = ReplayOptions(effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks)
+    published = () if graph is None else tuple(parts_of(graph))
+    options = ReplayOptions(effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks, graph=published)
     if is_own(sales) or columns is not None:
         history, options = _own(sales, columns, catalog, blackouts, currency, weeks, options)
     else:
@@ -132,6 +136,7 @@ def _own(
 
     from controller.definition.money import NO_CURRENCY
     from controller.errors import FlipsideError
+    from controller.messages.graphs import PublishedGraphs
     from controller.messages.inputs import Blackout, CatalogEntry
     from flipside.documents import read_lines
     from flipside.replay.definition_as_it_stands import as_it_stands
@@ -156,7 +161,11 @@ def _own(
         return history, replace(options, before=before)
     entries = own.catalog if catalog is None else read_lines(catalog, CatalogEntry)
     windows = () if blackouts is None else tuple(read_lines(blackouts, Blackout))
-    played = as_it_stands(_seeded(definition, options.seed), own, entries, windows, before)
+    graphs = PublishedGraphs()
+    for record in options.graph:
+        graphs.take(record.key, record)
+    asked = None if definition.clusters_from is None else graphs
+    played = as_it_stands(_seeded(definition, options.seed), own, entries, windows, before, asked)
     tell(played.history.notes[len(own.notes) :])
     tell(played.notes)
     return played.history, replace(

@@ -30,7 +30,7 @@ def spillover(
 
     Example: flipside spillover juice --from outcome --picture juice.svg
     """
-    from analysis.report.spillover import COMPARES, rows_of, said, spillover_chart
+    from analysis.report.spillover import rows_of, spillover_chart
     from controller.errors import FlipsideError
 
     tables = _tables(source, experiment, kafka, namespace)
@@ -50,26 +50,9 @@ def spillover(
     if as_json:
         _print_json(rows)
         return
-    from flipside.terminal.record_list import print_records
+    from flipside.terminal.spillover_output import print_effects
 
-    lines = [
-        (
-            row["metric"], row["arm"], row["effect"] or "", row["exposure_estimator"] or "",
-            f"{said(row)} {row['unit'] if row['value'] is not None else ''}".strip(), str(row["dropped"] or 0),
-            COMPARES.get(row["effect"], ""),
-        )
-        for row in rows
-    ]  # fmt: skip
-    first = rows[0]
-    print_records(
-        ("metric", "arm", "effect", "estimator", "per unit-day [95 %]", "units dropped", "compares"),
-        lines,
-        title=f"{experiment} through {first['day']}, fixed-horizon; graph {first['graph']}, {first['cut']:.0%} of its"
-        " weight leaves its cluster",
-        right=("units dropped",),
-    )
-    if first["caution"]:
-        print(f"note: {first['caution']}")
+    print_effects(experiment, rows)
     if picture is not None:
         print(f"picture: {picture}")
 

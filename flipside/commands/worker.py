@@ -1,14 +1,11 @@
 """`flipside worker` and `flipside analysis`: the two long-running processes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flipside.commands.options import Kafka, Namespace, Redis, settings_of_service
-
-if TYPE_CHECKING:
-    from analysis.panel_data.substitutes import Substitutes
 
 #: supervisors kill after ten seconds or more
 GIVE_UP_SECONDS = 9.5
@@ -39,17 +36,13 @@ def worker(
 def analysis(
     kafka: Kafka = None,
     namespace: Namespace = None,
-    graph: Annotated[
-        Path | None,
-        typer.Option("--graph", metavar="FILE", help="Graph of substitutes, for effects with spillover."),
-    ] = None,
 ) -> None:
     """Fold the panel, the log and what went live; publish estimates, sequences and checks after each closed day.
 
     Holds nothing that it cannot read again: stop it, kill it, start it anew. With FLIPSIDE_ANALYSIS_SNAPSHOTS it goes
     on from its last snapshot instead of reading the log. Where FLIPSIDE_EXPORT_FOLDER is set, all that it publishes is
-    kept there as Parquet too. Metrics on FLIPSIDE_METRICS_PORT. With --graph, estimates have effects with spillover by
-    a graph that `flipside graph build` wrote, and interference is looked for between its pairs.
+    kept there as Parquet too. Metrics on FLIPSIDE_METRICS_PORT. Estimates have effects with spillover by the graph of
+    substitutes that `flipside graph publish` has published, and interference is looked for between its pairs.
     """
     from flipside.without_pandas import keep_pandas_out
 
@@ -65,7 +58,6 @@ def analysis(
     from streams.worker.probes import serve_probes
 
     settings = settings_of_service(kafka=kafka, namespace=namespace)
-    substitutes = None if graph is None else _substitutes(graph)
 
     async def work(stop: asyncio.Event) -> None:
         await reach_kafka(settings)
@@ -91,7 +83,6 @@ def analysis(
             snapshot_seconds=settings.analysis_snapshot_seconds,
             processes=settings.analysis_processes,
             dask=settings.analysis_dask,
-            substitutes=substitutes,
         )
         if not settings.export_folder:
             await run(connection(settings), settings.namespace, stop, metrics.saw, options, metrics.put_aside, watch)
@@ -106,10 +97,3 @@ def analysis(
             await writing
 
     serve(settings, work)
-
-
-def _substitutes(graph: Path) -> "Substitutes":
-    from analysis.spillover.frames import substitutes_of
-    from analysis.spillover.graph_table import read_graph
-
-    return substitutes_of(read_graph(graph))

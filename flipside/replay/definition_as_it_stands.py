@@ -7,6 +7,7 @@ from datetime import timedelta
 from controller.definition.experiment import Experiment
 from controller.definition.parameters import Triggered
 from controller.errors import FlipsideError
+from controller.messages.graphs import PublishedGraphs
 from controller.messages.inputs import Blackout, CatalogEntry
 from controller.validation.cluster_minima import NEEDS, Kind, least_clusters_an_arm, requirement
 from flipside.plan import checked
@@ -40,6 +41,7 @@ def as_it_stands(
     catalog: Sequence[CatalogEntry],
     blackouts: Sequence[Blackout] = (),
     before: int | None = None,
+    graphs: PublishedGraphs | None = None,
 ) -> AsItStands:
     """Guardrails, limits, currency, blackouts, start and days as they are; sales of the past stand for the days.
 
@@ -49,7 +51,7 @@ def as_it_stands(
         FlipsideError: a broken rule of the definition, no sales of its units, or a history that is too short.
     """
     published = definition.model_copy(update={"seed_disclosure": "published"})
-    resolved = checked(published, {entry.unit: entry for entry in catalog})
+    resolved = checked(published, {entry.unit: entry for entry in catalog}, None, graphs)
     if not resolved.units:
         raise FlipsideError("the definition selects no unit of the catalog: see `flipside design FILE --catalog FILE`")
     sold = set(own.periods.units)

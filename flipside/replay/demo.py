@@ -17,6 +17,7 @@ from flipside.replay.progress import Progress, Result
 from flipside.replay.replay import FIRST_DAY, Plan, Replayer, default_experiment, replayer
 from flipside.sales_history.history import TIME_ZONE
 from flipside.simulated_shop.demand import made_up_history
+from flipside.simulated_shop.substitution import BEFORE, SubstitutionMarket
 from streams.app import run_worker
 from streams.kafka.connection import connection
 from streams.runtime.clock import WallClock
@@ -63,6 +64,25 @@ async def run_demo(
         blackouts=blackouts(options.days),
         on_progress=on_progress,
         on_first_assignment=on_first_assignment,
+    )
+    async with _everything(plan) as shop:
+        return await shop.run()
+
+
+async def run_spillover_demo(market: SubstitutionMarket, seed: int, on_progress: Callable[[Progress], None]) -> Result:
+    """The experiment of a market with substitution, through everything, to its end.
+
+    Its relative effect on pieces if all are treated stands for the planted effect.
+    """
+    plan = Plan(
+        history=market.history,
+        experiment=market.experiment,
+        effect=market.relative_total,
+        seed=str(seed),
+        before=BEFORE,
+        graph=market.graph,
+        sells=market.sells,
+        on_progress=on_progress,
     )
     async with _everything(plan) as shop:
         return await shop.run()

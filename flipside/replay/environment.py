@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from controller.definition.experiment import Experiment
+from controller.messages.graphs import GraphPart
 from controller.messages.inputs import Blackout
 from controller.messages.topics import TOPICS
 from flipside.replay.fitted_definition import Fitted, fit
@@ -40,6 +41,8 @@ class ReplayOptions:
     #: the definition is played as it stands, `before` periods into a history of its own; else it is fitted
     as_it_stands: bool = False
     blackouts: tuple[Blackout, ...] = ()
+    #: the published form of the graph that the definition's clusters come from
+    graph: tuple[GraphPart, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ async def run_replay(
             effect=options.effect,
             seed=options.seed,
             blackouts=options.blackouts,
+            graph=options.graph,
             on_progress=on_progress,
             check_alive=running.check,
         )

@@ -22,6 +22,7 @@ from controller.messages.codec import Record, encode
 from controller.messages.control import Entered, LifecycleChanged, TriggerIgnored
 from controller.messages.events import Assignment, BlackoutSet, Estimate, PeriodClosed, Refused, Registered, Tick
 from controller.messages.findings import RunningSequence
+from controller.messages.graphs import GraphPart
 from controller.messages.inputs import Blackout
 from controller.messages.topics import (
     APPLIED,
@@ -32,6 +33,7 @@ from controller.messages.topics import (
     DEAD_LETTER,
     DEFINITION,
     ESTIMATE,
+    GRAPH,
     HEALTH,
     MAX_RECORD_BYTES,
     PANEL,
@@ -43,7 +45,7 @@ from controller.time.periods import Period, period
 from flipside.replay.progress import Ended, Progress, Result, judged, of_units_sold, sequence_of_units_sold
 from flipside.sales_history.history import History
 from flipside.simulated_shop.competitors import Rivals, rivals_of
-from flipside.simulated_shop.shop import Shop, plain
+from flipside.simulated_shop.shop import Sells, Shop, plain
 from flipside.topics.reader import Reader
 from flipside_client import Assignments
 from streams.kafka.connection import connection, stop_client
@@ -83,6 +85,10 @@ class Plan:
     #: periods of the history that lie before the experiment's start: the shop sells at control
     before: int = 0
     blackouts: tuple[Blackout, ...] = ()
+    #: the graph that the experiment's clusters come from, as it is published; the head is last
+    graph: tuple[GraphPart, ...] = ()
+    #: what is sold where it follows from all units' arms; None: the history, with the planted effect
+    sells: Sells | None = None
     #: called at the start of each period, before its assignments are due: where tests kill and poison
     on_period: Callable[["Replayer", int], Awaitable[None]] | None = None
     on_progress: Callable[[Progress], None] | None = None
@@ -146,7 +152,7 @@ class Replayer:
             self.markets = registered.experiment.markets
             self._rivals = rivals_of(registered.experiment, self.plan.history, self.plan.seed)
             apart = self._rivals is not None
-            shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed, apart)
+            shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed, apart, self.plan.sells)
             for number in range(len(self.plan.history.periods)):
                 await self._period(registered, shop, number)
                 if self.ended is not None:
@@ -230,9 +236,12 @@ class Replayer:
         """Catalog, blackouts, definition; returns once the log says that they bind."""
         plan = self.plan
         first = plan.experiment.start - (plan.before + 2) * ONE_DAY
-        await self.tick(min(span.start for span in self._days(first).values()))
+        first_instant = min(span.start for span in self._days(first).values())
+        await self.tick(first_instant)
         await self.send(CATALOG, [plain(entry) for entry in plan.history.catalog])
         await self.send(BLACKOUT, [plain(blackout) for blackout in plan.blackouts])
+        for record in plan.graph:
+            await self.send(GRAPH, [encode(record, record.key, first_instant)])
         await self.send(DEFINITION, [plain(plan.experiment)])
         plan.on_submitted()
         answer: list[Registered] = []

@@ -1,7 +1,7 @@
 """A shop to experiment on: it follows the assignments as a pricing system would, sells, and says what it did."""
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -26,9 +26,16 @@ def pieces(packs: int, factor: float, seed: str, *names: str | int) -> int:
     return math.floor(packs * factor + score(seed, "rounding", *names) / HASH_RANGE)
 
 
+#: unit -> the arm that it shows today, to unit -> pieces sold; asked once a period, in their order
+Sells = Callable[[Mapping[str, str]], Mapping[str, int]]
+
+
 @dataclass(slots=True)
 class Shop:
-    """Sells what a history says, times (1 + effect) in units that are treated at that instant."""
+    """Sells what a history says, times (1 + effect) in units that are treated at that instant.
+
+    With ``sells`` what a unit sells follows from all units' arms, as where products take sales from each other.
+    """
 
     assignments: Assignments
     experiment: Experiment
@@ -36,6 +43,7 @@ class Shop:
     seed: str
     #: rivals have prices of their own, which are not told with the sales
     rivals_apart: bool = False
+    sells: Sells | None = None
     #: the arm that each unit showed last: a change is told on the applied topic
     shown: dict[str, str] = field(default_factory=dict)
     #: (unit, period) -> the arm under which the period's sales were made
@@ -67,11 +75,15 @@ class Shop:
         rules = {arm.name: arm.price for arm in self.experiment.arms}
         sales, rivals, applied = [], [], []
         self.changed = 0
+        middles = {market: day.start + (day.end - day.start) / 2 for market, day in days.items()}
+        prices = {
+            row.unit: self.assignments.price(row.unit, milliseconds(middles[market_of(row.unit)])) for row in sold
+        }
+        arms = {unit: price.arm or control for unit, price in prices.items()}
+        together = None if self.sells is None else self.sells(arms)
         for row in sold:
-            day = days[market_of(row.unit)]
-            start, middle = day.start, day.start + (day.end - day.start) / 2
-            price = self.assignments.price(row.unit, milliseconds(middle))
-            arm = price.arm or control
+            market, price, arm = market_of(row.unit), prices[row.unit], arms[row.unit]
+            start, middle = days[market].start, middles[market]
             self.observed[row.unit, number] = arm
             self.changed += self.shown.get(row.unit, control) != arm
             # The first price under an assignment is reported too, though it is control's: it was looked up, and shown.
@@ -87,7 +99,10 @@ class Shop:
                         assignment=price.assignment_id,
                     )
                 )
-            quantity = pieces(row.packs, factors[arm], self.seed, row.unit, number)
+            if together is None:
+                quantity = pieces(row.packs, factors[arm], self.seed, row.unit, number)
+            else:
+                quantity = together[row.unit]
             # A shop that sells nothing has nothing to publish.
             if quantity:
                 sale = Sale(

@@ -14,6 +14,11 @@ def lines(found: Preview) -> Iterator[str]:
     yield f"units: {found.units} in {len(found.by_cluster)} clusters"
     yield f"  by market: {_counts(found.by_market)}"
     yield f"  by cluster: {_counts(found.by_cluster)}"
+    if found.cut is not None:
+        yield (
+            f"  clusters of graph {found.cut.graph}: {found.cut.pairs:,} pairs of substitutes among the units,"
+            f" {found.cut.cut:.1%} of their weight leaves its cluster, the heaviest holds {found.cut.heaviest:.1%}"
+        )
     if found.priced < found.units:
         yield f"prices: of {found.priced} units; the regular price of {found.units - found.priced} is not known"
     for arm in found.arms:

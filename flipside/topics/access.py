@@ -18,6 +18,7 @@ from controller.messages.topics import (
     DEAD_LETTER,
     DEFINITION,
     ESTIMATE,
+    GRAPH,
     HEALTH,
     PANEL,
     SALE,
@@ -82,10 +83,10 @@ PRINCIPALS: tuple[Principal, ...] = (
     ),
     Principal(
         "operator",
-        "people and pipelines that run `flipside experiment`, `blackout`, `verify`, `dead-letters list`",
+        "people and pipelines that run `flipside experiment`, `blackout`, `graph`, `verify`, `dead-letters list`",
         # What only workers write is not among what is written: a user who may ask for a decision cannot forge one.
         reads=frozenset(TOPICS) - {COMPETITOR_PRICE, CHECKPOINT, TICK, TRIGGER},
-        writes=frozenset({DEFINITION, BLACKOUT}),
+        writes=frozenset({DEFINITION, BLACKOUT, GRAPH}),
         keys="%R",
         commands=_LOOKING,
     ),
@@ -117,7 +118,7 @@ PRINCIPALS: tuple[Principal, ...] = (
     Principal(
         "analysis",
         "`flipside analysis`",
-        reads=frozenset({ASSIGNMENT_LOG, PANEL, APPLIED, CATALOG, COMPETITOR_PRICE, ESTIMATE, SEQUENCE, HEALTH}),
+        reads=frozenset({ASSIGNMENT_LOG, PANEL, APPLIED, CATALOG, COMPETITOR_PRICE, GRAPH, ESTIMATE, SEQUENCE, HEALTH}),
         writes=frozenset({ESTIMATE, SEQUENCE, HEALTH}),
     ),
     Principal(

@@ -30,6 +30,7 @@ from controller.validation.registration import register
 from streams.control.catalog import Catalog
 from streams.control.overrides import holding, life
 from streams.kafka.dead_letters import Rejected
+from streams.kafka.graphs import published_graphs
 from streams.store import Registration, TopicPlace, plan_key
 from streams.worker.last_line import unforeseen
 from streams.worker.services import Parts
@@ -104,7 +105,9 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
     known = held.get(experiment.name)
     if known is None or known.design_hash != design_hash(experiment):
         others = [r.experiment for r in held.values() if life(r, now).state not in OVER]
-        resolved = register(experiment, catalog.entries, others, now)
+        asked = experiment.clusters_from
+        graphs = None if asked is None else await published_graphs(parts.settings, pairs=False)
+        resolved = register(experiment, catalog.entries, others, now, graphs)
         if known is not None:
             over = life(known, now)
             revised(over, resolved, await _holding(parts, over))

@@ -1,5 +1,7 @@
 """A shop of twelve pairs of substitutes: what the worker would read of an experiment on it, and the graph."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 
 from analysis.panel_data.ledger import Ledger
@@ -7,6 +9,7 @@ from analysis.panel_data.substitutes import Substitutes
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message
 from controller.messages.events import Assignment, UnitDay
+from controller.messages.graphs import GraphPart, records_of
 from tests.analysis.traffic import experiment, history, unit_day
 
 CLUSTERS, SIZE = 12, 2
@@ -19,6 +22,7 @@ PAIRS = tuple(
     + [(f"p{2 * c}", f"p{(2 * c + 3) % PRODUCTS}", 1.0) for c in range(0, CLUSTERS, 3)]
 )
 GRAPH = Substitutes("g1", PAIRS)
+AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def definition(**more: object) -> Experiment:
@@ -44,9 +48,16 @@ def sold(given: Experiment, substitutes: Substitutes = GRAPH) -> list[Message]:
     return messages
 
 
+def published(substitutes: Substitutes = GRAPH, at: datetime = AT) -> list[GraphPart]:
+    """The records of a graph without clusters."""
+    return list(records_of(substitutes.version, PRODUCTS, substitutes.pairs, {}, at))
+
+
 def read(messages: list[Message], substitutes: Substitutes | None = GRAPH) -> Ledger:
     ledger = Ledger()
-    ledger.substitutes = substitutes
+    if substitutes is not None:
+        for record in published(substitutes):
+            ledger.graphs.published.take(record.key, record)
     for message in messages:
         ledger.fold(message)
     return ledger

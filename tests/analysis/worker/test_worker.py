@@ -18,8 +18,9 @@ from controller.errors import FlipsideError
 from controller.messages.codec import encode
 from controller.messages.events import Assignment, Estimate, PeriodClosed, UnitDay
 from controller.messages.findings import Health
+from controller.messages.graphs import GraphPart
 from controller.messages.inputs import Applied
-from controller.messages.topics import APPLIED, ASSIGNMENT_LOG, PANEL
+from controller.messages.topics import APPLIED, ASSIGNMENT_LOG, GRAPH, PANEL
 from streams.worker.metrics import AnalysisMetrics
 from tests.analysis.traffic import START, assignments, closing, experiment, history, unit_day
 from tests.analysis.worker import substitute_shop
@@ -68,6 +69,7 @@ async def write(kafka: Kafka, namespace: str, messages: list[Message], poison: b
             continue
         record = encode(message, "id", AT)
         topic = PANEL if isinstance(message, UnitDay | PeriodClosed) else ASSIGNMENT_LOG
+        topic = GRAPH if isinstance(message, GraphPart) else topic
         await producer.send(f"{namespace}.{topic}", value=record.value, key=record.key, headers=record.headers)
     if poison is not None:
         await producer.send_and_wait(f"{namespace}.{PANEL}", value=poison)
@@ -237,8 +239,8 @@ async def test_effects_with_spillover_come_through_kafka_as_they_are_in_memory(k
     messages = substitute_shop.sold(shop)
     whole = [f for f in due(substitute_shop.read(messages), {}) if isinstance(f, Estimate)]
     await make_topics(kafka, namespace)
-    await write(kafka, namespace, messages)
-    seen, _ = await analysed(kafka, namespace, at_last_step, Options(substitutes=substitute_shop.GRAPH))
+    await write(kafka, namespace, [*substitute_shop.published(), *messages])
+    seen, _ = await analysed(kafka, namespace, at_last_step)
     found = [f for f in seen if isinstance(f, Estimate)]
     assert [f.spillover for f in found] == [f.spillover for f in whole]
     assert found[-1].spillover is not None
