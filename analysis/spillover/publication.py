@@ -47,7 +47,7 @@ def publication(
     except ValidationError as error:
         bad = error.errors()[0]
         raise NotPublished(
-            f"graph {graph.version}: {bad['input']!r} is no name of a product: {bad['msg']}",
+            f"graph {graph.version}: {bad['input']!r} is no name of a product or cluster: {bad['msg']}",
             "build the graph of sales whose products have the names that the catalog has",
         ) from error
 

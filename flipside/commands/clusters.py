@@ -40,6 +40,10 @@ def clusters(
     ] = 0.1,
     weeks: Annotated[int, typer.Option(min=1, help="With --weigh: how long the experiment lasts.")] = 4,
     catalog: CatalogFile = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--picture", metavar="FILE", help="Cut weight against cluster size, as .html, .svg or .png."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Cut a graph into clusters that keep substitutes together.
@@ -68,6 +72,8 @@ def clusters(
         "clusters": members,
     }
     choices = () if weigh is None else _weighed(held, weigh, catalog, price_change, weeks, max_size)
+    if picture is not None:
+        _draw(held, max_size, evidence, picture)
     if out is not None:
         out.write_text(json.dumps(body, indent=2) + "\n")
     if as_json:
@@ -94,6 +100,22 @@ def clusters(
         say(reason)
     if choices:
         _show(choices)
+
+
+#: sizes of the picture, besides the one that is asked for
+SIZES = (2, 5, 10, 20, 40, 80)
+
+
+def _draw(graph: "Graph", max_size: int, evidence: Literal["edges", "all"], picture: Path) -> None:
+    from analysis.report.graph import cut_chart
+    from analysis.report.picture import save
+    from analysis.spillover.clustering import clusters as cut
+
+    cuts = []
+    for size in sorted({*SIZES, max_size}):
+        found = cut(graph, size, evidence=evidence)
+        cuts.append({"max_size": size, "clusters": len(found.names), "cut": found.cut})
+    save(cut_chart(cuts, max_size, graph.version), picture)
 
 
 def _read(path: Path) -> dict[str, list[str]]:

@@ -61,6 +61,12 @@ def design(
         bool, typer.Option("--whole-weeks", help="With --search: blocks of whole weeks, so that weekdays balance.")
     ] = False,
     strict: Strict = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", metavar="FILE", help="With --graph: the graph by cluster and arm, as .html, .svg or .png."
+        ),
+    ] = None,
     at: Annotated[
         str | None, typer.Option("--at", help="Check as of this instant (2026-12-24T00:00:00Z) instead of now.")
     ] = None,
@@ -109,11 +115,39 @@ def design(
         raise InvalidExperiment(cautions)
     known = {} if entries is None else entries
     plan = plan_of(experiment, windows, draws, provisional=entries is None)
+    if picture is not None:
+        _draw(plan, graphs, picture)
     shown = preview(experiment, known, cautions, plan.calendar, cut)
     if as_json:
         print(json.dumps(as_object(plan) | {"preview": preview_object(shown), "not_checked": list(NOT_CHECKED)}))
     else:
         _show(plan, [*lines(shown), *(f"not checked: {rule}" for rule in NOT_CHECKED)])
+
+
+def _draw(plan: "Plan", graphs: "PublishedGraphs | None", picture: Path) -> None:
+    """The first market's products, coloured by cluster, with the arms that the first day delivers."""
+    from analysis.report.graph import graph_chart
+    from analysis.report.picture import save
+    from controller.definition.field_types import market_of, product_of
+    from controller.errors import FlipsideError
+
+    experiment = plan.experiment
+    asked = experiment.clusters_from
+    if asked is None or graphs is None:
+        raise FlipsideError("--picture draws the graph that `clusters_from` names: give it with --graph FILE")
+    market = min(market_of(unit) for unit in experiment.units)
+    of, members, arms = experiment.cluster_by_unit(), dict[str, list[str]](), dict[str, str]()
+    names = [arm.name for arm in experiment.arms]
+    row = {cluster: number for number, cluster in enumerate(plan.calendar.clusters)}
+    for unit in experiment.units:
+        if market_of(unit) == market:
+            members.setdefault(of[unit], []).append(product_of(unit))
+            arms[product_of(unit)] = names[int(plan.delivered.arms[row[of[unit]], 0])]
+    try:
+        chart = graph_chart(asked.graph, graphs.pairs(asked.graph), members, arms, names, str(experiment.start))
+    except ValueError as error:
+        raise FlipsideError(f"--picture {picture}: {error}") from error
+    save(chart, picture)
 
 
 def read_graphs(

@@ -68,7 +68,7 @@ def substitution_market(seed: int, start: date, days: int) -> SubstitutionMarket
         days=days,
         seed=str(seed),
     )
-    dear = log_dearer()
+    dear = float(np.log1p(DEARER_PERCENT / 100))
     truth = {
         "units": truth_of(shop, dear, 1),
         "revenue": truth_of(shop, dear, 1, (PRICE, 0)),
@@ -78,15 +78,10 @@ def substitution_market(seed: int, start: date, days: int) -> SubstitutionMarket
         history_of(units, TIME_ZONE, BEFORE + days, PRICE, COST, CURRENCY),
         experiment,
         tuple(records),
-        sells_of(shop, units, seed),
+        sells_of(shop, units, seed, dear),
         truth,
         truth["units"].total / float(level.mean()),
     )
-
-
-def log_dearer() -> float:
-    """Log of the treated price over the list price."""
-    return float(np.log1p(DEARER_PERCENT / 100))
 
 
 def history_of(units: Sequence[str], time_zone: str, days: int, price: int, cost: int, currency: str) -> History:
@@ -101,8 +96,11 @@ def history_of(units: Sequence[str], time_zone: str, days: int, price: int, cost
     return History(catalog, (rows,) * days, currency=currency, period_days=1)
 
 
-def sells_of(shop: Shop, units: Sequence[str], seed: int, control: str = "control") -> Sells:
-    """Pieces sold on one day after the other, by the arms that the units show on it."""
+def sells_of(shop: Shop, units: Sequence[str], seed: int, log_price: float, control: str = "control") -> Sells:
+    """Pieces sold on one day after the other, by the arms that the units show on it.
+
+    ``log_price``: log of every other arm's price over the list price.
+    """
     noise, pieces = np.random.default_rng([seed, 8]), np.random.default_rng([seed, 9])
     place = {unit: number for number, unit in enumerate(units)}
 
@@ -110,7 +108,7 @@ def sells_of(shop: Shop, units: Sequence[str], seed: int, control: str = "contro
         dear = np.zeros(len(place), dtype=bool)
         for unit, arm in arms.items():
             dear[place[unit]] = arm != control
-        demand = play(shop, (log_dearer() * dear)[None], noise).quantity[0]
+        demand = play(shop, (log_price * dear)[None], noise).quantity[0]
         return dict(zip(units, pieces.poisson(demand).tolist(), strict=True))
 
     return sells

@@ -85,5 +85,5 @@ def test_too_many_versions_or_sizes_are_refused_with_the_way_out(graph: Graph) -
 
 def test_a_product_whose_name_no_unit_can_have_is_named(graph: Graph) -> None:
     odd = replace(graph, products=("a jar", *graph.products[1:]))
-    with pytest.raises(NotPublished, match="'a jar' is no name of a product"):
+    with pytest.raises(NotPublished, match="'a jar' is no name of a product or cluster"):
         publication(odd, [5], PublishedGraphs(), AT)

@@ -1,5 +1,7 @@
 """From the log and a graph to naive, direct, total and spillover on every estimate, and to the check of neighbours."""
 
+from datetime import timedelta
+
 import pytest
 
 from analysis.checks.health import health
@@ -7,11 +9,24 @@ from analysis.panel_data.analysis_context import Case
 from analysis.panel_data.substitutes import Substitutes
 from analysis.worker.analyse import due, job_of
 from analysis.worker.spillover import published_spillover
+from controller.definition.experiment import ClustersFrom, Experiment
 from controller.definition.field_types import Message
 from controller.errors import NotEstimable
 from controller.messages.events import Estimate, ExposureEffect, Registered, SpilloverEffects
 from controller.messages.findings import Health
-from tests.analysis.worker.substitute_shop import DIRECT, GRAPH, PAIRS, PRODUCTS, SPILL, definition, read, sold
+from controller.messages.graphs import records_of
+from tests.analysis.worker.substitute_shop import (
+    AT,
+    DIRECT,
+    GRAPH,
+    PAIRS,
+    PRODUCTS,
+    SPILL,
+    definition,
+    published,
+    read,
+    sold,
+)
 
 
 def case_of(messages: list[Message], substitutes: Substitutes | None = GRAPH) -> Case:
@@ -113,6 +128,67 @@ def test_a_cluster_of_half_of_all_weight_is_a_caution() -> None:
 def test_a_graph_with_a_self_loop_is_refused() -> None:
     with pytest.raises(NotEstimable, match="p1 is its own substitute"):
         Substitutes("g1", (("p1", "p1", 1.0),))
+
+
+def asking(graph: str) -> Experiment:
+    """An experiment whose clusters came from a version."""
+    return definition(clusters_from=ClustersFrom(graph=graph, max_size=2))
+
+
+def case_under(experiment: Experiment, *several: Substitutes) -> Case:
+    """The last closed day, with these versions published one a day."""
+    ledger = read(sold(experiment), None)
+    for day, graph in enumerate(several):
+        for record in published(graph, AT + timedelta(days=day)):
+            ledger.graphs.published.take(record.key, record)
+    (study,) = ledger.studies.values()
+    through = ledger.horizon(study)
+    assert through is not None
+    ledger.settle_all([(study, through)])
+    job = job_of(ledger, study, through, {})
+    assert job is not None
+    return job.last
+
+
+def test_the_version_that_the_clusters_come_from_is_used_and_no_newer_one() -> None:
+    newer = Substitutes("g2", (("p0", "p5", 1.0),))
+    assert published_spillover(case_under(definition(), GRAPH, newer))["units"].graph == "g2"
+    under = published_spillover(case_under(asking("g1"), GRAPH, newer))
+    assert under["units"].graph == "g1"
+    assert under == published_spillover(case_under(asking("g1"), GRAPH))
+
+
+def test_a_version_that_is_gone_leaves_the_naive_number_and_the_reason_in_estimate_and_check() -> None:
+    newer = Substitutes("g2", (("p0", "p1", 1.0),))
+    case = case_under(asking("g1"), newer)
+    found = published_spillover(case)["margin"]
+    assert (found.graph, found.effects, found.cut, found.heaviest) == ("g1", (), None, None)
+    reason = "graph g1 is not published; there are g2; `flipside graph publish FILE` publishes it"
+    assert found.reason_absent == reason
+    check = next(one for one in health(case) if one.check == "interference")
+    assert (check.verdict, check.value, check.evidence) == ("unknown", None, reason)
+    estimate = [f for f in due(read(sold(asking("g1")), newer), {}) if isinstance(f, Estimate)][-1]
+    assert estimate.absolute is not None, "the number itself needs no graph"
+    assert estimate.spillover is not None
+    assert estimate.spillover.reason_absent == reason
+
+
+def test_a_published_self_loop_is_the_reason_that_there_are_no_effects() -> None:
+    ledger = read(sold(asking("bad")), None)
+    for record in records_of("bad", 2, [("p0", "p0", 1.0), ("p0", "p1", 1.0)], {}, AT):
+        ledger.graphs.published.take(record.key, record)
+    estimate = next(f for f in due(ledger, {}) if isinstance(f, Estimate))
+    assert estimate.spillover is not None
+    assert "p0 is its own substitute; a graph has no self-loops" in (estimate.spillover.reason_absent or "")
+
+
+def test_complements_are_no_substitutes() -> None:
+    ledger = read(sold(asking("signs")), None)
+    for record in records_of("signs", 2, [("p0", "p1", 1.0), ("p0", "p3", -9.0)], {}, AT):
+        ledger.graphs.published.take(record.key, record)
+    found = ledger.graphs.of(asking("signs"))
+    assert isinstance(found, Substitutes)
+    assert found.pairs == (("p0", "p1", 1.0),)
 
 
 def test_interference_goes_by_the_pairs_of_the_graph_and_names_the_worst() -> None:
