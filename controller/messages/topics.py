@@ -103,7 +103,7 @@ TOPICS: dict[str, Topic] = {
         Topic(
             GRAPH,
             "version for its head; version/pairs/part; version/clusters/size/part",
-            "API, CLI",
+            "CLI",
             "workers, analysis",
             _compacted(),
         ),

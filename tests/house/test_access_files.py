@@ -14,6 +14,7 @@ from flipside.topics.access_files import KAFKA_FILE, PAGE, REDIS_FILE, kafka_scr
 WRITERS = {
     "the owner's systems": {"owner", "maintainer"},
     "API, CLI": {"operator", "maintainer"},
+    "CLI": {"operator"},
     "pricing systems": {"pricing-system"},
     "workers": {"worker"},
     "reconciler, or a simulated clock": {"worker"},

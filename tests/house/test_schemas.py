@@ -28,10 +28,12 @@ from controller.messages.events import (
     UnitDay,
 )
 from controller.messages.findings import FINDING_TYPES
+from controller.messages.graphs import GRAPH_TYPES
 from controller.messages.inputs import Blackout, Sale, Scope
 from controller.messages.topics import TOPICS
 from flipside.schemas import MESSAGES, NAMES, ROOT, asyncapi, files, json_schema, with_table
 from tests.controller.messages.finding_examples import FINDING_EXAMPLES
+from tests.controller.messages.graph_examples import GRAPH_EXAMPLES
 
 AT = datetime(2026, 3, 1, 23, tzinfo=UTC)
 EXPERIMENT = Experiment(
@@ -123,6 +125,7 @@ WRITTEN: list[Message] = [
         code_version="0.1.0",
     ),
     *(message for message, _ in FINDING_EXAMPLES.values()),
+    *(message for message, _ in GRAPH_EXAMPLES.values()),
 ]
 SALE: dict[str, Any] = {
     "id": "s1",
@@ -188,7 +191,8 @@ def test_every_message_has_a_topic_and_every_topic_is_described() -> None:
     assert set(MESSAGES) == set(TOPICS)
     assert {model for models in MESSAGES.values() for model in models} == set(NAMES) >= set(CE_TYPES)
     # The language of control is decoded, but no topic promises it before something writes it.
-    assert set(MODELS.values()) == set(CE_TYPES) | set(CONTROL_TYPES) | set(FINDING_TYPES) | set(CHECKPOINT_TYPES)
+    written = set(CE_TYPES) | set(CONTROL_TYPES) | set(FINDING_TYPES) | set(CHECKPOINT_TYPES) | set(GRAPH_TYPES)
+    assert set(MODELS.values()) == written
 
 
 def test_every_reference_of_the_asyncapi_document_leads_somewhere() -> None:

@@ -59,6 +59,7 @@ from controller.messages.topics import TOPICS
 from tests.controller.builders import START, an_entry, an_experiment, instants
 from tests.controller.messages.control_examples import CONTROL_EXAMPLES
 from tests.controller.messages.finding_examples import FINDING_EXAMPLES
+from tests.controller.messages.graph_examples import GRAPH_EXAMPLES
 
 AT = datetime(2026, 3, 1, 5, 0, 0, 250000, tzinfo=UTC)
 
@@ -148,6 +149,7 @@ EXAMPLES: dict[type[Message], tuple[Message, str | None]] = {
     Stopped: (Stopped(id="s", experiment="oj-2026", experiment_version=1, reason="why", stopped_at=AT), "oj-2026"),
     **CONTROL_EXAMPLES,
     **FINDING_EXAMPLES,
+    **GRAPH_EXAMPLES,
 }  # fmt: skip
 
 everything = pytest.mark.parametrize("model", EXAMPLES, ids=lambda model: model.__name__)
