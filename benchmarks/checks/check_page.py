@@ -12,43 +12,45 @@ EXPERIMENT = ("setting", "sales", "design", "units", "runs")
 Rows = list[dict[str, Any]]
 
 INTRODUCTION = """\
-# What the checks of losses can see, in simulation
+# Which losses the checks detect, in simulation
 
-20 clusters of 5, 30 or 100 units, 28 days after 28 of history; random days, crossover, time-bound, triggered,
-staggered and blocked designs. {sick} runs of each design with a loss, looked at on the planned day; {healthy} without
-one, looked at on each of their days. Monte-Carlo errors of a share p are the root of p (1 - p) / runs: at most
-{sick_error:.1f} points with a loss, {healthy_error:.1f} at 5 % without. Command: `{command}`. This page is written from
-`benchmarks/results/check_power.json` by `python -m benchmarks.checks.check_power --page`.
+20 clusters of 5, 30 or 100 units (20 x 5, ...), 28 days after 28 days of history; random days, crossover, time-bound,
+triggered, staggered and blocked designs. Each design has {sick} runs with a loss, checked on the planned day, and
+{healthy} without one, checked on every day. The Monte-Carlo error of a share p is the root of p (1 - p) / runs: at
+most {sick_error:.1f} points with a loss, {healthy_error:.1f} at 5 % without. Command: `{command}`. This page is
+written from `benchmarks/results/check_power.json` by `python -m benchmarks.checks.check_power --page`.
 
-*Speaks*: warns or fails. Rates are those of the six designs' worst: the least that speaks of a loss, the most that
-speaks where nothing is lost. *Sales* are events a unit and day. What each check computes is in
-[methods.md](methods.md).
+A check *fires* if it warns or fails. Each rate is that of the worst of the six designs: the lowest rate with a loss,
+the highest without one. *Sales* are events for each unit and day. *Cells* are unit-days. What each check computes:
+[methods](methods/health.md).
 """
 LOST = """\
 ## Losses of an arm's unit-days
 
-The share of the treated unit-days that is lost, and how often some check speaks; in brackets the check that
-speaks most often, with its own rate. *Missing*: nothing is known of the unit-day. *Zeros*: the feed is not silent, so
-that the unit-day counts as one without a sale: a loss that looks like an effect.
+The share of the treated unit-days that is lost, and how often any check fires; in brackets the check that fires most
+often, with its own rate. *Missing*: nothing is known of the unit-day. *Zeros*: the feed is not silent, so the unit-day
+counts as one without a sale. Such a loss looks like an effect.
 """
 WITHIN = """\
 ## Losses within unit-days, delays and empty shelves
 
-Of the treated unit-days only. *Pieces*: a sale of three arrives as one of two. *Events*: a sale does not arrive.
-Events that are lost at random look exactly as if treated units had sold less: no check can tell that from an effect.
+These losses are in treated unit-days only. *Pieces*: a sale of three arrives as one of two. *Events*: a sale does not
+arrive. Events that are lost at random look exactly as if treated units had sold less: no check can tell that from an
+effect.
 """
 HEALTHY = """\
 ## Nothing lost by arm
 
-False alarms over the whole run: 2 % of unit-days are late, corrected or sold out in both arms alike; or missing by
-themselves, or by stores that are out for one to five days.
+False alarms over the whole run, in per cent. In both arms alike, 2 % of unit-days are late, corrected or sold out. In
+some shops, 2 % of unit-days are missing too, one by one or because a store is out for one to five days.
 """
 STOCK = """\
 ## Shelves that the arm empties
 
 Random days, 20 sales, 20 x 30: a tenth of the treated unit-days loses half of its sales to an empty shelf. The
-relative effect had nothing sold out is {full:+.2%} (standard error {full_error:.2%}); with `when_sold_out: zero` the
-estimate is {zero:+.2%} ({zero_error:.2%}), with `missing` {missing:+.2%} ({missing_error:.2%}). Both are published.
+relative effect without any empty shelf would be {full:+.2%} (standard error {full_error:.2%}); with `when_sold_out:
+zero` the estimate is {zero:+.2%} ({zero_error:.2%}), with `missing` {missing:+.2%} ({missing_error:.2%}). Both are
+published.
 """
 
 

@@ -7,9 +7,9 @@ from typing import Any
 INTRODUCTION = """\
 # Coverage, in simulation
 
-How often the published 95 % intervals contain the truth of a simulated shop: {runs} runs of each row, Monte-Carlo error
-{error:.1f} points; `make calibration` on {date}, seed {seed}. This page and those of the designs are written from
-`benchmarks/results/coverage.json` by `python -m benchmarks.randomised.coverage --page`.
+How often the published 95 % intervals contain the truth of a simulated shop, in {runs} runs for each row. Monte-Carlo
+error: at most {error:.1f} points. Figures: `make calibration` on {date}, seed {seed}. This page and those of the
+designs are written from `benchmarks/results/coverage.json` by `python -m benchmarks.randomised.coverage --page`.
 
 A shop has 28 days of history and 28 of experiment, weekdays, and common daily shocks. Clusters have levels, trends and
 autocorrelated noise of their own. The effect is -10 %.
@@ -18,18 +18,19 @@ autocorrelated noise of their own. The effect is -10 %.
 - *Giant*: one cluster has 40 % of all units.
 - *Heterogeneous*: effects differ between clusters, with a standard deviation of 15 points. *All three*: at once.
 - *Margin*: the outcome is 3 or 10 % of revenue on average, with a standard deviation of 3 points between clusters and 5
-  between days: a base near zero.
+  between days: a base near zero (below).
 - *Average* and *total* are the two targets ([methods](methods/effects.md#two-targets)).
 - *Ever missed*: at least one interim analysis of the always-valid sequence missed the truth, analysed after every draw.
+- *Base*: control's mean, by which an effect is divided to be relative.
 - *No relative effect*: share of runs whose base is within three standard errors of zero, so that none is published. The
-  coverage of relative effects is that of the runs which publish one. Where most runs publish none, the few that do
-  have a standard error that is small by chance: triggered, margin of 3 %, 6 clusters is the worst.
+  coverage of relative effects is that of the runs that publish one. Where most runs publish none, the few that do have
+  a standard error that is small by chance. The worst case is triggered, margin of 3 %, 6 clusters.
 - *Warned*: the check `concentration` reported that one cluster carries the number.
 
 ## All designs
 
-The lowest and the highest coverage over 6, 10, 20 and 40 clusters, in per cent, of effects on the total; the largest
-share of runs in which the always-valid sequence ever missed.
+Of effects on the total, in per cent: the lowest and the highest coverage over 6, 10, 20 and 40 clusters, and the
+largest share of runs in which the always-valid sequence ever missed. Triggered designs have no such sequence.
 
 | design | shop | absolute | relative | ever missed |
 | --- | --- | ---: | ---: | ---: |"""
@@ -41,12 +42,14 @@ What the columns mean: [coverage.md](../coverage.md).
 NO_EFFECT = """\
 # Coverage: no effect
 
-The same shops without an effect: how often p was below .05 (the absolute and the relative effect have one p), how
-often the relative interval missed zero where it was published, and in how many runs the two disagreed about zero. What
-the shops are: [coverage.md](../coverage.md).
+The same shops without an effect, in per cent of the runs: how often p was below .05 (the absolute and the relative
+effect have one p), and how often the relative interval missed zero, of all runs and of those that published one.
+*Disagreed* is the number of runs in which the absolute and the relative interval disagreed about zero. The shops and
+the other columns: [coverage.md](../coverage.md).
 
-| design | shop | clusters | p below .05 | relative, missed | ever missed, relative | no relative effect | disagreed |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
+| design | shop | clusters | p below .05 | relative, missed | missed, of those published \
+| ever missed, relative | no relative effect | disagreed |
+| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
 HEADER = (
     "| shop | clusters | absolute, average | relative, average | absolute, total | relative, total"
     " | ever missed, absolute | ever missed, relative | no relative effect | warned |"

@@ -66,8 +66,10 @@ TOPICS: dict[str, Topic] = {
         # When a record came is the broker's word: a sender whose clock is wrong would vouch for its own future.
         Topic(SALE, "unit", OWNER, WORKERS, _kept(90) | STAMPED),
         # What is asked of an experiment has a key of its own: compaction must not put it in the definition's place.
-        Topic(DEFINITION, "experiment; experiment/request; kill/id", "API, CLI", "workers, analysis", _compacted()),
-        Topic(BLACKOUT, "window id", "API, CLI", WORKERS, _compacted()),
+        Topic(
+            DEFINITION, "experiment; experiment/request; kill/id", "the command line", "workers, analysis", _compacted()
+        ),
+        Topic(BLACKOUT, "window id", "the command line", WORKERS, _compacted()),
         # Whether an announcement came in time is the broker's word as well: see
         # `controller.messages.codec.ANNOUNCE_BY`.
         # A reader that starts between an announcement and its midnight needs the record of the running day as well,

@@ -13,7 +13,7 @@ from flipside.topics.access_files import KAFKA_FILE, PAGE, REDIS_FILE, kafka_scr
 #: what a topic's writers are called there -> the roles that they are here; a redrive sends letters to people's topics
 WRITERS = {
     "the owner's systems": {"owner", "maintainer"},
-    "API, CLI": {"operator", "maintainer"},
+    "the command line": {"operator", "maintainer"},
     "CLI": {"operator"},
     "pricing systems": {"pricing-system"},
     "workers": {"worker"},
