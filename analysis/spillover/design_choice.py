@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from analysis.spillover.clustering import clusters
-from analysis.spillover.graph import Graph
+from analysis.spillover.graph import Evidence, Graph
 from analysis.spillover.sales import SalesYear
 from controller.errors import NotEstimable
 
@@ -36,7 +36,14 @@ class Choice:
 
 
 def weighed(
-    graph: Graph, change: Floats, days: Floats, periods: int, price_change: float, sizes: Sequence[int], seed: int = 0
+    graph: Graph,
+    change: Floats,
+    days: Floats,
+    periods: int,
+    price_change: float,
+    sizes: Sequence[int],
+    seed: int = 0,
+    evidence: Evidence = "edges",
 ) -> tuple[Choice, ...]:
     """Products alone, clusters of each size and days alone, by root mean square error, the best first.
 
@@ -53,6 +60,8 @@ def weighed(
         periods: of the experiment; every second one is treated where days are randomised.
         price_change: of the treated, as a share: .1 is ten per cent more.
         sizes: largest clusters to try.
+        evidence: "all" where substitution is too weak to be told pair by pair: by edges alone, products then look as if
+            they had no bias.
 
     Raises:
         NotEstimable: no substitutes, fewer than six clusters at every size, or fewer than two stretches.
@@ -60,12 +69,12 @@ def weighed(
     if len(change) < 2 or len(days) < 2:
         raise NotEstimable("a history must have two stretches of the experiment's length with one before each")
     moved = float(np.log1p(price_change))
-    weights = graph.weights()
+    weights = graph.weights(evidence)
     per_product = float(weights.sum()) / len(graph.products) * moved
     alone = np.arange(len(graph.products))
     found = [Choice("products", len(alone), 1.0, -per_product, _se(change, alone))]
     for size in sorted(set(sizes)):
-        one = clusters(graph, size, seed=seed)
+        one = clusters(graph, size, seed=seed, evidence=evidence)
         if len(one.sizes) >= 6:
             name = f"clusters of at most {size}"
             found.append(Choice(name, len(one.sizes), one.cut, -per_product * one.cut, _se(change, one.label)))

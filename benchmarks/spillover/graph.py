@@ -5,36 +5,57 @@
 
 import argparse
 import json
+import os
 import resource
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from analysis.spillover.graph import substitute_graph
-from analysis.spillover.market import Scenario, draw_market, scenario, without_substitution, year_of
+from analysis.spillover.graph import Pairs, substitute_graph
+from analysis.spillover.market import Market, Scenario, draw_market, scenario, without_substitution, year_of
 from analysis.spillover.sales import SalesYear
+from benchmarks.spillover.joint_regression import named_by_joint_regression
+from benchmarks.spillover.judging import Score, each_seed, judging_seeds, read, write
+
+#: what the curve is drawn over: price moves a year, and the standard deviation of one
+CURVE = tuple(product((6, 12, 26), (0.1, 0.2)))
 
 
-def judged(markets: int) -> dict[str, float]:
-    """Recall and false discovery proportion, means over judging seeds, with Monte-Carlo errors."""
-    recall, false = zip(*(_scored(scenario(), seed) for seed in _judging(markets)), strict=True)
-    return {
-        "markets": markets,
-        "recall": float(np.mean(recall)),
-        "recall_error": _error(recall),
-        "false_discovery_proportion": float(np.mean(false)),
-        "false_discovery_error": _error(false),
+def judged(seed: int) -> Score:
+    """Recall and false discovery proportion."""
+    market = draw_market(scenario(), seed)
+    return _scored(market, substitute_graph(year_of(market)).edges)
+
+
+def nothing_there(seed: int) -> Score:
+    """Whether a market without substitution gets an edge, and how many."""
+    edges = len(substitute_graph(year_of(draw_market(without_substitution(scenario()), seed))).edges)
+    return {"with_any_edge": float(edges > 0), "edges": float(edges)}
+
+
+def beside_joint_regression(given: Scenario, seed: int) -> Score:
+    """Recall and false discovery proportion, ours and those of plain regressions on all prices of the category."""
+    market = draw_market(given, seed)
+    year = year_of(market)
+    named, true = named_by_joint_regression(year), market.elasticities > 0
+    return _scored(market, substitute_graph(year).edges) | {
+        "joint_regression_recall": float((named & true).sum() / true.sum()),
+        "joint_regression_false_discovery_proportion": float((named & ~true).sum() / max(named.sum(), 1)),
     }
 
 
-def nothing_there(markets: int) -> dict[str, float]:
-    """In how many markets without substitution any edge is named."""
-    given = without_substitution(scenario())
-    named = sum(len(substitute_graph(year_of(draw_market(given, seed))).edges) > 0 for seed in _judging(markets))
-    return {"markets": markets, "with_any_edge": int(named), "share": named / markets}
+def _scored(market: Market, edges: Pairs) -> Score:
+    """Recall, and the share of edges that are none (0 where no edge is named)."""
+    true = market.elasticities > 0
+    hits = true[edges.first, edges.second] & (edges.mean > 0)
+    return {
+        "recall": float(2 * hits.sum() / true.sum()),
+        "false_discovery_proportion": float((~hits).sum() / max(len(edges), 1)),
+    }
 
 
 def large() -> dict[str, float]:
@@ -47,77 +68,42 @@ def large() -> dict[str, float]:
     category = np.repeat(np.arange(products // size), size)
     labels = tuple(f"c{i:04d}" for i in range(products // size))
     year = SalesYear(names, labels, ("m0",), category, np.arange(days), price, quantity)
-    before = time.perf_counter()
+    load, before, cpu = os.getloadavg()[0], time.perf_counter(), time.process_time()
     graph = substitute_graph(year)
-    seconds = time.perf_counter() - before
     return {
         "products": products,
         "directed_pairs": 2 * len(graph.candidates),
-        "seconds": seconds,
+        "seconds": time.perf_counter() - before,
+        "cpu_seconds": time.process_time() - cpu,
+        "load": load,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
-
-
-def curve(markets: int) -> list[dict[str, float]]:
-    """Recall and false discovery proportion by the size and number of price moves, means over judging seeds."""
-    rows = []
-    for sd in (0.1, 0.2):
-        for moves in (6, 12, 26):
-            found = [_scored(replace(scenario(), move_sd=sd, moves_a_year=moves), seed) for seed in _judging(markets)]
-            recall, false = zip(*found, strict=True)
-            rows.append(
-                {
-                    "sd": sd,
-                    "moves": moves,
-                    "markets": markets,
-                    "recall": float(np.mean(recall)),
-                    "recall_error": _error(recall),
-                    "false_discovery_proportion": float(np.mean(false)),
-                    "false_discovery_error": _error(false),
-                }
-            )
-    return rows
-
-
-def _judging(markets: int) -> range:
-    first, last = scenario().judging_seeds
-    if markets > last - first + 1:
-        raise SystemExit(f"--markets {markets}: seeds {first} to {last} judge, {last - first + 1} in all")
-    return range(first, first + markets)
-
-
-def _scored(given: Scenario, seed: int) -> tuple[float, float]:
-    """Recall, and the share of edges that are none (0 where no edge is named)."""
-    market = draw_market(given, seed)
-    edges = substitute_graph(year_of(market)).edges
-    hits = (market.elasticities > 0)[edges.first, edges.second] & (edges.mean > 0)
-    return float(2 * hits.sum() / (market.elasticities > 0).sum()), float((~hits).sum() / max(len(edges), 1))
-
-
-def _error(values: Sequence[float]) -> float:
-    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else float("nan")
-
-
-PARTS: dict[str, Callable[[int], object]] = {
-    "large": lambda _: large(),
-    "judged": lambda markets: judged(markets),
-    "without_substitution": lambda markets: nothing_there(markets),
-    "curve": lambda markets: curve(markets),
-}
 
 
 def main() -> None:
     """Run the parts that are asked for, print them, and put them into the file beside those that it has."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=PARTS, action="append", required=True)
+    parser.add_argument(
+        "--part", choices=("large", "judged", "without_substitution", "curve"), action="append", required=True
+    )
     parser.add_argument("--markets", type=int, default=10)
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
-    results = {part: PARTS[part](asked.markets) for part in asked.part}
-    print(json.dumps(results, indent=2))
-    if asked.write:
-        held = json.loads(asked.write.read_text()) if asked.write.exists() else {}
-        asked.write.write_text(json.dumps(held | results, indent=2) + "\n")
+    seeds = judging_seeds(asked.markets)
+    for part in asked.part:
+        if part == "large":
+            found = large()
+            print(json.dumps(found), flush=True)
+            if asked.write:
+                held: dict[str, object] = {**read(asked.write)}
+                write(asked.write, held | {part: found})
+        elif part == "curve":
+            for moves, sd in CURVE:
+                given = replace(scenario(), move_sd=sd, moves_a_year=moves)
+                name = f"{moves} moves of sd {sd}"
+                each_seed(seeds, partial(beside_joint_regression, given), asked.write, name)
+        else:
+            each_seed(seeds, judged if part == "judged" else nothing_there, asked.write, part)
 
 
 if __name__ == "__main__":

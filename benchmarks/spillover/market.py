@@ -58,7 +58,8 @@ def expected(world: World, seed: int) -> dict[str, dict[str, float]]:
     near = np.nan_to_num(share_treated(dear, weights)) > 1e-12
     profit = sold * np.where(dear, PRICE * np.exp(LOG_DEAR) - COST, PRICE - COST)
     nothing = {"units": world.shop.level, "margin": world.shop.level * (PRICE - COST)}
-    linked = np.flatnonzero(np.diff(weights.indptr) > 0)
+    # The others have no neighbour in another cluster: they are dropped from the estimate too.
+    reached = np.flatnonzero((~dear & near).any(axis=0))
 
     def mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
         return np.where(where, values, 0).sum(axis=0) / np.maximum(where.sum(axis=0), 1)
@@ -68,7 +69,7 @@ def expected(world: World, seed: int) -> dict[str, dict[str, float]]:
         partly = mean(values, ~dear & near) - nothing[metric]
         found[metric] = {
             "naive": float((mean(values, dear) - mean(values, ~dear)).mean()),
-            "spillover": float(partly[linked].mean()),
+            "spillover": float(partly[reached].mean()),
         }
     return found
 

@@ -6,7 +6,6 @@ three others say nothing, and price levels follow the first. A fifth of the prod
 """
 
 import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +14,14 @@ from sklearn.metrics import average_precision_score
 
 from analysis.spillover.attributed_market import with_attributes
 from analysis.spillover.graph import substitute_graph
-from analysis.spillover.market import Market, scenario, year_of
+from analysis.spillover.market import Market, year_of
 from analysis.spillover.prediction import corrected, learned
+from benchmarks.spillover.judging import Score, each_seed, judging_seeds
 
 TAIL_ERROR = 1.0
 
 
-def scored(seed: int) -> dict[str, float]:
+def scored(seed: int) -> Score:
     """Average precision over the pairs of one category with a held-out product."""
     market, values, level = with_attributes(seed)
     rng = np.random.default_rng(seed + 2)
@@ -60,7 +60,7 @@ def scored(seed: int) -> dict[str, float]:
     }
 
 
-def _tail(market: Market, values: np.ndarray, seed: int) -> dict[str, float]:
+def _tail(market: Market, values: np.ndarray, seed: int) -> Score:
     """A third of the products sells with an error of its own of one more in log sales: the edges of such pairs."""
     rng = np.random.default_rng(seed + 3)
     tail = rng.random(len(values)) < 1 / 3
@@ -82,16 +82,7 @@ def main() -> None:
     parser.add_argument("--markets", type=int, default=10)
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
-    first = scenario().judging_seeds[0]
-    found = [scored(seed) for seed in range(first, first + asked.markets)]
-    results = {
-        "markets": asked.markets,
-        "mean": {name: float(np.mean([one[name] for one in found])) for name in found[0]},
-        "error": {name: float(np.std([one[name] for one in found], ddof=1) / np.sqrt(len(found))) for name in found[0]},
-    }
-    print(json.dumps(results, indent=2))
-    if asked.write:
-        asked.write.write_text(json.dumps(results, indent=2) + "\n")
+    each_seed(judging_seeds(asked.markets), scored, asked.write, "held out")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from flipside.commands.sales_options import CatalogFile, tell
 
 if TYPE_CHECKING:
     from analysis.spillover.design_choice import Choice
-    from analysis.spillover.graph import Graph
+    from analysis.spillover.graph import Evidence, Graph
 
 #: clusters that a person is shown; all of them are in --json
 SHOWN = 20
@@ -71,7 +71,7 @@ def clusters(
         "reasons": list(found.reasons),
         "clusters": members,
     }
-    choices = () if weigh is None else _weighed(held, weigh, catalog, price_change, weeks, max_size)
+    choices = () if weigh is None else _weighed(held, weigh, catalog, price_change, weeks, max_size, evidence)
     if picture is not None:
         _draw(held, max_size, evidence, picture)
     if out is not None:
@@ -133,7 +133,13 @@ def _read(path: Path) -> dict[str, list[str]]:
 
 
 def _weighed(
-    graph: "Graph", history: Path, catalog: Path | None, price_change: float, weeks: int, max_size: int
+    graph: "Graph",
+    history: Path,
+    catalog: Path | None,
+    price_change: float,
+    weeks: int,
+    max_size: int,
+    evidence: "Evidence",
 ) -> "tuple[Choice, ...]":
     from analysis.spillover.design_choice import stretches, weighed
     from controller.errors import FlipsideError
@@ -148,7 +154,7 @@ def _weighed(
     periods = weeks * 7 // sales.days_a_period
     change, days = stretches(graph, sales.year, periods)
     sizes = sorted({size for size in (5, 10, 20, 40, max_size) if size <= max(max_size, 5)})
-    return weighed(graph, change, days, periods, price_change, sizes)
+    return weighed(graph, change, days, periods, price_change, sizes, evidence=evidence)
 
 
 def _show(choices: "tuple[Choice, ...]") -> None:

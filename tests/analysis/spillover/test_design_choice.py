@@ -3,9 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.spillover import substitute_graph
+from analysis.spillover import clusters, substitute_graph
 from analysis.spillover.design_choice import stretches, verdict, weighed
 from analysis.spillover.market import draw_market, scenario, year_of
+from benchmarks.spillover.clustered import errors_of
 from controller.errors import NotEstimable
 
 MARKET = draw_market(replace(scenario(), products=160, categories=8), 3)
@@ -39,3 +40,26 @@ def test_the_bias_of_products_is_what_their_neighbours_do_at_this_price_change()
 def test_too_short_a_history_is_refused() -> None:
     with pytest.raises(NotEstimable, match="three are needed"):
         stretches(GRAPH, year_of(MARKET), 180)
+
+
+@pytest.mark.parametrize(("price_change", "better"), [(0.01, "products"), (0.1, "clusters of at most 20")])
+def test_the_advice_is_what_the_experiment_would_have_shown(price_change: float, better: str) -> None:
+    """Weak substitution: a price change of one per cent is not worth the precision that clusters cost; ten per cent is.
+
+    The market goes on for eight weeks after its history, and the experiment is drawn on them many times.
+    """
+    given = replace(scenario(), cross_elasticity=0.1, days=scenario().days + 56)
+    market = draw_market(given, 1)
+    year = year_of(market)
+    before = replace(year, days=year.days[:365], price=year.price[..., :365], quantity=year.quantity[..., :365])
+    graph = substitute_graph(before)
+    change, days = stretches(graph, before, 28)
+    found = weighed(graph, change, days * 10, 28, price_change, [20], evidence="all")
+    assert found[0].name == better
+    assert ("more than it is worth" in verdict(found)) == (better == "products")
+    label = {"products": np.arange(500), "clusters of at most 20": clusters(graph, 20, evidence="all").label}
+    rmse = {
+        name: float(np.sqrt(np.mean(errors_of(market, of, np.random.default_rng(1), price_change) ** 2)))
+        for name, of in label.items()
+    }
+    assert min(rmse, key=lambda name: rmse[name]) == better
