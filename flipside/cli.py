@@ -20,6 +20,7 @@ from flipside.commands import (
     experiment,
     export,
     graph,
+    graph_predict,
     groups,
     hpte,
     influence,
@@ -86,7 +87,7 @@ VERB_GROUPS: tuple[tuple[str, str, Mapping[str, Callable[..., None]]], ...] = (
         "Experiments: submit, look, stop, pause, kill.",
         {**experiment.VERBS, **lifecycle.VERBS},
     ),
-    ("graph", "The graph of substitutes, from your own sales.", graph.VERBS),
+    ("graph", "The graph of substitutes, from your own sales.", {**graph.VERBS, **graph_predict.VERBS}),
     ("blackout", "Windows in which no price may change.", blackout.VERBS),
     ("dead-letters", "What was rejected: look at it, and send it again.", dead_letters.VERBS),
 )
