@@ -1,4 +1,4 @@
-"""`flipside graph predict`: edges of products without sales, by attributes that they share with products that have some."""
+"""`flipside graph predict`: edges of products without sales, by their attributes."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -50,8 +50,8 @@ def predict(
         print_object({"version": held.version, "attributes": told, "products": sorted(table.fresh), "edges": rows})
         return
     say(
-        f"graph {held.version}: {len(table.fresh):,} products without sales, {len(edges):,} predicted edges of a chance of"
-        f" {least:g} or more; each has the graph's mean weight"
+        f"graph {held.version}: {len(table.fresh):,} products without sales, {len(edges):,} predicted edges of a chance"
+        f" of {least:g} or more; each has the graph's mean weight"
     )
     say("told by " + ", ".join(f"{name} {value:.2f}" for name, value in zip(table.names, spread, strict=True)))
     shown = [(e.first, e.second, f"{e.chance:.2f}", f"{e.weight:.3f}") for e in edges[:SHOWN]]
