@@ -26,7 +26,7 @@ from controller.messages.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.time.periods import local_day
 
 HOUR_US = 3_600_000_000
-#: reports of unknown units that are kept until their units are known: some megabytes, whoever writes them
+#: reports of unknown units that are kept until their units are known: some megabytes, however many are written
 MOST_WAITING = 20_000
 NO_BOOK = Book()
 #: in the place of an arm

@@ -162,7 +162,7 @@ NOON, NOON_MS = b"2026-03-01T12:00:00.500000Z", instant_ms(datetime(2026, 3, 1, 
         (NOON, NOON_MS - 1, 1, False),
         (NOON, NOON_MS, 1, True),
         (b"2026-03-01T13:00:00.500+01:00", NOON_MS, 1, True),
-        (NOON, NOON_MS + 1, 0, False),  # stamped by whoever sent it
+        (NOON, NOON_MS + 1, 0, False),  # stamped by its sender
         (b"2026-03-01T12:00:00", NOON_MS, 1, False),  # no instant
         (b"noon", NOON_MS, 1, False),
         (b"\xff", NOON_MS, 1, False),

@@ -90,7 +90,7 @@ TOPICS: dict[str, Topic] = {
             "analysis, analysts",
             _compacted(),
         ),
-        # Read whole by whoever rebuilds: what is outdated is to go within a day.
+        # A rebuild reads all of it: outdated records are to be compacted within a day.
         Topic(CHECKPOINT, "shard/number, or experiment", WORKERS, WORKERS, _compacted(**{"segment.ms": str(DAY_MS)})),
         # Stamped, so that a worker can compare its clock with the brokers'.
         Topic(

@@ -252,8 +252,8 @@ class Closing:
                 late = day <= through
                 times += late
                 changed = days.get(day, ())
-                # What has changed need not be all of a day: some may have been published by whoever was here before,
-                # and did not live to vouch for them. What has come since these were read is in no row yet.
+                # What has changed need not be all of a day: some may have been published by an earlier owner that
+                # ended before its closing. What has come since these were read is in no row yet.
                 stored = await self._parts.store.unit_days(market, day)
                 vouched = {stands.unit: stands.published for stands in stored if stands.published >= 0}
                 vouched |= {cell.unit: cell.events for cell in changed}

@@ -73,7 +73,7 @@ class Unsold:
         """A day (ordinal) that is closed for the first time; ``rows``: events by unit of its rows."""
         notes = await self._of(market)
         kept = await self._kept(market, day)
-        if kept is not None:  # by whoever closed it, and ended before the store was told
+        if kept is not None:  # by an owner that closed it, and ended before it could mark that in the store
             return self._revised(notes, market, day, rows, kept, 0)
         self._follow_catalog(notes, market)
         home = self._home(market)

@@ -36,7 +36,7 @@ class Guard:
         self._spared = Spared(parts)
         self._version = -1
         self._registrations: dict[str, Registration] = {}
-        #: requests that were made; whoever makes them again is not heard twice
+        #: requests that were made; a repeated one is ignored
         self._asked: set[str] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -68,7 +68,7 @@ class Guard:
                         for record in chain.from_iterable(polled.values()):
                             await self._spared.each([record], self._look_at, list, _no_position)
                     except BaseException:
-                        # Read again; by whoever has the partition now, where that is not us.
+                        # Read again, by another worker where the partition has moved to it.
                         for partition in polled.keys() & consumer.assignment():
                             consumer.seek(partition, polled[partition][0].offset)
                         raise

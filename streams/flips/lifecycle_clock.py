@@ -12,9 +12,9 @@ from streams.worker.services import Parts
 
 
 async def ask_clock(parts: Parts, shard: Shard, now: datetime, registrations: Mapping[str, Registration]) -> None:
-    """Ask for what time has brought about and nobody has written down; the owner of an experiment's first market asks.
+    """Request the lifecycle changes that are due by the clock and not recorded yet, as owner of the first market.
 
-    The answer is in the hands of whoever writes lives down, so that nobody else does: he looks at the time himself.
+    Only the control agents record lifecycles. They check the time themselves before they carry out such a request.
     """
     for request in moves_of_the_clock(registrations, now):
         first = min(shard.rosters[request.experiment].units, default="")

@@ -1,7 +1,7 @@
 """What was published of the sale topic: rows and closings of the panel, corrections, and letters about rejected sales.
 
-Whoever counts a sale partition again needs it, and whoever rebuilds a shard needs its closings: it is read once for
-both, and read on where it ended before.
+A recount of a sale partition needs it, and a rebuild of a shard needs its closings: it is read once for both, and read
+on from where the last reading ended.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from streams.worker.services import Parts, partition_of
 
 #: so many days more than those that may still change are read: mostly none will do, or else workers were away
 SPARE_DAYS = (0, 7)
-#: by so much the clock of whoever published may have been wrong
+#: by so much the publisher's clock may have been wrong
 MARGIN = timedelta(hours=6)
 #: for how long what was read is kept after it was used last
 KEEP_SECONDS = 30.0

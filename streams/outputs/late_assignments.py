@@ -1,10 +1,10 @@
 """Assignments that were not out before they took effect: an arm must not change for an instant that is over.
 
 A relay that was away over a midnight finds in its outbox what should have been announced before it. Part of it may have
-been published by whoever died before it could drop it: the topic knows. The rest would change prices in the middle of a
-day, for each pricing system when it happens to hear of it; it becomes control, which all of them show by then, with the
-reason `late`. That is a decision with a version of its own: whoever was away may come back and publish what it held,
-and no reader may take that for newer, or for the same.
+been published by an owner that died before it could drop it: the topic shows that. The rest would change prices in the
+middle of a day, for each pricing system when the record happens to arrive; it becomes control, which all of them show
+by then, with the reason `late`. That is a decision with a version of its own: a paused owner may resume and publish
+what it had decided, and no reader may take that for newer, or for the same.
 
 What is sent in time may still reach the brokers too late: it says by when they must have it, and is void to every
 reader if their stamp is not before that (`controller.messages.codec.void`). The acknowledgement bears that stamp, so a

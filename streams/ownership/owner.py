@@ -35,7 +35,7 @@ from streams.worker.group_membership import leave, membership
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import oversee
 
-#: the least that is waited for news: whoever does not wait at all hears nothing
+#: shortest wait for records: a poll without any wait returns none
 SHORTEST_WAIT_MS = 1
 #: records of each shard, in their order
 ByShard = dict[int, list[Incoming]]
@@ -191,7 +191,7 @@ class Owner(ConsumerRebalanceListener):  # type: ignore[misc]
         except Fenced as error:
             await self._held.give_way(number, error)
         except BaseException:
-            # Half decided: whoever takes the shard over next, we too, begins again with this record.
+            # Half decided: the shard's next owner, which may be this worker, begins again with this record.
             await self._held.let_go(number)
             raise
 

@@ -97,7 +97,7 @@ class Holdings:
         if shard is None or not kept:
             shard = await self._claimed(number)
         if shard is None or before != self._rounds:
-            return  # taken away meanwhile: whoever has it now, we too, begins anew
+            return  # taken away meanwhile: its present owner, which may be this worker, begins again
         # Nothing awaited from here on: a tick that is read while nobody holds its shard is passed over.
         self._resting.pop(number, None)
         self._consumer.seek(TopicPartition(self._parts.topic(TICK), number), shard.tick)

@@ -137,7 +137,7 @@ class Summing:
         held = await store.restoring.held(self._shard)
         plans = await store.plans(self._shard)
         _, clusters = await store.triggers.enrolments(self._shard)
-        # One shard speaks for all of them: whoever writes them down tells each shard, then the log.
+        # One shard has them for all: agents write each registration to every shard, then to the log.
         experiments = (await store.registrations(self._shard))[1] if self._shard == 0 else {}
         closed = await store.closed_through(self._shard)
         found = Checkpoint(

@@ -142,7 +142,7 @@ class Rebuild:
             await self._fold(found, noted, ends)
             return found
         # What is lost for one shard is mostly lost for all of them: the whole log is read once, and so is the panel,
-        # for whoever counts sales again as well.
+        # for recounts of sales as well.
         found, reached, _ = self._whole or (*await self._begin(ends), now)
         await self._fold(found, reached, {name: end for name, end in ends.items() if name.startswith(LOG)})
         # Without checkpoints, only the closings tell of the weeks by which silence is judged.

@@ -290,7 +290,7 @@ class AnalysisMetrics:
         self.known(finding)
 
     def known(self, finding: Estimate | RunningSequence | Health) -> None:
-        """Show what stands, whoever published it."""
+        """Show the latest findings, those of an earlier process included."""
         if isinstance(finding, Estimate) and finding.watermark is not None:
             # What was published before comes in no order.
             self._newest = max(self._newest, finding.watermark.timestamp())

@@ -48,7 +48,7 @@ def test_a_day_that_is_reported_undelivered_is_no_fault() -> None:
 
 
 def replaced_when_late(sequence: int, appended_after: int) -> Evidence:
-    """The first decision of a unit: control took its place, and whoever had held it published it all the same."""
+    """The first decision of a unit: control took its place, and its owner published it all the same."""
     evidence = calm()
     k = next(k for k, e in enumerate(evidence.log) if e.body is not None and e.body["arm"] != "control")
     old = evidence.log[k]

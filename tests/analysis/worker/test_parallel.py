@@ -1,4 +1,4 @@
-"""Many experiments at once: whoever computes them, the same bytes come out."""
+"""Many experiments at once: the bytes do not depend on which process computes them."""
 
 import subprocess
 import sys

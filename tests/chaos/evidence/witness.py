@@ -6,7 +6,7 @@ import re
 from tests.chaos.evidence.evidence import Write
 
 CLAIM = re.compile(r'"SET" "\{[^}]*:t(\d+)\}:epoch" "(\d+)"')
-#: the rest of an entry that is put back keeps the epoch of whoever decided it, and is marked: "again" comes before "e"
+#: the rest of an entry that is put back keeps the epoch of its decision, and is marked: "again" comes before "e"
 OUTBOX = re.compile(r'"XADD" "\{[^}]*:t(\d+)\}:outbox" "\*" "e" "(\d+)"')
 RECONNECT_SECONDS = 0.02
 

@@ -177,7 +177,7 @@ def _deal(evidence: Evidence, block: int, arms: int) -> dict[str, int]:
 
 def same_everywhere(evidence: Evidence) -> list[str]:
     """Log, topic of assignments and Redis tell the same; but for what was replaced, on both, before it took effect:
-    whoever held that may have died while it published it all the same."""
+    the owner of that may have died while it published it all the same."""
     found = []
     logged, told = first_said(evidence.log), first_said(evidence.assignments)
     both = [body for identity in logged.keys() & told.keys() if (body := logged[identity].body) is not None]

@@ -18,7 +18,7 @@ def each_said(entries: Iterable[Entry]) -> dict[tuple[str, int, int], Entry]:
 
 def first_said(entries: Iterable[Entry]) -> dict[str, Entry]:
     """The first record of the newest version of each assignment, by id. There is one version, but where Redis has lost
-    a decision before it was out, and whoever had made it published it all the same after it had been made anew."""
+    a decision before it was out, and its owner published it all the same after it had been decided again."""
     said = each_said(entries)
     return {identity: said[identity, epoch, sequence] for identity, epoch, sequence in sorted(said)}
 

@@ -43,7 +43,7 @@ def faketime() -> Path | None:
 
 
 def tell(what: str, started: float = time.monotonic()) -> None:
-    """A line of progress for whoever watches."""
+    """A line of progress on standard error."""
     print(f"{time.monotonic() - started:6.1f} s  {what}", file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""A decision that is on the log, and that nobody was told before the store was lost, is told by whoever rebuilds it."""
+"""A decision that was only on the log when the store was lost is republished by the worker that rebuilds the shard."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager

@@ -171,7 +171,7 @@ async def test_a_closing_vouches_for_no_sale_that_came_after_its_rows_were_read(
 
 
 async def test_publishing_rows_keeps_nothing_of_them(store: Store) -> None:
-    """Each has a key of its own: whoever remembers those grows with every day."""
+    """Each has a key of its own: a cache of them would grow with every day."""
     panel, watermark = Panel(), await sold(store)
     before = partition_of.cache_info().currsize
     await closing(store, panel).close(watermark)

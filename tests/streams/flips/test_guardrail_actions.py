@@ -1,4 +1,4 @@
-"""A guardrail from the published sequence to control prices: asked for once, by whoever of the workers reads it."""
+"""A guardrail from the published sequence to control prices: requested once, by any worker that reads it."""
 
 from datetime import timedelta
 from typing import Any

@@ -41,7 +41,7 @@ ENTRY = OutboxEntry("1-0", 4711, HEADER, (PLAIN, PLAIN._replace(unit="de/milk", 
 
 
 def test_what_is_announced_says_by_when_the_brokers_must_have_it() -> None:
-    """Control too: whoever comes too late with a day has not decided it, and somebody else may have reported it."""
+    """Control too: a worker that is too late with a day has not decided it, and somebody else may have reported it."""
     hour = timedelta(hours=1)
     by = [record.headers[6:] for record in assignment_records([ENTRY], {}, lambda begins: begins + hour)]
     assert by == [[announce_by(datetime(2026, 3, 2, 13, 0, 0, 1000, tzinfo=UTC))]] * 2

@@ -1,4 +1,4 @@
--- A partition is folded up to an instant, if the store is still where whoever says so left it. KEYS: position, caught-up
+-- Mark a partition as folded up to an instant, if the store is still at the caller's position. KEYS: position, caught-up
 -- ARGV: position, instant (ms)
 if tonumber(redis.call('GET', KEYS[1]) or '0') ~= tonumber(ARGV[1]) then
   return 0

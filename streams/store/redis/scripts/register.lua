@@ -1,4 +1,4 @@
--- Store an experiment, unless one of a later version, or with a longer life, is there: whoever wrote this has slept.
+-- Store an experiment, unless one of a later version, or with a longer lifecycle, is there: then this writer was paused.
 -- The counter moves only when something changed. KEYS: registrations, hashes, version.
 -- ARGV: name, body, design hash, 1 where it must be later than what is there
 local old = redis.call('HGET', KEYS[1], ARGV[1])

@@ -1,7 +1,7 @@
 -- Grants that did not go out before they took effect become control. KEYS: epoch, units, outbox, sequence
 -- ARGV: epoch, entry, units (JSON), detail
--- What becomes control is decided anew, by this owner and with a version of its own: whoever held the shard before may
--- still wake up and publish the arm. The rest of the entry comes back at the end of the outbox as it was, under another
+-- What becomes control is decided again, by this owner and with a version of its own: an earlier owner that resumes may
+-- still publish the arm. The rest of the entry comes back at the end of the outbox as it was, under another
 -- id. An entry that is not there any more has been put back, or published, before. Returns the sequence.
 local sequence = tonumber(redis.call('GET', KEYS[4]) or '0')
 local entry = redis.call('XRANGE', KEYS[3], ARGV[2], ARGV[2])[1]
