@@ -192,6 +192,23 @@ async def test_a_worker_that_goes_on_from_its_snapshot_reads_the_rest_only_and_s
 
 
 @pytest.mark.broker
+async def test_a_worker_that_goes_on_from_its_snapshot_has_the_graphs_that_are_published(
+    kafka: Kafka, namespace: str, tmp_path: Path
+) -> None:
+    shop = substitute_shop.definition(days=5)
+    messages = substitute_shop.sold(shop)
+    whole = [f.spillover for f in due(substitute_shop.read(messages), {}) if isinstance(f, Estimate)]
+    await make_topics(kafka, namespace)
+    half = next(k for k, m in enumerate(messages) if isinstance(m, PeriodClosed) and m.day == START.replace(day=4))
+    await write(kafka, namespace, [*substitute_shop.published(), *messages[:half]])
+    options = Options(snapshots=tmp_path)
+    first, _ = await analysed(kafka, namespace, through_half, options)
+    await write(kafka, namespace, messages[half:])
+    second, _ = await analysed(kafka, namespace, at_last_step, options)
+    assert [f.spillover for f in first + second if isinstance(f, Estimate)] == whole
+
+
+@pytest.mark.broker
 async def test_a_pricing_system_that_ignores_an_arm_for_a_day_is_on_the_health_topic_with_that_days_closing(
     kafka: Kafka, namespace: str
 ) -> None:
