@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from analysis import read_estimates
 from analysis.export.formatting import percent
 from flipside.schemas import ROOT
@@ -129,3 +131,20 @@ async def test_a_few_days_with_json_end_in_one_object_with_the_documented_keys(t
     assert (said["truth"], said["violations"], said["dead_lettered"]) == (-0.10, 0, 0)
     assert said["events_counted"] == said["events_in"] == 20 * 6 * 6
     assert said["ci_low"] <= said["estimate"] <= said["ci_high"]
+
+
+@pytest.mark.slow
+async def test_a_market_with_substitution_ends_in_the_naive_and_the_corrected_effects_beside_the_planted_ones(
+    tmp_path: Path,
+) -> None:
+    found = await demo("--spillover", "--json", "--out", str(tmp_path))
+    assert found.code == 0, found.errors
+    said = json.loads(found.lines[-1])
+    assert said["violations"] == 0
+    effects = {(row["metric"], row["effect"], row["exposure_estimator"]): row for row in said["effects"]}
+    for metric in ("units", "revenue", "margin"):
+        naive, total = effects[metric, "naive", "hajek"], effects[metric, "total", "hajek"]
+        assert total["low"] <= total["planted"] <= total["high"]
+        assert abs(total["value"] - total["planted"]) < abs(naive["value"] - total["planted"])
+        assert not naive["low"] <= total["planted"] <= naive["high"], "the naive interval leaves the truth out"
+    assert "Who pays for it" in (tmp_path / "report.html").read_text()
