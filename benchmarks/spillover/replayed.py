@@ -143,9 +143,10 @@ def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--skip", type=int, default=0, help="so many of the seeds, from the first")
     parser.add_argument("--write", type=Path, required=True)
     chosen = parser.parse_args()
-    first, path = scenario().judging_seeds[0], chosen.write
+    first, path = scenario().judging_seeds[0] + chosen.skip, chosen.write
     done: list[dict[str, Any]] = json.loads(path.read_text())["replays"] if path.exists() else []
     todo = [seed for seed in range(first, first + chosen.seeds) if seed not in {one["seed"] for one in done}]
     with Kafka() as kafka, RedisServer() as redis:
