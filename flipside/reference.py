@@ -27,9 +27,9 @@ OTHER_CODES = (
 MEANINGS = {
     "InvalidExperiment": "a definition or a blackout breaks a rule; every broken rule is named, nothing has changed",
     "InvalidSettings": "settings are invalid, or the brokers refuse them",
-    "CannotReach": "Kafka or Redis does not answer, or Redis cannot keep what it is told",
+    "CannotReach": "Kafka or Redis does not answer, or Redis cannot write",
     "CannotStart": "a process or server that the command starts itself did not come up, or has ended",
-    "FlipsideError": "anything else that went wrong; the message says what",
+    "FlipsideError": "anything else that went wrong; the message names it",
 }
 
 

@@ -57,7 +57,9 @@ def advise(
         int | None,
         typer.Option(min=0, help="Weeks of history before the start that the analysis has; else half of the spare."),
     ] = None,
-    runs: Annotated[int, typer.Option(min=2, help="Schedules drawn of each design; 200 tell an error to 5 %.")] = 200,
+    runs: Annotated[
+        int, typer.Option(min=2, help="Schedules drawn of each design; 200 give a standard error to within 5 %.")
+    ] = 200,
     alpha: Annotated[float, typer.Option(min=0.001, max=0.5, help="Error rate, two-sided.")] = 0.05,
     power: Annotated[float, typer.Option(min=0.5, max=0.999, help="Wanted chance to find the effect.")] = 0.8,
     seed: Annotated[str, typer.Option(help="Of the schedules: the same seed gives the same numbers.")] = "advice",

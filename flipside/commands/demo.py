@@ -31,9 +31,9 @@ def demo(
 ) -> None:
     """Run a price experiment on a simulated market: embedded broker and Redis, simulated time, a live view.
 
-    20 stores sell 6 products; each day a random half of the stores is treated, and sells so much more or less. The
-    running estimate closes in on the true effect; a report with pictures ends it. Exit code 0 if every promise held, 2
-    otherwise.
+    20 stores sell 6 products; each day a random half of the stores is treated, which changes its sales by --effect. The
+    running estimate approaches the true effect; a report with pictures is written at the end. Exit code 0 if every
+    promise held, 2 otherwise.
 
     With --spillover products take sales from each other: 120 of them, randomised by clusters of a graph that a year of
     sales gave. Naive, total, direct and spillover effects end it, beside the planted ones; --effect is not asked.

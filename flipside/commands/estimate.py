@@ -41,7 +41,7 @@ LeaveOutColumn = Annotated[
 ]
 Sort = Annotated[bool, typer.Option("--sort", help="Accept rows that are not in time order.")]
 DropIncomplete = Annotated[
-    bool, typer.Option("--drop-incomplete", help="Leave out units with missing cells, and say how many.")
+    bool, typer.Option("--drop-incomplete", help="Leave out units with missing cells, and print how many.")
 ]
 Level = Annotated[float, typer.Option("--level", min=0.5, max=0.999, help="Of the confidence intervals.")]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Of whatever is drawn: the same seed gives the same numbers.")]
@@ -88,10 +88,10 @@ def estimate(
     jobs: Jobs = 1,
     json: AsJson = False,
 ) -> None:
-    """Estimate the effect of a treatment that no coin decided.
+    """Estimate the effect of a treatment that was not randomised.
 
     The effect is the mean over the treated cells of outcome less what it would have been untreated, in units of the
-    outcome. Such estimates are observational: they lean on the controls going on as before.
+    outcome. Such estimates are observational: they assume that the controls continue as before.
 
     Example: flipside estimate prop99.csv --outcome packs_per_capita --treatment treated --method all
     """

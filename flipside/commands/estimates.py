@@ -19,14 +19,14 @@ def estimates(
         Path | None, typer.Option("--from", metavar="DIR", help="Read this export instead of Kafka.")
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Every day and revision that is there, not only the last word.")
+        bool, typer.Option("--history", help="Every day and revision that is kept, not only the latest.")
     ] = False,
     kafka: Kafka = None,
     namespace: Namespace = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list as the last line of standard output.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV with a header; a cell without a value is empty.")] = False,
 ) -> None:
-    """The estimates that stand: a row for each experiment, metric and arm, with what each rests on.
+    """The latest estimates: a row for each experiment, metric and arm, with the data that it rests on.
 
     The table quotes the always-valid interval before the planned day and the fixed-horizon interval from then on, as
     the report does, and shows the other one beside it. --json, --csv and --history have the fixed-horizon estimates as

@@ -192,7 +192,7 @@ def list_experiments(
 
 
 def suspended(kafka: Kafka = None, namespace: Namespace = None, as_json: AsJson = False) -> None:
-    """Markets, or one experiment in them, that a worker goes on without because of an error that nobody foresaw.
+    """Markets, or one experiment in them, that a worker has suspended because of an unforeseen error.
 
     Their units are on control. A restart of the worker tries them again. What the analysis has set aside is in
     `flipside estimates`: a number that is absent, with the reason.

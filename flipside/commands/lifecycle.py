@@ -86,7 +86,7 @@ def kill(
     namespace: Namespace = None,
     timeout: Timeout = 30.0,
 ) -> None:
-    """Control prices now: no boundary, no blackout and no decision for tomorrow holds it up."""
+    """Control prices now, before any boundary, despite blackouts and decisions for tomorrow."""
     import asyncio
 
     from controller.errors import FlipsideError

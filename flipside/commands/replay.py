@@ -58,9 +58,9 @@ def replay(
 
     Starts a worker and an analysis process of its own under a namespace of its own, unless --attach.
 
-    Of a table of sales, --design plays the definition as it stands: guardrails, limits, currency, --blackouts, start
-    and days; the last days of the sales stand for its days. What cannot be rehearsed is printed first. Of a folder as
-    examples/sales, a data week is played as a day, and the definition is fitted to the folder's units and weeks.
+    With a table of sales, the definition of --design runs unchanged: guardrails, limits, currency, --blackouts, start
+    and days. The last days of the sales are used as its days. What cannot be rehearsed is printed first. With a folder
+    like examples/sales, a week of data becomes a day, and the definition is fitted to the folder's units and weeks.
 
     The effect is planted in every arm but control. Exit code 0 if no promise was broken, 2 otherwise.
 

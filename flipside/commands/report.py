@@ -25,7 +25,7 @@ def report(
     """Write an experiment's report: one HTML file that needs no network, with its pictures, numbers and origin.
 
     Three pictures: the effect after each closed block with its anytime and its fixed interval; arms by cluster and day
-    with washout, blackouts and missed flips; every assumption and how far it is from its line.
+    with washout, blackouts and missed flips; every assumption and how far it is from its threshold.
 
     Example: flipside report --replay outcome --out report.html
     """

@@ -26,7 +26,8 @@ def verify(
         str | None, typer.Option(help="The last local day that must be in the log (YYYY-MM-DD); default: its last day.")
     ] = None,
     allow_repeats: Annotated[
-        bool, typer.Option("--allow-repeats", help="Exit 0 where the very same record merely stands there twice.")
+        bool,
+        typer.Option("--allow-repeats", help="Exit 0 if the only difference is that an identical record occurs twice."),
     ] = False,
     kafka: Kafka = None,
     redis: Redis = None,

@@ -39,10 +39,11 @@ def analysis(
 ) -> None:
     """Fold the panel, the log and what went live; publish estimates, sequences and checks after each closed day.
 
-    Holds nothing that it cannot read again: stop it, kill it, start it anew. With FLIPSIDE_ANALYSIS_SNAPSHOTS it goes
-    on from its last snapshot instead of reading the log. Where FLIPSIDE_EXPORT_FOLDER is set, all that it publishes is
-    kept there as Parquet too. Metrics on FLIPSIDE_METRICS_PORT. Estimates have effects with spillover by the graph of
-    substitutes that `flipside graph publish` has published, and interference is looked for between its pairs.
+    All its state can be read again: stop, kill and restart it at any time. With FLIPSIDE_ANALYSIS_SNAPSHOTS it
+    continues from its last snapshot instead of reading the log. Where FLIPSIDE_EXPORT_FOLDER is set, all that it
+    publishes is kept there as Parquet too. Metrics on FLIPSIDE_METRICS_PORT. Estimates have effects with spillover by
+    the graph of substitutes that `flipside graph publish` has published, and interference is looked for between its
+    pairs.
     """
     from flipside.without_pandas import keep_pandas_out
 

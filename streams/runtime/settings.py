@@ -59,12 +59,12 @@ class Settings(BaseSettings):
     poll_seconds: Annotated[float, Field(gt=0, le=10)] = 0.02
     #: under the wall clock, a tick older than this decides nothing: the schedule goes on from now
     stale_tick_seconds: Annotated[float, Field(gt=0)] = 30.0
-    #: under the wall clock, what is not on its way so long before it takes effect becomes control: a broker that fails
-    #: just then holds it up for some seconds
+    #: under the wall clock, a decision that is not sent this long before it takes effect becomes control, because a
+    #: failing broker may delay it by some seconds
     publish_margin_seconds: Annotated[float, Field(ge=0, le=86400)] = 5.0
     #: under the wall clock, a worker whose clock differs by more from that of Redis ends with an error
     clock_tolerance_seconds: Annotated[float, Field(gt=0, le=86400)] = 60.0
-    #: how long a broker may hold back a fetch that finds nothing: questions about offsets queue behind it
+    #: how long a broker may delay its answer to an empty fetch; requests for offsets queue behind it
     fetch_wait_ms: Annotated[int, Field(ge=1, le=500)] = 50
     #: where metrics and probes listen
     metrics_host: str = "127.0.0.1"
