@@ -95,6 +95,8 @@ def _shrunk(before: FloatArray, weekdays: IntArray | None, category: IntArray, p
     noise = np.nansum(residual**2, axis=1) / np.maximum(count - 2, 1)
     pairs = residual[:, 1:] * residual[:, :-1]
     lag = np.nansum(pairs) / max(float(np.nansum(residual[:, 1:] ** 2)), 1e-300)
+    # Residuals of a level and a slope look less correlated than the noise is, by (2 + 4 lag) / T (Marriott, Pope 1954).
+    lag += (2 + 4 * lag) / length
     noise *= (1 + np.clip(lag, 0, 0.9)) / (1 - np.clip(lag, 0, 0.9))
     level = _towards_category(level, noise / count, category)
     if length >= FEWEST_FOR_SLOPE:

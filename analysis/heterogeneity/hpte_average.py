@@ -16,6 +16,8 @@ from controller.errors import NotEstimable
 LEAST_SIZE = 5.0
 #: below this many clusters refits are studentised
 FEW_CLUSTERS = 30
+#: least share of a residual that a row's own copies are taken to leave
+LEAST_LEFT = 0.1
 #: trees of a refit: its average needs few
 REFIT_TREES = 100
 
@@ -68,6 +70,8 @@ class Average:
     draws: int
     cross_check: Line
     clusters: int
+    #: mean square of the noise that all effects share and that scores do not hold: of the cut and of the centring
+    shared_noise: float
 
 
 def fitted(
@@ -125,31 +129,33 @@ def average(
     use = second.eligible[second.inside]
     values, cluster = second.scores[use], rows.cluster[second.inside][use]
     error = mean_error(values, cluster)
-    check = line(float(values.mean()), error, groups, level)
     if not refits:
         spread = _poisson(rows, second, draws, seed, progress)
-        return Average(line(second.average, spread, groups, level), "scores", draws, check, groups)
+        check = line(float(values.mean()), spread, groups, level)
+        shared = max(spread**2 - error**2, 0.0)
+        return Average(line(second.average, spread, groups, level), "scores", draws, check, groups, shared)
     found = [_refit(rows, second, draw, seed, progress, draws) for draw in range(draws)]
-    known = np.array([pair for pair in found if pair is not None])
+    known = np.array([triple for triple in found if triple is not None])
     if len(known) < draws / 2:
         raise NotEstimable(
             f"{draws - len(known)} of {draws} refits had no unit that could be compared: too few units for an interval"
         )
+    spread, _, check_spread = (float(column.std(ddof=1)) for column in known.T)
+    check = line(float(values.mean()), check_spread, groups, level)
+    shared = max(spread**2 - error**2, 0.0)
     if groups >= FEW_CLUSTERS:
-        return Average(
-            line(second.average, float(known[:, 0].std(ddof=1)), groups, level), "refits", len(known), check, groups
-        )
+        return Average(line(second.average, spread, groups, level), "refits", len(known), check, groups, shared)
     ratio = (known[:, 0] - second.average) / np.maximum(known[:, 1], 1e-300)
     low, high = np.quantile(ratio, [0.5 - level / 2, 0.5 + level / 2])
     p = float((1 + np.sum(np.abs(ratio) >= abs(second.average) / max(error, 1e-300))) / (len(ratio) + 1))
     studentised = Line(second.average, error, second.average - high * error, second.average - low * error, p)
-    return Average(studentised, "studentised refits", len(known), check, groups)
+    return Average(studentised, "studentised refits", len(known), check, groups, shared)
 
 
 def _refit(
     rows: Rows, second: Second, draw: int, seed: int, progress: Callable[[int, int], None] | None, draws: int
-) -> tuple[float, float] | None:
-    """Average and its error with clusters drawn again; copies of a cluster stay together in the forest."""
+) -> tuple[float, float, float] | None:
+    """Average, its error by scores, and their mean, with clusters drawn again, whose copies stay together."""
     rng = np.random.default_rng([seed, draw])
     groups = int(rows.cluster.max()) + 1
     drawn = rng.integers(groups, size=groups)
@@ -167,7 +173,8 @@ def _refit(
     except NotEstimable:
         return None
     use = found.eligible[found.inside]
-    return found.average, mean_error(found.scores[use], copy[found.inside][use])
+    values = found.scores[use]
+    return found.average, mean_error(values, copy[found.inside][use]), float(values.mean())
 
 
 def _poisson(rows: Rows, second: Second, draws: int, seed: int, progress: Callable[[int, int], None] | None) -> float:
@@ -194,7 +201,11 @@ def _poisson(rows: Rows, second: Second, draws: int, seed: int, progress: Callab
         design = np.column_stack([np.ones(len(z)), z])
         left = again.value[inside] - w * effect
         penalty = np.diag(np.r_[1e-9, np.ones(z.shape[1])])
-        left = left - design @ np.linalg.solve(design.T @ design + penalty, design.T @ left)
+        inverse = np.linalg.inv(design.T @ design + penalty)
+        left = left - design @ (inverse @ (design.T @ left))
+        # Copies of a row draw the fit to themselves: its residual is that of a fit without them.
+        copies = weight[again.cluster[inside]]
+        left = left / np.maximum(1 - copies * np.einsum("ij,jk,ik->i", design, inverse, design), LEAST_LEFT)
         use = second.eligible[chosen][inside]
         means[draw] = float((effect + w * left / (share * (1 - share)))[use].mean())
         if progress is not None:

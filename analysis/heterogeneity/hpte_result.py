@@ -146,14 +146,14 @@ def described(
         verdict, notes = None, (*notes, str(reason))
     lines = projection(second.scores, x, cluster, level)
     gone = rows.treated[~inside]
-    units = _units(names, rows, second, level)
+    units = _units(names, rows, second, found.shared_noise, level)
     return Hpte(
         design=first.design,
         average=found,
         units=units,
         projection=tuple(Slope(c, one) for c, one in zip(attributes.columns, lines[1:], strict=True)),
         importance=_importance(attributes, rows.x, second, seed),
-        levels=_levels(attributes, x, second.scores, rows.unit[inside], cluster, level),
+        levels=_levels(attributes, x, second.scores, rows.unit[inside], cluster, found.shared_noise, level),
         calibration=verdict,
         not_comparable=1 - float(np.mean([one.comparable for one in units])),
         trimmed_treated=int(gone.sum()),
@@ -168,13 +168,14 @@ def described(
     )
 
 
-def _units(names: tuple[str, ...], rows: Rows, second: Second, level: float) -> tuple[UnitEffect, ...]:
+def _units(names: tuple[str, ...], rows: Rows, second: Second, shared: float, level: float) -> tuple[UnitEffect, ...]:
     """One for each unit; a crossover's two rows have the same attributes, hence leaves, and one stands for both."""
     error = np.empty(len(rows.value))
     error[second.inside] = second.forest.out_of_bag(rows.x[second.inside])[1]
     if not second.inside.all():
         error[~second.inside] = second.forest.predict(rows.x[~second.inside])[1]
-    wide = float(norm.ppf(0.5 + level / 2)) * error
+    # The forest sees rows that are cut already: the noise of the cut is in no difference between its bags.
+    wide = float(norm.ppf(0.5 + level / 2)) * np.sqrt(error**2 + shared)
     out = []
     for unit in np.unique(rows.unit):
         at = int(np.flatnonzero(rows.unit == unit)[0])
@@ -203,7 +204,7 @@ def _importance(attributes: Attributes, x: FloatArray, second: Second, seed: int
 
 
 def _levels(
-    attributes: Attributes, x: FloatArray, values: FloatArray, unit: Any, cluster: Any, level: float
+    attributes: Attributes, x: FloatArray, values: FloatArray, unit: Any, cluster: Any, shared: float, level: float
 ) -> tuple[LevelEffect, ...]:
     """Mean scores by level: of a text each level, of a number thirds of the units."""
     out = []
@@ -222,7 +223,8 @@ def _levels(
             clusters, units = len(np.unique(cluster[mask])), len(np.unique(unit[mask]))
             if min(clusters, units) < FEWEST_IN_A_LEVEL:
                 continue
-            one = line(float(values[mask].mean()), mean_error(values[mask], cluster[mask]), clusters, level)
+            error = float(np.hypot(mean_error(values[mask], cluster[mask]), np.sqrt(shared)))
+            one = line(float(values[mask].mean()), error, clusters, level)
             out.append(LevelEffect(name, label, units, one.value, one.low, one.high))
     return tuple(out)
 

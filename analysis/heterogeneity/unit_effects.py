@@ -27,10 +27,11 @@ from controller.errors import NotEstimable
 from controller.validation.cluster_minima import CLUSTERS_FOR_HETEROGENEITY
 
 Noise = Literal["auto", "refits", "scores"]
-#: of few units, measured by benchmarks/heterogeneity/hpte.py at 50
+#: units below which it is said
+FEW_UNITS = 100
 NARROW = (
-    "with few units only the average's interval covers as it says: those of levels, slopes, units and the cross-check "
-    "hold no noise of the cut and are too narrow (at 50 units 80 % of the cross-check's and 68 % of the units' cover)"
+    "with few units read the average: slopes of attributes hold no noise of the cut and are too narrow, and units' "
+    "intervals cover less than they say"
 )
 #: units up to which the whole is refitted
 MOST_FOR_REFITS = 300
@@ -125,7 +126,7 @@ def hpte(
         known.matrix[first.unit], first.treated, first.value, first.unit, cluster_of, first.design == "crossover"
     )
     how: Noise = noise if noise != "auto" else ("refits" if len(np.unique(first.unit)) <= MOST_FOR_REFITS else "scores")
-    if how == "refits":
+    if len(np.unique(first.unit)) < FEW_UNITS:
         notes.append(NARROW)
     second = fitted(rows, trees=trees, seed=seed, centring="auto")
     found = average(rows, second, refits=how == "refits", draws=draws, level=level, seed=seed, progress=progress)

@@ -2,7 +2,8 @@
 
 ``python -m benchmarks.heterogeneity.forest --rows 10000 --draws 10 --grf grf.cpython-311.so --out FILE``. CPU seconds
 (all threads) stand beside wall seconds, because other work on the machine lengthens only the latter. Nuisance models
-and standard errors are included on both sides, compilation is not. The file is written after each draw.
+and standard errors are included on both sides, compilation is not. The file is written after each draw, and a
+file that is there is gone on with.
 """
 
 import argparse
@@ -95,16 +96,23 @@ def main() -> None:
     warm = draw("two_steps", 1000, 99)
     for centring in ("none", "ridge", "quadratic", "boosted"):
         ours(centring)(warm, 0)
-    draws: list[dict[str, object]] = []
+    there = given.out is not None and given.out.exists()
+    draws: list[dict[str, object]] = json.loads(given.out.read_text())["draws"] if there else []
+    done = {(d["design"], d["method"], d["seed"]) for d in draws}
     for seed in range(given.first, given.first + given.draws):
         for design in given.designs:
+            left = {method: fit for method, fit in fits.items() if (design, method, seed) not in done}
+            if not left:
+                continue
             sample = draw(design, given.rows, seed)
-            for method, fit in fits.items():
+            for method, fit in left.items():
                 draws.append({"design": design, "method": method, "seed": seed, **measured(fit, sample, seed)})
                 print(json.dumps(draws[-1]), flush=True)
             if given.out is not None:
                 found = {"rows": given.rows, "trees": TREES, "summary": summary(draws), "draws": draws}
-                given.out.write_text(json.dumps(found, indent=1) + "\n")
+                part = given.out.with_suffix(".part")
+                part.write_text(json.dumps(found, indent=1) + "\n")
+                part.replace(given.out)
     for row in summary(draws):
         print(row)
 

@@ -48,6 +48,23 @@ def one(seed: int, planted: bool, parallel: bool = False) -> dict[str, Any]:
     }
 
 
+def summary(planted: list[dict[str, Any]], nothing: list[dict[str, Any]]) -> dict[str, Any]:
+    covered = [c for draw in planted for c in draw["covered"]]
+    wrong = float(np.mean([draw["named"] > 0 for draw in nothing]))
+    return {
+        "draws": len(planted),
+        "found": float(np.mean([draw["found"] for draw in planted])),
+        "found_with_the_right_sign": float(np.mean([draw["right_sign"] for draw in planted])),
+        "named_on_average": float(np.mean([draw["named"] for draw in planted])),
+        "coverage_of_95_percent_intervals": float(np.mean(covered)) if covered else None,
+        "intervals": len(covered),
+        "draws_without": len(nothing),
+        "any_named_without": wrong,
+        "any_named_without_error": float(np.sqrt(wrong * (1 - wrong) / len(nothing))),
+        "strongest_of_all_below_p_05_without": float(np.mean([draw["naive_names"] for draw in nothing])),
+    }
+
+
 def main() -> None:
     """Print one JSON object; exit code 1 where a figure misses what was promised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -57,30 +74,31 @@ def main() -> None:
         default=200,
         help="with the planted group; twice as many without, half of both in parallel arms",
     )
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument(
+        "--json", type=Path, help="write the figures here, after every ten draws; gone on with if there"
+    )
     chosen = parser.parse_args()
     figures: dict[str, Any] = {"units": UNITS, "attributes": ATTRIBUTES, "levels": LEVELS, "noise": NOISE}
+    if chosen.json and chosen.json.exists():
+        figures = json.loads(chosen.json.read_text())
     for name, parallel in (("own differences", False), ("parallel arms, 4,000 units", True)):
         draws = chosen.draws // (2 if parallel else 1)
-        planted = [one(seed, True, parallel) for seed in range(draws)]
-        nothing = [one(10_000 + seed, False, parallel) for seed in range(2 * draws)]
-        covered = [c for draw in planted for c in draw["covered"]]
-        wrong = float(np.mean([draw["named"] > 0 for draw in nothing]))
-        figures[name] = {
-            "draws": len(planted),
-            "found": float(np.mean([draw["found"] for draw in planted])),
-            "found_with_the_right_sign": float(np.mean([draw["right_sign"] for draw in planted])),
-            "named_on_average": float(np.mean([draw["named"] for draw in planted])),
-            "coverage_of_95_percent_intervals": float(np.mean(covered)),
-            "intervals": len(covered),
-            "draws_without": len(nothing),
-            "any_named_without": wrong,
-            "any_named_without_error": float(np.sqrt(wrong * (1 - wrong) / len(nothing))),
-            "strongest_of_all_below_p_05_without": float(np.mean([draw["naive_names"] for draw in nothing])),
-        }
-    print(json.dumps(figures, indent=2))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
+        each = figures.setdefault(name, {}).setdefault("each", {"planted": [], "nothing": []})
+        while len(each["planted"]) < draws:
+            seed = len(each["planted"])
+            each["planted"].append(one(seed, True, parallel))
+            each["nothing"] += [one(10_000 + 2 * seed + k, False, parallel) for k in (0, 1)]
+            if chosen.json and (seed % 10 == 9 or seed + 1 == draws):
+                figures[name] = {**summary(each["planted"], each["nothing"]), "each": each}
+                part = chosen.json.with_suffix(".part")
+                part.write_text(json.dumps(figures) + "\n")
+                part.replace(chosen.json)
+        figures[name] = {**summary(each["planted"], each["nothing"]), "each": each}
+    short = {
+        k: {n: v for n, v in part.items() if n != "each"} if isinstance(part, dict) else part
+        for k, part in figures.items()
+    }
+    print(json.dumps(short, indent=2))
     own = figures["own differences"]
     met = own["found_with_the_right_sign"] >= 0.9 and own["any_named_without"] <= 0.05
     raise SystemExit(0 if met else "the figures miss what was promised")

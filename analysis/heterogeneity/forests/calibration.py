@@ -6,8 +6,8 @@
    quadratic and a boosted model m of ``r = w m(x)`` look for structure. Because ``E[w r m] = E[w^2 delta m]`` for the
    error delta of the effects, ``E[w r m]^2 / (E[w^2 m^2] E[w^2])`` is at most delta's mean square (Cauchy and Schwarz).
    Out-of-bag effects lean on the same noise, which lowers the numerator: a smooth bias of a fifth of the effects'
-   spread (nie_wager_d) is not found. So where the R-loss chose products or boosting, intervals are said not to hold
-   whatever is found.
+   spread (nie_wager_d) is not found. What a smooth centring leaves out is estimated apart (`remainder.py`)
+   and is in the intervals; here counts by how much more it may be (97.5 % of its posterior).
 3. An interval that holds noise and no delta covers with ``P(|N(0, se^2 + delta^2)| < 1.96 se)``; its mean over units is
    published beside the intervals. It is an upper bound: no model finds all that is left.
 """
@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
+from analysis.heterogeneity.forests.remainder import NO_REMAINDER, Remainder
 from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
 
 #: below this implied coverage intervals are said not to hold: an upper bound, so little below 95 % is much
 LEAST_COVERAGE = 0.93
-#: centrings that the R-loss chooses where effects are smooth in several columns: their bias is not in the intervals
-SMOOTH = ("quadratic", "boosted")
+#: below this many clusters intervals are said not to hold: 50 covered less, 200 did not (`docs/heterogeneity.md`)
+FEWEST_FOR_INTERVALS = 100
 #: standard errors by which a shortfall must differ from none
 CLEAR = 2.0
 
@@ -43,10 +44,13 @@ class Calibration:
     p: float
     #: root mean square of the effects' error that was found without the truth; 0 where none is clear: a lower bound
     found_error: float
-    #: share of 95 % intervals that cover, if that is all that is wrong with them: an upper bound
+    #: share of 95 % intervals that cover, if that or what is not excluded is all that is wrong with them
     implied_coverage: float
-    #: what centred the effects
-    centring: str = "none"
+    #: clusters that effects were found on
+    clusters: int
+    #: root mean square of what a smooth centring leaves out: in the intervals, and not excluded; 0 without one
+    smoothed_away: float = 0.0
+    smoothed_away_at_most: float = 0.0
 
     @property
     def intervals_hold(self) -> bool:
@@ -56,13 +60,19 @@ class Calibration:
     @property
     def why_not(self) -> str | None:
         """Why per-unit intervals must not be read as 95 %; None where nothing speaks against it."""
-        if self.implied_coverage < LEAST_COVERAGE:
+        if self.found_error > 0 and self.implied_coverage < LEAST_COVERAGE:
             covers = f"at most {self.implied_coverage:.0%} cover"
             return f"errors of {self.found_error:.3g} were found without the truth: {covers}"
-        if self.centring in SMOOTH:
+        if self.implied_coverage < LEAST_COVERAGE:
             return (
-                f"effects are smooth in several attributes ({self.centring} centring was chosen), and what the forest "
-                "smooths away is in no interval: on a simulated effect of that kind 73 to 79 % cover"
+                f"effects are smooth in several attributes: errors of {self.smoothed_away:.3g} by what is smoothed "
+                f"away are in the intervals, but the data do not exclude {self.smoothed_away_at_most:.3g}, and then "
+                f"{self.implied_coverage:.0%} cover"
+            )
+        if self.clusters < FEWEST_FOR_INTERVALS:
+            return (
+                f"{self.clusters} clusters: below {FEWEST_FOR_INTERVALS} it is uncertain by how much effects differ at "
+                "all, and an interval of a unit rests on it (of simulated panels of 50 units fewer than 95 % covered)"
             )
         return None
 
@@ -74,10 +84,11 @@ def calibration(
     error: FloatArray,
     clusters: ArrayLike | None = None,
     missed: Sequence[FloatArray] = (),
-    centring: str = "none",
+    remainder: Remainder = NO_REMAINDER,
 ) -> Calibration:
     """Regress centred outcomes (n,) on centred treatments times out-of-bag effects; errors robust, by cluster.
 
+    ``remainder``: what a smooth centring leaves out, its estimate part of ``error``.
     ``missed``: (n,) each, cross-fitted models of what the effects leave out, which :func:`missing_mean_square` judges.
 
     Raises:
@@ -99,10 +110,12 @@ def calibration(
     spread, spread_error = float(found[1]), float(np.sqrt(covariance[1, 1]))
     shrunk = (spread - 1) ** 2 * float(tau.var()) if spread - 1 > CLEAR * spread_error else 0.0
     square = max([shrunk, *(missing_mean_square(y - w * tau, w, model[known], label) for model in missed)])
-    at = 1.96 * se / np.sqrt(np.maximum(se**2 + square, 1e-300))
+    more = max(square, remainder.upper - remainder.square)
+    at = 1.96 * se / np.sqrt(np.maximum(se**2 + more, 1e-300))
     covers = float(np.mean(ndtr(at) - ndtr(-at)))
+    away = float(np.sqrt(remainder.square)), float(np.sqrt(remainder.upper))
     p = float(ndtr(-spread / spread_error))
-    return Calibration(float(found[0]), spread, spread_error, p, float(np.sqrt(square)), covers, centring)
+    return Calibration(float(found[0]), spread, spread_error, p, float(np.sqrt(square)), covers, groups, *away)
 
 
 def missing_mean_square(left: FloatArray, w: FloatArray, model: FloatArray, label: IntArray | None) -> float:

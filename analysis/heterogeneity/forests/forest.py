@@ -9,7 +9,7 @@
    ``y - w m(x)``.
 4. The effect is the mean of the bags' m plus the forest's; its variance is that between bags (a half-sample's variance
    about the whole is the whole's variance), less the noise of having few trees in a bag (Athey, Tibshirani, Wager
-   2019).
+   2019), plus the mean square of what the centring shrinks or smooths away (`centring.py`, `remainder.py`).
 """
 
 from collections.abc import Callable
@@ -27,10 +27,11 @@ from analysis.heterogeneity.forests.centring import (
     MOST_FOR_PRODUCTS,
     Basis,
     basis,
-    chosen_penalty,
     missed_effects,
     ridge,
+    shrinkage,
 )
+from analysis.heterogeneity.forests.remainder import NO_REMAINDER, Remainder, smoothed_away
 from analysis.heterogeneity.forests.trees import grow_trees, predict_trees
 from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
@@ -51,6 +52,10 @@ FEWEST_CLUSTERS = CLUSTERS_FOR_HETEROGENEITY
 
 Centring = Literal["none", "ridge", "quadratic", "boosted"]
 CANDIDATES: tuple[Centring, ...] = ("none", "ridge", "quadratic", "boosted")
+#: fewer clusters cannot tell candidates apart: the ridge is taken, which shrinks to a constant where effects are one
+FEWEST_TO_CHOOSE = 500
+#: centrings that leave out what is in no variance between bags
+SMOOTH: tuple[Centring, ...] = ("quadratic", "boosted")
 U8 = NDArray[np.uint8]
 
 
@@ -71,8 +76,10 @@ class CausalForest:
     _bins: U8
     _trees: tuple[NDArray[np.int16], U8, NDArray[np.int32], NDArray[np.float32]]
     _per_bag: int
-    _linear: tuple[Basis, FloatArray] | None
+    _linear: "_Linear | None"
     _boosted: Boosted | None
+    #: what a smooth centring leaves out
+    remainder: Remainder
     _in_bag: NDArray[np.bool_]
     #: (trees, n) estimation halves and (bags, n) or (1, n) centred outcomes; empty where nobody asked to keep them
     _members: tuple[NDArray[np.bool_], FloatArray]
@@ -113,21 +120,24 @@ class CausalForest:
         left = self.outcome_residual - self.treatment_residual * np.nan_to_num(effect)
         missed = missed_effects(x, self._bins, self.treatment_residual, left, label)
         return calibration(
-            self.outcome_residual, self.treatment_residual, effect, error, clusters, missed, self.centring
+            self.outcome_residual, self.treatment_residual, effect, error, clusters, missed, self.remainder
         )
 
     def _predicted(self, bins: U8, x: FloatArray, used: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
         centre = self._centre(bins, x)
         found = predict_trees(bins, *self._trees, self._per_bag, centre, used)
-        return found[:, 0], np.sqrt(_debiased(found[:, 1], found[:, 2], found[:, 3]))
+        variance = _debiased(found[:, 1], found[:, 2], found[:, 3])
+        if self._linear is not None:
+            variance += self._linear.lost_at(x)
+        variance += self.remainder.square
+        return found[:, 0], np.sqrt(variance)
 
     def _centre(self, bins: U8, x: FloatArray) -> FloatArray:
         """(bags, points) of each bag's centring effect, (bags, 0) where there is none."""
         bags = len(self._in_bag)
         centre = np.zeros((bags, 0))
         if self._linear is not None:
-            shape, coefficients = self._linear
-            centre = coefficients @ shape.of(x).T
+            centre = self._linear.coefficients @ self._linear.shape.of(x).T
         elif self._boosted is not None:
             centre = self._boosted.predict(bins).reshape(bags, 2, -1).mean(axis=1)
         return centre
@@ -155,7 +165,7 @@ def causal_forest(
         trees: at least 100, in bags of a few.
         clusters: (n,), labels of rows that are sampled together; absent, each row alone.
         seed: of all chance; the same at any number of threads.
-        centring: "auto" chooses by held-out R-loss.
+        centring: "auto" chooses by held-out R-loss, and below 500 clusters takes the ridge.
         propensity: (n,), known E[W|X]; estimated where absent.
         progress: is told trees done and trees in all.
         keep_members: remember the estimation halves, one byte a row and tree, for :meth:`CausalForest.arm_differences`.
@@ -185,10 +195,13 @@ def causal_forest(
     bins = _binned(x, edges)
     fold = rng.permutation(groups)[label] % (2 * FOLDS)
     by_three, by_two = (fold % FOLDS).astype(np.int64), fold // FOLDS
-    y_left = y - cross_fitted(bins, y, by_three, FOLDS)
     known = None if propensity is None else _column("propensity", propensity, n)
     w_left = w - (known if known is not None else np.clip(cross_fitted(bins, w, by_three, FOLDS), w.min(), w.max()))
+    few = groups < FEWEST_TO_CHOOSE
+    y_left = y - (_ridge_of(x, w_left, y, by_two) if few else cross_fitted(bins, y, by_three, FOLDS))
     data = _Data(x, bins, w_left, y_left, label, edges)
+    if centring == "auto" and few:
+        centring = "ridge"
     rounds = _rounds(data, by_two) if centring in ("auto", "boosted") else 0
     if centring != "auto":
         return _fitted(data, centring, rounds, trees, rng, {}, progress, keep_members)
@@ -198,6 +211,21 @@ def causal_forest(
     return _fitted(
         data, chosen, rounds, trees, rng, {str(name): value for name, value in loss.items()}, progress, keep_members
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    """A linear centring: (bags, k) coefficients, and (k, k) mean square of what shrinking them leaves out."""
+
+    shape: Basis
+    coefficients: FloatArray
+    lost: FloatArray
+
+    def lost_at(self, x: FloatArray) -> FloatArray:
+        """(n,) mean square of the effects that are shrunk away at points."""
+        z = self.shape.of(x)
+        found: FloatArray = np.einsum("ij,ij->i", z @ self.lost, z)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +250,14 @@ def _held_out_loss(data: _Data, half: IntArray, centring: Centring, rounds: int,
     squares = 0.0
     for side in (0, 1):
         fitted = _fitted(
-            data.rows(half == side), centring, rounds, JUDGING_TREES, np.random.default_rng(seed), {}, None
+            data.rows(half == side),
+            centring,
+            rounds,
+            JUDGING_TREES,
+            np.random.default_rng(seed),
+            {},
+            None,
+            judging=True,
         )
         other = data.rows(half != side)
         effect = fitted._predicted(other.bins, other.x, np.zeros((len(fitted._in_bag), 0), np.bool_))[0]
@@ -239,6 +274,7 @@ def _fitted(
     loss: dict[str, float],
     progress: Callable[[int, int], None] | None,
     keep_members: bool = False,
+    judging: bool = False,
 ) -> CausalForest:
     """Bags, their centrings and their trees."""
     n, groups = len(data.y), int(data.label.max()) + 1
@@ -254,13 +290,14 @@ def _fitted(
         fits = np.stack([rows & side, rows & ~side], axis=1)
         if chosen != "boosted":
             shape = basis(data.x, chosen == "quadratic")
-            design, p = shape.of(data.x), shape.columns
-            penalty = chosen_penalty(design, data.w, data.y, data.label % 2, p) if shape.products else 1.0
+            design = shape.of(data.x)
+            how_far = shrinkage(shape, design, data.w, data.y, data.label % 2)
             # A quarter of the rows is in each fit: a quarter of the penalty shrinks as much.
+            quarter = how_far.penalty / 4
             halves = np.stack(
-                [[ridge(design[fit], data.w[fit], data.y[fit], p, penalty / 4) for fit in pair] for pair in fits]
+                [[ridge(design[fit], data.w[fit], data.y[fit], quarter) for fit in pair] for pair in fits]
             )
-            linear = shape, halves.mean(axis=1)
+            linear = _Linear(shape, halves.mean(axis=1), how_far.lost)
             both = halves @ design.T
         else:
             how = Boosting(EFFECT.depth, EFFECT.rate, max(rounds, 1), EFFECT.ridge)
@@ -273,10 +310,13 @@ def _fitted(
     member = np.zeros((bags * per_bag, n if keep_members else 0), np.bool_)
     grown = _grown(data.bins, data.w, target, order, starts, drawn, per_bag, int(rng.integers(2**63)), progress, member)
     gain = grown[4].sum(axis=0)
+    # Those that judge candidates are asked for effects alone.
+    smooth = chosen in SMOOTH and not judging
+    beyond = smoothed_away(data.x, data.w, data.y, rng) if smooth else NO_REMAINDER
     importance = gain / gain.sum() if gain.sum() > 0 else np.zeros(len(data.edges))
     return CausalForest(
-        chosen, loss, importance, data.y, data.w, data.edges, data.bins, grown[:4], per_bag, linear, boosted, rows,
-        (member, target if keep_members else np.zeros((1, 0))),
+        chosen, loss, importance, data.y, data.w, data.edges, data.bins, grown[:4], per_bag, linear, boosted, beyond,
+        rows, (member, target if keep_members else np.zeros((1, 0))),
     )  # fmt: skip
 
 
@@ -312,6 +352,19 @@ def _grown(
         if progress is not None:
             progress(its.stop, trees)
     return feature, cut, child, moments, gain
+
+
+def _ridge_of(x: FloatArray, w: FloatArray, y: FloatArray, half: IntArray) -> FloatArray:
+    """(n,) E[y|x] by ridge beside one effect of w, which columns would else take for theirs where arms differ in them.
+
+    With few rows the folds' own means are more noise than what cross-fitting guards against.
+    """
+    shape, ones = basis(x, False), np.ones(len(y))
+    design = shape.of(x)
+    rough = float(w @ (y - y.mean())) / float(w @ w)
+    penalty = shrinkage(shape, design, ones, y - rough * w, half).penalty
+    fitted: FloatArray = design @ ridge(np.column_stack([design, w]), ones, y, np.r_[penalty, 1e-9])[:-1]
+    return fitted
 
 
 def _rounds(data: _Data, half: IntArray) -> int:

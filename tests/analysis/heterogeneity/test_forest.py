@@ -1,10 +1,15 @@
 """The forest: known effects are found, the same bits at any number of threads, bad input refused by name."""
 
+from importlib import import_module
+
 import numba
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
+from analysis.heterogeneity.forests.centring import LIKELY_PENALTIES, Basis, shrinkage
 from analysis.heterogeneity.forests.forest import causal_forest
+from analysis.heterogeneity.forests.remainder import smoothed_away
 from controller.errors import NotEstimable
 
 
@@ -86,16 +91,78 @@ def test_constant_attributes_and_ten_thousand_levels_do_no_harm():
     assert np.isfinite(error).all()
 
 
-def test_intervals_are_said_not_to_hold_where_effects_are_smooth_in_products():
-    rng = np.random.default_rng(4)
-    x = rng.standard_normal((2000, 3))
-    w = (rng.random(2000) < 0.5).astype(float)
-    y = w * 2 * x[:, 0] * x[:, 1] + rng.standard_normal(2000)
-    forest = causal_forest(x, w, y, trees=100, seed=1)
-    assert forest.centring == "quadratic"
+def smooth(rows, seed, remainder):
+    """A quadratic effect, and ``remainder`` times hinges of sums of columns that no quadratic follows."""
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((rows, 5))
+    w = rng.choice([-0.5, 0.5], rows)
+    bent = np.maximum(x[:, 0] + x[:, 1], 0) - np.maximum(x[:, 2] + x[:, 3], 0)
+    tau = x[:, 0] * x[:, 1] + remainder * bent
+    return x, w, w * tau + rng.standard_normal(rows)
+
+
+def test_what_a_smooth_centring_leaves_out_is_estimated_without_the_truth():
+    rng = np.random.default_rng(3)
+    # Of hinges of N(0, 2), what is beyond squares has a mean square of 2 (1/2 - 1/(2 pi) - 1/4 - 1/(4 pi)) each.
+    size = 3 * np.sqrt(4 * (0.25 - 0.75 / np.pi))
+    found = smoothed_away(*smooth(8000, 1, 3.0), rng)
+    assert 0.6 * size < np.sqrt(found.square) < 1.5 * size
+    none = smoothed_away(*smooth(8000, 1, 0.0), rng)
+    assert np.sqrt(none.square) < 0.3 * size
+    assert none.square <= none.upper
+    assert found.square <= found.upper
+
+
+def test_an_effect_that_is_smooth_in_products_says_what_the_data_do_not_exclude():
+    x, w, y = smooth(1200, 2, 1.0)
+    forest = causal_forest(x, w, y, trees=100, seed=1, centring="quadratic")
     found = forest.calibration(x)
-    assert not found.intervals_hold
-    assert found.why_not
+    assert found.smoothed_away_at_most >= found.smoothed_away > 0
+    assert found.why_not is None or "%" in found.why_not
+    plain = causal_forest(x, w, y, trees=100, seed=1, centring="none").calibration(x)
+    assert plain.smoothed_away == 0
+
+
+def test_few_clusters_take_the_ridge_and_their_intervals_are_said_not_to_hold():
+    x, w, y, _ = steps(60, 8)
+    forest = causal_forest(x, w, y, trees=100)
+    assert forest.centring == "ridge"
+    assert "60 clusters" in str(forest.calibration(x).why_not)
+
+
+def test_columns_in_which_few_arms_differ_take_nothing_of_the_effect():
+    rng = np.random.default_rng(2)
+    w = np.arange(40) % 2
+    x = rng.random((40, 12)) + 0.8 * w[:, None] * rng.random(12)
+    forest = causal_forest(x, w, 0.5 * w + rng.normal(0, 1e-3, 40), trees=100, propensity=np.full(40, 0.5))
+    assert forest.out_of_bag(x)[0] == pytest.approx(np.full(40, 0.5), abs=0.02)
+
+
+def test_the_likely_penalty_is_that_of_the_normal_density_by_brute_force():
+    rng = np.random.default_rng(6)
+    columns, w = rng.standard_normal((30, 3)), rng.choice([-0.5, 0.5], 30)
+    y = w * (1 + columns @ [0.8, 0, -0.5]) + 0.4 * rng.standard_normal(30)
+    weighted, square = columns * w[:, None], np.mean(w**2)
+    # Any basis of what is orthogonal to w: the restricted likelihood does not depend on it.
+    beside = np.linalg.svd(w[:, None])[0][:, 1:]
+    log = []
+    for penalty in LIKELY_PENALTIES:
+        shape = beside.T @ (np.eye(30) + weighted @ weighted.T / (penalty * square)) @ beside
+        left = beside.T @ y
+        noise = left @ np.linalg.solve(shape, left) / 29
+        log.append(multivariate_normal.logpdf(left, cov=noise * shape) - np.log(penalty) / 2)
+    share = np.exp(np.array(log) - max(log))
+    expected = share.sum() / (share @ (1 / LIKELY_PENALTIES))
+    shape = Basis(np.zeros(3), np.ones(3), False)
+    found = shrinkage(shape, shape.of(columns), w, y, np.arange(30) % 2)
+    assert found.penalty[1:] == pytest.approx(np.full(3, expected), rel=1e-6)
+    assert np.linalg.eigvalsh(found.lost).min() > -1e-12
+
+
+def test_the_forest_is_a_public_name_of_the_room():
+    room = import_module("analysis.heterogeneity")
+    assert room.causal_forest is causal_forest
+    assert room.CausalForest.__name__ == "CausalForest"
 
 
 def test_an_error_of_the_effects_that_a_model_finds_lowers_the_implied_coverage():

@@ -82,7 +82,13 @@ def test_refits_and_scores_agree_on_the_noise_of_the_average() -> None:
     frame, known = panel(True)
     refits = hpte(frame, known, forecaster="shrunk", noise="refits", trees=100, seed=3).average.line
     scores = hpte(frame, known, forecaster="shrunk", noise="scores", trees=100, seed=3).average.line
-    assert refits.error == pytest.approx(scores.error, rel=0.35)
+    assert refits.error == pytest.approx(scores.error, rel=0.25)
+
+
+def test_units_intervals_hold_the_noise_that_the_bootstrap_finds_beyond_the_scores(found: Hpte) -> None:
+    assert found.average.line.error**2 >= found.average.shared_noise >= 0
+    width = (found.unit_frame["high"] - found.unit_frame["low"]).to_numpy()
+    assert (width >= 2 * 1.95 * np.sqrt(found.average.shared_noise)).all()
 
 
 def test_what_is_cut_lies_far_from_its_own_arm_and_not_from_the_other() -> None:
