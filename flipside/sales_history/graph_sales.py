@@ -14,7 +14,7 @@ from controller.errors import FlipsideError
 from controller.messages.inputs import CatalogEntry
 from flipside.documents import read_lines
 from flipside.sales_history.columns import SalesColumns
-from flipside.sales_history.history import read_history
+from flipside.sales_history.history import as_arrays, read_history
 from flipside.sales_history.own_sales import read_own
 from flipside.sales_history.tables import is_own
 
@@ -56,14 +56,10 @@ def read_for_graph(path: Path, columns: SalesColumns | None, catalog: Path | Non
         raise FlipsideError(f"{path} is a folder of sales: it has columns of its own; leave the options of columns out")
     history = read_history(path)
     listed = history.catalog if catalog is None else tuple(read_lines(catalog, CatalogEntry))
-    units = tuple(sorted(entry.unit for entry in history.catalog))
-    place = {unit: number for number, unit in enumerate(units)}
-    quantity = np.full((len(units), len(history.periods)), np.nan)
-    price = np.full(quantity.shape, np.nan)
-    for at, sold in enumerate(history.periods):
-        for one in sold:
-            quantity[place[one.unit], at], price[place[one.unit], at] = one.packs, one.price_minor / 100
-    return _graph_sales(units, quantity, price, _category(listed), history.period_days, history.notes)
+    sold = as_arrays(history)
+    return _graph_sales(
+        sold.units, sold.quantity.T, sold.price.T, _category(listed), history.period_days, history.notes
+    )
 
 
 def _category(entries: tuple[CatalogEntry, ...]) -> dict[str, str]:

@@ -11,7 +11,11 @@ from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+
+from analysis.panel_data.panel import FloatArray
 from controller.definition.field_types import market_of
+from controller.definition.money import major
 from controller.errors import FlipsideError
 from controller.messages.inputs import CatalogEntry
 
@@ -69,6 +73,30 @@ class History:
     @property
     def rows(self) -> int:
         return sum(len(period) for period in self.periods)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """A history as arrays; NaN where a unit has no row in a period."""
+
+    units: tuple[str, ...]
+    #: packs (period, unit)
+    quantity: FloatArray
+    #: of a pack, in the currency's major unit (period, unit)
+    price: FloatArray
+
+
+def as_arrays(history: History) -> Arrays:
+    """All units of the catalog, by name."""
+    units = tuple(sorted(entry.unit for entry in history.catalog))
+    column = {unit: number for number, unit in enumerate(units)}
+    quantity = np.full((len(history.periods), len(units)), np.nan)
+    price = quantity.copy()
+    for row, sold in enumerate(history.periods):
+        for one in sold:
+            cell = row, column[one.unit]
+            quantity[cell], price[cell] = one.packs, major(one.price_minor, history.currency)
+    return Arrays(units, quantity, price)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from analysis.heterogeneity.synthetic_moments import Moment, moments
 from analysis.panel_data.panel import FloatArray
 from controller.definition.field_types import market_of, product_of
 from controller.errors import FlipsideError
-from flipside.sales_history.history import read_history
+from flipside.sales_history.history import as_arrays, read_history
 from flipside.sales_history.unit_periods import UnitPeriods
 
 #: what is written into the folder
@@ -35,15 +35,9 @@ class Source:
 def from_folder(path: Path) -> Source:
     """A folder with brands.csv: weeks, prices and all."""
     history = read_history(path)
-    units = tuple(sorted(entry.unit for entry in history.catalog))
-    column = {unit: number for number, unit in enumerate(units)}
-    quantity = np.full((len(history.periods), len(units)), np.nan)
-    price = quantity.copy()
-    for row, week in enumerate(history.periods):
-        for one in week:
-            quantity[row, column[one.unit]], price[row, column[one.unit]] = one.packs, one.price_minor / 100
-    labels = tuple(str(number) for number in range(1, len(quantity) + 1))
-    return Source(units, "week", labels, _sold(units, quantity, price, WEEK, 0))
+    sold = as_arrays(history)
+    labels = tuple(str(number) for number in range(1, len(sold.quantity) + 1))
+    return Source(sold.units, "week", labels, _sold(sold.units, sold.quantity, sold.price, WEEK, 0))
 
 
 def from_periods(periods: UnitPeriods) -> Source:
