@@ -11,7 +11,8 @@ INSTALLED := $(VENV)/.installed
 # Three processes share the tests out, file by file, the longest first (tests/durations.json); each has a Kafka and a
 # Redis of its own. Three on two cores: the tests of the whole system wait more than they compute. JOBS=0: one process.
 JOBS ?= 3
-PYTEST := $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Where the environment forbids Python to write bytecode, each process would compile three hundred files of tests.
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What a copy of this folder brings along points to the folder it was copied from.
 MOVED := $(shell test ! -e $(INSTALLED) || grep -qs "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg || echo moved)
 COMPILE := uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package flipside-client
@@ -47,13 +48,13 @@ demo: $(INSTALLED) ## a simulated market for a month, in a minute: no Docker, no
 	$(BIN)/flipside demo $(ARGS)
 
 .PHONY: broker
-broker: $(INSTALLED) ## fetch the jars of the real Kafka that the tests run on (needs Java and Maven; once)
-	$(BIN)/python -m tests.parts.jars
+broker: $(INSTALLED) ## fetch and prepare the real Kafka that the tests run on (needs Java and Maven; once)
+	$(BIN)/python -m tests.parts.class_archive
 
 # Ahead of the tests, so that a slow network is no test that timed out; without Java the tests say what they leave out.
 .PHONY: parts
 parts: $(INSTALLED)
-	@$(BIN)/python -m tests.parts.jars >/dev/null || test -z "$$CI"
+	@$(BIN)/python -m tests.parts.class_archive >/dev/null || test -z "$$CI"
 
 .PHONY: test
 test: parts ## the tests (minutes), on a real Kafka and a real Redis that they start themselves

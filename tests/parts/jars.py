@@ -1,10 +1,11 @@
 """The broker's jars: fetched once by Maven, kept in the user's cache folder, shared by all checkouts.
 
-``python -m tests.parts.jars`` fetches them ahead of time and says where they are.
+``python -m tests.parts.class_archive`` fetches them ahead of time and says where they are.
 """
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import re
 import shutil
@@ -47,9 +48,26 @@ def java_version() -> int | None:
     """Major version of the java on the PATH."""
     if shutil.which("java") is None:
         return None
-    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
-    version = re.search(r'version "(?:1\.)?(\d+)', said.stderr + said.stdout)
+    version = re.search(r'version "(?:1\.)?(\d+)', _java_names_itself())
     return int(version[1]) if version else None
+
+
+@functools.cache
+def _java_names_itself() -> str:
+    said = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)
+    return said.stderr + said.stdout
+
+
+def class_archive() -> Path:
+    """Where this very java's archive of their classes lies, or will lie; see `tests.parts.class_archive`."""
+    java = hashlib.sha256(_java_names_itself().encode()).hexdigest()[:8]
+    return cache_folder().with_name(f"{cache_folder().name}-java-{java}.jsa")
+
+
+def class_sharing() -> tuple[str, ...]:
+    """Java's option to map the archive of classes, where there is one."""
+    archive = class_archive()
+    return (f"-XX:SharedArchiveFile={archive}",) if archive.is_file() else ()
 
 
 def jars() -> Path:
@@ -79,13 +97,3 @@ def _fill(folder: Path) -> None:
             raise RuntimeError(f"Maven could not fetch the broker's jars ({' '.join(command)}):\n{tail}")
         with contextlib.suppress(FileExistsError):
             target.rename(folder)
-
-
-if __name__ == "__main__":
-    missing = lacking()
-    if missing:
-        sys.exit(f"cannot fetch the broker: {missing}")
-    try:
-        print(jars())
-    except RuntimeError as error:
-        sys.exit(str(error))

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from streams.embedded.processes import Child, Sandbox
-from tests.parts.jars import jars
+from tests.parts.jars import class_sharing, jars
 from tests.parts.ports import free_port
 
 START_SECONDS = 120.0
@@ -93,9 +93,9 @@ class Kafka:
         self._running.pop(node).kill()
         self._paused.discard(node)
 
-    def stop(self, node: int = 1) -> None:
-        """SIGTERM: the node hands over what it leads, and leaves."""
-        self._running.pop(node).stop()
+    def stop(self, node: int = 1, timeout: float = 30.0) -> None:
+        """SIGTERM: the node hands over what it leads, and leaves; SIGKILL after ``timeout`` seconds."""
+        self._running.pop(node).stop(timeout)
 
     def pause(self, node: int = 1) -> None:
         """SIGSTOP: its connections stay open and nothing answers, as in a long collection or a cut network."""
@@ -152,7 +152,8 @@ class Kafka:
         self._running[node] = self._sandbox.start(f"kafka-{node}", self._java(self._heap, "kafka.Kafka", str(path)))
 
     def _java(self, heap: str, main: str, *arguments: str) -> list[str]:
-        return ["java", "-Xms64m", f"-Xmx{heap}", *self._jvm, "-cp", self._classpath, main, *arguments]
+        options = ["-Xms64m", f"-Xmx{heap}", *class_sharing(), *self._jvm]
+        return ["java", *options, "-cp", self._classpath, main, *arguments]
 
     def _wait_for(self, nodes: Iterable[int]) -> None:
         """Until each of these nodes answers, and tells of all of them and of a controller."""

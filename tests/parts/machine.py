@@ -72,7 +72,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item], config: pytest.Confi
         else:
             config.stash[LEFT_OUT].setdefault(reason, []).append(item.nodeid)
     if len(kept) < len(items):
-        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        staying = set(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item not in staying])
         items[:] = kept
 
 

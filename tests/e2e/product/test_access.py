@@ -32,7 +32,7 @@ from streams.kafka.connection import connection
 from streams.runtime.settings import Settings
 from tests.e2e.running import Said, Servers, eventually, flipside, market, plan
 from tests.parts.certificates import Certificates, make_certificates
-from tests.parts.jars import jars
+from tests.parts.jars import class_sharing, jars
 from tests.parts.kafka import Kafka, guarded_listener
 from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
@@ -103,7 +103,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
         found = Guarded(kafka, tls_port, redis, certificates)
         tools = folder / "kafka-acls.sh"
         tools.write_text(
-            f'#!/bin/sh\nexec java -XX:TieredStopAtLevel=1 -cp "{jars()}/*" org.apache.kafka.tools.AclCommand "$@"\n'
+            f"#!/bin/sh\nexec java {' '.join(class_sharing())} -XX:TieredStopAtLevel=1"
+            f' -cp "{jars()}/*" org.apache.kafka.tools.AclCommand "$@"\n'
         )
         tools.chmod(0o755)
         path = f"{folder}:{os.environ['PATH']}"
