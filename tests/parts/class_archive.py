@@ -1,7 +1,7 @@
 """The broker's classes, loaded and verified once: a broker that maps them computes half as much until it answers.
 
-``python -m tests.parts.class_archive`` fetches the broker's jars where they are not there yet, archives the classes that
-a broker has loaded when it ends (class data sharing of Java), and says where both are: in the user's cache folder.
+``python -m tests.parts.class_archive`` fetches the broker's jars, archives the classes that a broker has loaded when it
+ends (class data sharing of Java), and says where both are: in the user's cache folder. What is there is not made again.
 """
 
 import sys
