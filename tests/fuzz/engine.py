@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from controller.definition.field_types import Message
 from controller.messages.codec import encode
-from tests.controller.messages.test_codec import AT, EXAMPLES
+from tests.controller.messages.examples import AT, EXAMPLES
 from tests.e2e.inputs.hostile_records import NUMBERS, TEXTS, YEARS
 from tests.fuzz.mutations import Mutations
 from tests.fuzz.ways_in import WayIn

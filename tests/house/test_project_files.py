@@ -30,3 +30,13 @@ def test_links_of_the_pages_at_the_root_lead_somewhere() -> None:
     for page in ("README.md", "CONTRIBUTING.md", "SECURITY.md"):
         for target in re.findall(r"\]\(([^)\s#]+)", (ROOT / page).read_text()):
             assert target.startswith("https://") or (ROOT / target).exists(), f"{page} links to {target}"
+
+
+def test_what_tests_share_lies_in_no_file_of_tests() -> None:
+    files = [
+        *(ROOT / "tests").rglob("*.py"),
+        *(ROOT / "client/tests").rglob("*.py"),
+        *(ROOT / "benchmarks").rglob("*.py"),
+    ]
+    imports = re.compile(r"^from tests\.(?:\w+\.)*test_\w+ import|^import tests\.(?:\w+\.)*test_", re.MULTILINE)
+    assert [str(path.relative_to(ROOT)) for path in files if imports.search(path.read_text("utf-8"))] == []

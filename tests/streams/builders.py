@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from controller.decisions.decide import Flip, Proposal
 from controller.definition.experiment import Arm, Experiment, PriceRule
 from controller.definition.field_types import market_of
+from controller.messages.control import LifecycleChanged
 from controller.messages.inputs import Blackout, Scope
 from streams.store import Cell, DirtyCell, Registration, Store
 
@@ -109,3 +110,10 @@ async def prepared(store: S) -> S:
     await store.put_registration(Registration(experiment(), "hash of juice"))
     await store.claim(0, 1)
     return store
+
+
+def paused() -> LifecycleChanged:
+    return LifecycleChanged(
+        id="pause", experiment="juice", experiment_version=1, action="pause", from_state="running", to_state="paused",
+        frozen=False, role="owner", who="ada", why="rain", changed_at=at(1),
+    )  # fmt: skip

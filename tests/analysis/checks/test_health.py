@@ -16,7 +16,7 @@ from controller.messages.events import Assignment, PeriodClosed, UnitDay
 from controller.messages.findings import Health
 from controller.messages.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.time.periods import period
-from tests.analysis.sequential.test_running_sequences import with_past
+from tests.analysis.sequential.past_sales import with_past
 from tests.analysis.traffic import START, experiment, history, registered
 
 DAY = timedelta(days=1)

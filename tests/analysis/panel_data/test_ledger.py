@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from analysis.panel_data.ledger import Ledger
 from analysis.panel_data.study import State
 from analysis.worker.analyse import due
-from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message
 from controller.messages.events import Assignment, PeriodClosed, UnitDay
 from controller.time.periods import period
+from tests.analysis.panel_data.revisions import revised
 from tests.analysis.traffic import START, assignment, closing, experiment, history, registered, unit_day
 
 DAY = START + timedelta(days=1)
@@ -30,19 +30,6 @@ def ledger_of(messages: list[Message]) -> Ledger:
 def published(ledger: Ledger) -> list[str]:
     """Every estimate of every step, every sequence and every check, to the last byte."""
     return [finding.model_dump_json() for finding in due(ledger, {})]
-
-
-def revised(definition: Experiment) -> list[Message]:
-    """A history in which two unit-days are revised, one of them twice, and the day's closing with them."""
-    late = definition.start + timedelta(days=2)
-    return [
-        *history(definition),
-        unit_day(definition, "m01/p0", late, 99, revision=1, events=2),
-        closing(definition, "m01", late, revision=1, late=1),
-        unit_day(definition, "m01/p0", late, 103, revision=2, events=3),
-        unit_day(definition, "m02/p1", late, 7, revision=1, events=2),
-        closing(definition, "m01", late, revision=2, late=2),
-    ]
 
 
 SMALL = experiment(markets=4, products=2, days=4)

@@ -12,7 +12,7 @@ from analysis.randomised.triggered_entries import difference_by_entry
 from controller.designs.entries import Entry
 from controller.errors import NotEstimable
 from controller.time.periods import day_start
-from tests.controller.decisions.test_enrolment import triggered
+from tests.controller.decisions.triggered import triggered
 
 #: rows of the pre-period, then of the experiment
 BEFORE, DAYS = 4, 12

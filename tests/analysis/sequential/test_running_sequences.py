@@ -1,7 +1,6 @@
 """Running sequences: whole, valid at every look, moved by blocks only; and what cannot be said has a reason."""
 
 from collections.abc import Iterable
-from datetime import timedelta
 from decimal import Decimal
 from itertools import combinations, product
 
@@ -18,9 +17,8 @@ from controller.definition.field_types import Message
 from controller.definition.parameters import BlockedSwitchback, Crossover, RandomDays, StaggeredRollout, Step, TimeBound
 from controller.messages.events import Estimate, UnitDay
 from controller.messages.findings import RunningSequence
+from tests.analysis.sequential.past_sales import DAY, with_past
 from tests.analysis.traffic import START, closing, experiment, history, unit_day
-
-DAY = timedelta(days=1)
 
 
 def ledger_of(messages: Iterable[Message]) -> Ledger:
@@ -34,19 +32,6 @@ def sequence(messages: Iterable[Message], metric: str = "units") -> RunningSeque
     found = [f for f in due(ledger_of(messages), {}) if isinstance(f, RunningSequence) and f.metric == metric]
     assert len(found) == 1
     return found[0]
-
-
-def with_past(definition: Experiment, days: int, **more: object) -> list[Message]:
-    """A history and the weeks before it."""
-    rng = np.random.default_rng(3)
-    before = [definition.start - k * DAY for k in range(days, 0, -1)]
-    level = rng.lognormal(4, 0.5, len(definition.units))
-    sold = [
-        unit_day(definition, unit, day, int(rng.poisson(level[number])))
-        for day in before
-        for number, unit in enumerate(definition.units)
-    ]
-    return [*sold, *history(definition, **more)]  # type: ignore[arg-type]
 
 
 def test_over_every_draw_of_a_block_its_difference_is_right_and_its_variance_not_too_small() -> None:

@@ -14,7 +14,7 @@ from controller.definition.field_types import Message
 from controller.messages.control import Entered
 from controller.messages.inputs import Applied, CatalogEntry, CompetitorPrice
 from controller.time.periods import period
-from tests.analysis.panel_data.test_ledger import revised
+from tests.analysis.panel_data.revisions import revised
 from tests.analysis.traffic import START, closing, experiment
 from tests.controller.messages.control_examples import CONTROL_EXAMPLES
 

@@ -41,8 +41,8 @@ from streams.worker.last_line import Suspended
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from tests.chaos.faults.strikes import STRUCK, BitingParts, BitingPort, Strike, biting_map
-from tests.streams.flips.test_ten_thousand_triggers import Rec, Topics
-from tests.streams.inputs.test_consumer import begin_at_zero
+from tests.streams.flips.doubles import Rec, Topics
+from tests.streams.inputs.watched_store import begin_at_zero
 
 DAY = date(2026, 3, 2)
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)

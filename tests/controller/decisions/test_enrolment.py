@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.decisions.decide import decide, starts
-from controller.decisions.enrolment import Enrolment, admit, entry_of
+from controller.decisions.enrolment import Enrolment, admit
 from controller.decisions.roster import roster
 from controller.decisions.triggers import (
     RivalHistory,
@@ -27,45 +27,18 @@ from controller.messages.inputs import CompetitorPrice
 from controller.randomisation.hash_scores import coin
 from controller.schedule.due import MarketPlan
 from controller.time.periods import day_start
-from tests.controller.builders import START, a_catalog, an_experiment
-from tests.controller.decisions.test_triggers import CHICAGO, NOON, a_price
-
-
-def triggered(**changes: Any) -> Experiment:
-    rules = {"kind": "triggered", "rule": {"kind": "undercut"}, "treatment_days": 3, **changes.pop("design", {})}
-    return an_experiment(2, 5, design=rules, days=40, **changes)
-
-
-def a_trigger(hours: float, unit: str = "m0/p0", event: str = "") -> TriggerFired:
-    return TriggerFired(
-        id=event or f"oj/{unit}/{hours}", experiment="oj-2026", experiment_version=1, market=unit[:2], cluster=unit,
-        unit=unit, competitor="rival", event=event or f"{unit}{hours}", rule="undercut",
-        observed_at=NOON + timedelta(hours=hours),
-    )  # fmt: skip
-
-
-def answered(
-    experiment: Experiment, triggers: Sequence[tuple[TriggerFired, float]], frozen: bool = False
-) -> tuple[Enrolment, list[str]]:
-    """Answer triggers, each so many hours after it was observed; the reasons, "entered" or "nothing"."""
-    enrolment, reasons = Enrolment(), []
-    for trigger, late in triggers:
-        done = admit(experiment, enrolment, trigger, trigger.observed_at + timedelta(hours=late), frozen=frozen)
-        enrolment = done.enrolment
-        match done.message:
-            case TriggerIgnored():
-                assert done.entry is None
-                assert done.message.detail
-                reasons.append(done.message.reason)
-            case Entered():
-                assert done.entry == entry_of(experiment, done.message)
-                reasons.append("entered")
-            case None:
-                reasons.append("nothing")
-    return enrolment, reasons
-
-
-DAY = 24.0
+from tests.controller.builders import START, a_catalog
+from tests.controller.decisions.triggered import (
+    CHICAGO,
+    DAY,
+    NOON,
+    STRICT,
+    a_price,
+    a_trigger,
+    answered,
+    market_of_rivals,
+    triggered,
+)
 
 
 @pytest.mark.parametrize(
@@ -223,22 +196,6 @@ def test_decide_gives_entered_clusters_their_arms_and_everyone_else_control() ->
 
 
 # --- histories -------------------------------------------------------------------------------------------------------
-
-
-def market_of_rivals(events: int) -> list[CompetitorPrice]:
-    """Random walks of rivals' prices around ours, in the order of their time."""
-    chance = np.random.default_rng(20260302)
-    units = an_experiment(2, 5).units
-    level = dict.fromkeys(units, 320)
-    found = []
-    for k in range(events):
-        unit = units[int(chance.integers(len(units)))]
-        level[unit] = int(np.clip(level[unit] + chance.integers(-25, 26), 200, 450))
-        found.append(a_price(k * 39 * DAY / events, level[unit], f"e{k}", unit))
-    return found
-
-
-STRICT = {"quiet_days": 1, "cool_down_days": 2, "max_concurrent": 3, "treatment_days": 2, "max_staleness_minutes": 120}
 
 
 def replayed(experiment: Experiment, arriving: Sequence[tuple[CompetitorPrice, datetime]]) -> Enrolment:

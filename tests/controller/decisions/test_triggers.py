@@ -26,24 +26,9 @@ from controller.definition.parameters import (
     TriggerRule,
     Undercut,
 )
-from controller.messages.inputs import CompetitorPrice
-from controller.time.periods import day_start
-from tests.controller.builders import START
+from tests.controller.decisions.triggered import NOON, a_price
 
-CHICAGO = "America/Chicago"
-NOON = day_start(START, CHICAGO) + timedelta(hours=12)
 DROP = PriceDrop(kind="price_drop", share="1/10", within_hours=24)
-
-
-def a_price(hours: float, price: int | None, event: str = "", unit: str = "m0/p0") -> CompetitorPrice:
-    return CompetitorPrice(
-        id=event or f"e{hours}",
-        unit=unit,
-        competitor="rival",
-        observed_at=NOON + timedelta(hours=hours),
-        price_minor=price,
-        currency="USD",
-    )
 
 
 def fires(rule: TriggerRule, prices: Sequence[tuple[float, int | None]], list_price: int = 300) -> list[float]:

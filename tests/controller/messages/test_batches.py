@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from controller.messages.codec import MODELS, objects_of, read_all, read_many
 from controller.messages.inputs import CompetitorPrice, CompetitorPriceRow, Sale, SaleRow
-from tests.controller.messages.test_codec import EXAMPLES
+from tests.controller.messages.examples import EXAMPLES
 
 #: kinds that are read a hundred at a time, and the model whose texts they read
 TOGETHER: dict[Any, Any] = {model: model for model in MODELS.values() if objects_of(model) is not None}

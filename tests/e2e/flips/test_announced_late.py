@@ -3,17 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
 from controller.messages.codec import ANNOUNCE_BY, Record
-from controller.messages.events import Assignment
 from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG
-from flipside.topics.reader import Reader
 from flipside_client import Assignments
 from streams.app import build_parts
 from streams.kafka.topics import create_topics
@@ -21,27 +19,13 @@ from streams.outputs.outbox_relay import Relay
 from streams.store import Registration
 from streams.store.memory.store import MemoryStore
 from streams.worker.services import Parts
+from tests.e2e.flips.evening import EVENING, MORNING, Told, assignments_on
 from tests.e2e.running import Servers, eventually, records
 from tests.streams.builders import at, experiment, flip
 
 pytestmark = pytest.mark.broker
 
 A, B = "de/a", "de/b"
-EVENING, MORNING = at(0) - timedelta(hours=1), at(0) + timedelta(hours=8)
-
-
-@dataclass
-class Told:
-    """A clock that is told the time; the brokers' clocks differ from it by ``brokers``."""
-
-    at: datetime
-    brokers: timedelta
-
-    def now(self) -> datetime:
-        return self.at
-
-    def at_brokers(self, instant: datetime) -> datetime:
-        return instant + self.brokers
 
 
 class OverNight(Parts):
@@ -86,17 +70,6 @@ async def overnight(servers: Servers, namespace: str, brokers: timedelta) -> Asy
         await store.flip(shard, 0, flip({A: 1, B: 0}))
         async with relayed(slow, shard):
             yield slow
-
-
-async def assignments_on(parts: Parts, topic: str) -> list[Assignment]:
-    """What is there and not void."""
-    reader = Reader(parts.settings, [topic])
-    await reader.start()
-    try:
-        await reader.drain()
-    finally:
-        await reader.stop()
-    return [message for message in reader.messages if isinstance(message, Assignment)]
 
 
 async def test_what_the_brokers_had_too_late_is_void_and_put_on_control(servers: Servers, namespace: str) -> None:

@@ -15,7 +15,7 @@ from controller.messages.inputs import Sale
 from controller.messages.topics import SALE, SEQUENCE
 from flipside.simulated_shop.shop import plain
 from flipside.topics.reader import Reader
-from tests.e2e.flips.test_control_requests import UNITS, House, at, definition, house
+from tests.e2e.flips.house import UNITS, House, at, definition, house
 from tests.e2e.running import Servers, eventually
 
 pytestmark = pytest.mark.broker

@@ -15,9 +15,9 @@ from controller.messages.inputs import CompetitorPrice
 from controller.messages.topics import ASSIGNMENT_LOG, COMPETITOR_PRICE, DEAD_LETTER, SEQUENCE, TRIGGER
 from controller.randomisation.hash_scores import coin
 from flipside.simulated_shop.shop import plain
-from tests.e2e.flips.test_control_requests import UNITS, House, at, definition, house
+from tests.e2e.flips.house import UNITS, House, at, definition, house
 from tests.e2e.running import Servers, eventually, records
-from tests.streams.flips.test_guardrail_actions import sequence
+from tests.streams.flips.sequences import sequence
 
 pytestmark = pytest.mark.broker
 

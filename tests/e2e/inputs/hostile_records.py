@@ -13,7 +13,7 @@ from controller.definition.field_types import Message
 from controller.messages.codec import encode
 from streams.kafka.dead_letters import Rejected, dead_letter
 from streams.worker.services import partition_of
-from tests.controller.messages.test_codec import AT, EXAMPLES
+from tests.controller.messages.examples import AT, EXAMPLES
 from tests.streams.inputs.arrivals import Arrived
 
 DAY_MS = 86_400_000

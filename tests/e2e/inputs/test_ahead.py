@@ -15,7 +15,7 @@ from controller.messages.topics import ASSIGNMENT_LOG, DEFINITION, TICK
 from flipside.topics.dead_letters import read_letters
 from flipside.topics.registered import read_all
 from streams.worker.services import partition_of
-from tests.e2e.flips.test_wall_clock import Shop, last_json, shop, written
+from tests.e2e.flips.wall_clock_shop import Shop, last_json, shop, written
 from tests.e2e.running import eventually
 
 __all__ = ["shop"]

@@ -14,7 +14,7 @@ from streams.kafka.reading import begin, reader
 from streams.kafka.topics import create_topics
 from tests.chaos.faults.evening import CATALOG as ENTRIES
 from tests.e2e.inputs.hostile_records import Spoilt, write
-from tests.e2e.ownership.test_last_line import UNITS, registered, send, struck
+from tests.e2e.ownership.struck_market import UNITS, registered, send, struck
 from tests.e2e.running import Servers, eventually, flipside, records
 from tests.streams.inputs.arrivals import NOON, Arrived
 

@@ -1,32 +1,23 @@
 """The last line on real servers: one market that fails is named and suspended, and the others go on."""
 
 import json
-import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from urllib.request import urlopen
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
-from controller.definition.experiment import Experiment, design_hash
 from controller.definition.field_types import market_of
 from controller.messages.codec import decode
 from controller.messages.events import Assignment
-from controller.messages.inputs import CatalogEntry, Sale
+from controller.messages.inputs import Sale
 from controller.messages.topics import ASSIGNMENT, CATALOG, DEAD_LETTER, SALE
-from flipside.simulated_shop.shop import plain
-from streams.embedded.processes import Child, Sandbox
-from streams.kafka.connection import connection
 from streams.kafka.topics import create_topics
-from streams.runtime.settings import Settings, child_environment
-from streams.store import Registration
-from streams.store.redis.store import RedisStore
-from tests.chaos.faults.evening import ARMS, MARKETS, definition
+from streams.runtime.settings import Settings
 from tests.chaos.faults.evening import CATALOG as ENTRIES
+from tests.chaos.faults.evening import MARKETS
 from tests.chaos.faults.strikes import STRUCK
+from tests.e2e.ownership.struck_market import UNITS, registered, send, struck
 from tests.e2e.running import Servers, eventually, flipside, records
 from tests.parts.ports import free_port
 
@@ -40,25 +31,6 @@ CELLS = {
 }
 NAMED_WITHIN_SECONDS = 60.0
 OTHERS = frozenset(MARKETS) - {STRUCK}
-UNITS = [f"{market}/{product}" for market in MARKETS for product in "ab"]
-
-
-def tomorrow(in_days: int = 1) -> Experiment:
-    """An experiment whose first day, if that is tomorrow, is decided at once."""
-    first = datetime.now(UTC).date() + timedelta(days=in_days)
-    return definition("north", "ab").model_copy(update={"start": first, "lead_minutes": 1439, "arms": ARMS})
-
-
-async def registered(settings: Settings, worker: Child, first_in_days: int = 1) -> None:
-    """Put it into the store once that is whole: to be submitted, it would have to lie ahead by minutes."""
-    worker.wait_until(lambda: worker.tail(1000).count("shard taken over") == settings.partitions, 60.0, "its shards")
-    experiment = tomorrow(first_in_days)
-    store = RedisStore(settings.redis.get_secret_value(), settings.namespace, settings.partitions)
-    try:
-        listed = dict.fromkeys(experiment.units, (1000, None))
-        await store.put_registration(Registration(experiment, design_hash(experiment), listed=listed))
-    finally:
-        await store.close()
 
 
 async def announced(settings: Settings) -> set[str]:
@@ -67,33 +39,11 @@ async def announced(settings: Settings) -> set[str]:
     return {market_of(one.unit) for one in found if isinstance(one, Assignment)}
 
 
-async def send(settings: Settings, topic: str, messages: list[CatalogEntry] | list[Sale]) -> None:
-    producer = AIOKafkaProducer(**connection(settings))
-    await producer.start()
-    try:
-        for message in messages:
-            record = plain(message)
-            await producer.send_and_wait(settings.prefixed(topic), record.value, record.key)
-    finally:
-        await producer.stop()
-
-
 async def sell(settings: Settings) -> None:
     now = datetime.now(UTC)
     await send(settings, SALE, [
         Sale(id="s", unit=unit, occurred_at=now, quantity=1, price_minor=1000, currency="EUR") for unit in UNITS
     ])  # fmt: skip
-
-
-@asynccontextmanager
-async def struck(settings: Settings, place: str = "", call: str = "") -> AsyncIterator[Child]:
-    command = [sys.executable, "-m", "tests.chaos.faults.struck_worker", "w1"]
-    with Sandbox() as sandbox:
-        child = sandbox.start(
-            "w1", command, child_environment({**settings.environment(), "STRUCK_PLACE": place, "STRUCK_CALL": call})
-        )
-        yield child
-        assert child.running, child.tail(100)
 
 
 def metric(settings: Settings, name: str) -> float:

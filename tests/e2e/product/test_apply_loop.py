@@ -16,7 +16,7 @@ from controller.messages.topics import BLACKOUT
 from flipside.schemas import ROOT
 from flipside.simulated_shop.shop import plain
 from flipside_client import Assignments
-from tests.e2e.flips.test_control_requests import UNITS, House, at, definition, house
+from tests.e2e.flips.house import UNITS, House, at, definition, house
 from tests.e2e.running import Servers, eventually
 
 pytestmark = pytest.mark.broker

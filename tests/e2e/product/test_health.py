@@ -1,9 +1,6 @@
 """What a supervisor and Prometheus see of a worker: while it runs, while a part is away, and of transactions."""
 
-import asyncio
-import urllib.error
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -16,53 +13,17 @@ from controller.messages.events import Tick
 from controller.messages.inputs import CatalogEntry
 from controller.messages.topics import CATALOG, SALE, TICK
 from controller.time.periods import period
-from flipside.replay.processes import Child
 from flipside.replay.replay import FIRST_DAY
 from flipside.sales_history.history import CURRENCY, TIME_ZONE
 from flipside.simulated_shop.shop import plain
-from streams.kafka.topics import create_topics
 from streams.runtime.settings import Settings
 from tests.e2e.eventful import UNIT, sale
+from tests.e2e.product.probes import Ask, probed
 from tests.e2e.running import Servers, eventually
 from tests.parts.kafka import Kafka
-from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
 
 pytestmark = pytest.mark.broker
-
-Ask = Callable[[str], Awaitable[tuple[int, str]]]
-
-
-@asynccontextmanager
-async def probed(settings: Settings, folder: Path) -> AsyncIterator[tuple[Child, Ask]]:
-    """A worker process, and a way to ask its probes; (0, "") while nobody listens."""
-    port = free_port()
-    environment = {
-        "FLIPSIDE_KAFKA": settings.kafka,
-        "FLIPSIDE_REDIS": settings.redis.get_secret_value(),
-        "FLIPSIDE_NAMESPACE": settings.namespace,
-        "FLIPSIDE_PARTITIONS": str(settings.partitions),
-        "FLIPSIDE_CLOCK": settings.clock,
-        "FLIPSIDE_METRICS_PORT": str(port),
-    }
-
-    def ask(path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                return refusal.code, refusal.read().decode()
-        except OSError:
-            return 0, ""
-
-    await create_topics(settings)
-    worker = Child("worker", ["worker"], environment, folder)
-    await worker.start()
-    try:
-        yield worker, lambda path: asyncio.to_thread(ask, path)
-    finally:
-        await worker.stop()
 
 
 @asynccontextmanager

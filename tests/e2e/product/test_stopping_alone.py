@@ -8,7 +8,7 @@ import pytest
 
 from flipside.replay.processes import Child
 from streams.kafka.topics import create_topics
-from tests.e2e.product.test_health import probed
+from tests.e2e.product.probes import probed
 from tests.e2e.running import Servers, eventually
 from tests.parts.kafka import Kafka
 from tests.parts.redis_server import RedisServer

@@ -14,7 +14,7 @@ from streams.kafka.topics import create_topics
 from streams.runtime.settings import Settings
 from streams.worker.services import partition_of
 from tests.controller.builders import BEFORE, an_experiment
-from tests.controller.decisions.test_verify import a_log, change, other_arm, published
+from tests.controller.decisions.assignment_logs import a_log, change, other_arm, published
 from tests.e2e.running import Said, Servers, flipside
 
 pytestmark = pytest.mark.broker

@@ -23,10 +23,9 @@ from streams.recovery.rebuild import Rebuild
 from streams.store import Fenced, Outcome, Registration, plan_key
 from streams.store.memory.store import MemoryStore
 from streams.worker.services import Parts
-from tests.e2e.recovery.test_rebuild import installation, mended
+from tests.e2e.recovery.installations import installation, mended
 from tests.e2e.running import Servers
-from tests.streams.builders import MIDNIGHT, at, experiment, flip
-from tests.streams.store.test_summed_sales import paused
+from tests.streams.builders import MIDNIGHT, at, experiment, flip, paused
 
 pytestmark = pytest.mark.broker
 

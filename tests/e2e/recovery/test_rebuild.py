@@ -1,7 +1,6 @@
 """A store that lost everything is put right by one reading of log and panel; what lost nothing was not rebuilt."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -11,12 +10,9 @@ from aiokafka import AIOKafkaConsumer
 from controller.definition.experiment import design_hash
 from controller.messages.codec import encode
 from controller.messages.events import PeriodClosed, Registered, Tick, UnitDay
-from controller.messages.inputs import Blackout, CatalogEntry
-from controller.messages.topics import ASSIGNMENT_LOG, BLACKOUT, CATALOG, PANEL, TICK
-from streams.app import build_parts
-from streams.control.catalog import Catalog
+from controller.messages.inputs import Blackout
+from controller.messages.topics import ASSIGNMENT_LOG, BLACKOUT, PANEL, TICK
 from streams.inputs.published_sales import Publications
-from streams.kafka.topics import create_topics
 from streams.outputs.outbox_relay import assignment_records
 from streams.ownership.claims import append_ownership
 from streams.recovery.rebuild import Rebuild
@@ -24,37 +20,17 @@ from streams.store import Registration, TopicPlace
 from streams.store.memory.store import MemoryStore
 from streams.store.redis.store import RedisStore
 from streams.worker.services import Parts, partition_of
+from tests.e2e.recovery.installations import MARKETS, installation, mended
 from tests.e2e.running import Servers
 from tests.streams.builders import MIDNIGHT, at, cell, experiment, flip, window
 
 pytestmark = pytest.mark.broker
-
-MARKETS = ("de", "fr", "at", "ch", "it", "es", "pl", "se")
 
 
 def closing(market: str, day: date, revision: int = 0) -> PeriodClosed:
     return PeriodClosed(
         market=market, day=day, watermark=MIDNIGHT, offsets={}, unit_days=1, events=1, revised=0, revision=revision
     )
-
-
-@asynccontextmanager
-async def installation(servers: Servers, namespace: str) -> AsyncIterator[tuple[Parts, Catalog]]:
-    """Parts of a worker, and its catalog with a unit in each of some markets."""
-    settings = servers.settings(namespace)
-    await create_topics(settings)
-    async with build_parts(settings, "one") as parts:
-        entries = [
-            CatalogEntry(unit=f"{market}/a", time_zone="UTC", currency="EUR", list_price_minor=100)
-            for market in MARKETS
-        ]
-        await parts.publish(CATALOG, [encode(entry, entry.unit, MIDNIGHT) for entry in entries])
-        catalog = Catalog(parts)
-        await catalog.start()
-        try:
-            yield parts, catalog
-        finally:
-            await catalog.stop()
 
 
 async def decided(parts: Parts, markets: Sequence[str]) -> None:
@@ -67,13 +43,6 @@ async def decided(parts: Parts, markets: Sequence[str]) -> None:
         await store.flip(0, 0, flip({f"{market}/a": 1}, design_hash=registered.design_hash))
     log = [encode(registered, registered.id, MIDNIGHT), *assignment_records(await store.outbox(0, 100))]
     await parts.publish(ASSIGNMENT_LOG, log)
-
-
-async def mended(parts: Parts, rebuild: Rebuild, shard: int) -> None:
-    """A shard as its next owner has it."""
-    epoch = await append_ownership(parts, shard)
-    await parts.store.claim(shard, epoch)
-    await rebuild.mend(shard, epoch)
 
 
 async def test_lost_shards_come_back_and_one_that_never_decided_is_new(servers: Servers, namespace: str) -> None:

@@ -22,8 +22,8 @@ from streams.runtime.clock import WallClock
 from streams.store import Registration
 from streams.store.memory.store import MemoryStore
 from streams.worker.services import Parts
-from tests.e2e.flips.test_announced_late import EVENING, MORNING, Told, assignments_on
-from tests.e2e.recovery.test_rebuild import mended
+from tests.e2e.flips.evening import EVENING, MORNING, Told, assignments_on
+from tests.e2e.recovery.installations import mended
 from tests.e2e.running import Servers
 from tests.streams.builders import MIDNIGHT, experiment, flip
 

@@ -9,7 +9,7 @@ from controller.messages.inputs import Blackout, Scope
 from controller.time.periods import day_start
 from flipside.checks.promises import check
 from tests.controller.builders import START, an_experiment
-from tests.controller.decisions.test_verify import CHICAGO, HOUR, a_log, on_control, published
+from tests.controller.decisions.assignment_logs import CHICAGO, HOUR, a_log, on_control, published
 
 EXPERIMENT = an_experiment()
 MORNING = day_start(START + timedelta(days=3), CHICAGO) + 9 * HOUR

@@ -17,7 +17,7 @@ from controller.messages.codec import TYPES
 from flipside.cli import EXIT_CODES, app
 from flipside.documents import parse_document, read_experiment, read_log
 from tests.controller.builders import BEFORE, a_catalog, an_experiment
-from tests.controller.decisions.test_verify import a_log, change, other_arm, published
+from tests.controller.decisions.assignment_logs import a_log, change, other_arm, published
 
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples" / "designs"
 FILES = sorted(EXAMPLES.glob("*.yaml"))

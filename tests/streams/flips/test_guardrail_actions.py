@@ -1,17 +1,15 @@
 """A guardrail from the published sequence to control prices: requested once, by any worker that reads it."""
 
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from controller.decisions.guardrails import first_breach
-from controller.definition.experiment import Experiment, design_hash
+from controller.definition.experiment import design_hash
 from controller.definition.parameters import Guardrail
 from controller.messages.codec import MODELS, encode
 from controller.messages.control import GuardrailBreached, LifecycleChanged, LifecycleRequest
-from controller.messages.findings import Look, RunningSequence
 from controller.messages.topics import ASSIGNMENT_LOG, DEFINITION
 from streams.control.control_agents import Heard, on_definition
 from streams.control.overrides import at_once, holds_back, life
@@ -19,30 +17,10 @@ from streams.flips.guardrail_actions import Guard
 from streams.store import Registration
 from streams.store.memory.store import MemoryStore
 from tests.controller.builders import START, an_experiment
-from tests.streams.flips.test_ten_thousand_triggers import PARTITIONS, Known, Rec, System
+from tests.streams.flips.doubles import PARTITIONS, Known, Rec, System
+from tests.streams.flips.sequences import sequence
 
 REVERT = Guardrail(metric="units", on_breach="revert", tolerance=1.0, expected_blocks=10)
-
-
-def sequence(experiment: Experiment, differences: list[float], se: float = 1.0, /, **changes: Any) -> RunningSequence:
-    """Looks with these differences, one a day; planned for ten blocks of variance 1."""
-    looks = tuple(
-        Look(
-            block=k, first_day=START + timedelta(days=k), last_day=START + timedelta(days=k), difference=difference,
-            difference_se=se, clusters_treated=5, clusters_control=5, effect=0.0, ci_low=None, ci_high=None, p=None,
-            fixed_low=None, fixed_high=None, control_mean=None,
-        )
-        for k, difference in enumerate(differences)
-    )  # fmt: skip
-    said = {
-        "experiment": experiment.name, "experiment_version": experiment.version,
-        "design_hash": design_hash(experiment), "metric": "units", "arm": "cheap", "method": "block_sequence",
-        "alpha": 0.05, "looks": looks, "reason_absent": None, "planned_day": experiment.end, "planned_looks": 10,
-        "planned_variance": 10.0, "mixing": 1.0, "decided": None, "decided_on": None, "blocks_left_out": {},
-        "left_out": {}, "cells": 0, "settings": {}, "through": None, "watermark": None, "offsets": {}, "revision": 0,
-        "computed_at_event_time": None, "code_version": "test",
-    } | changes  # fmt: skip
-    return RunningSequence(**said)
 
 
 def test_a_breach_is_found_at_the_look_at_which_it_came_however_late_somebody_looks() -> None:

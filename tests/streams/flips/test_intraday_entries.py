@@ -24,7 +24,7 @@ from streams.store.memory.store import MemoryStore
 from streams.worker.last_line import Suspended
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
-from tests.streams.flips.test_ten_thousand_triggers import Rec, Stopped, Topics
+from tests.streams.flips.doubles import Rec, Stopped, Topics
 
 START = date(2026, 3, 2)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)

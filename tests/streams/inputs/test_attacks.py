@@ -37,7 +37,7 @@ from streams.store.memory.store import MemoryStore
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from tests.controller.builders import an_experiment
-from tests.streams.flips.test_ten_thousand_triggers import Rec, Stopped, Topics
+from tests.streams.flips.doubles import Rec, Stopped, Topics
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 SALE: dict[str, Any] = {

@@ -26,9 +26,9 @@ from streams.store.restore_port import Damaged
 from streams.store.trigger_port import Histories
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts, partition_of
-from tests.controller.decisions.test_enrolment import STRICT, market_of_rivals, triggered
+from tests.controller.decisions.triggered import STRICT, market_of_rivals, triggered
 from tests.streams.builders import Batch
-from tests.streams.flips.test_ten_thousand_triggers import PARTITIONS, Known, Rec, Stopped, Topics
+from tests.streams.flips.doubles import PARTITIONS, Known, Rec, Stopped, Topics
 
 PRICES = 3_000
 

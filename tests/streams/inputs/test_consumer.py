@@ -9,7 +9,6 @@ import structlog
 from aiokafka import TopicPartition
 from structlog.testing import capture_logs
 
-from controller.errors import CannotReach
 from controller.messages.inputs import CatalogEntry
 from controller.messages.topics import SALE
 from streams.control.catalog import Catalog
@@ -23,6 +22,7 @@ from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from tests.streams.builders import Batch, day_totals
 from tests.streams.inputs.arrivals import CATALOG, MONDAY, PARTITIONS, Arrived, sale
+from tests.streams.inputs.watched_store import Watched, begin_at_zero
 
 HOME = sale().partition
 HERE = TopicPartition(SALE, HOME)
@@ -98,38 +98,7 @@ class Group:
         await self.listener.on_partitions_assigned([HERE])
 
 
-class Watched(MemoryStore):
-    """A store in which something happens once, after a batch has been folded and before its caller hears of it."""
-
-    def __init__(self) -> None:
-        super().__init__(PARTITIONS)
-        self.beside: Callable[[], Awaitable[None]] | None = None
-        #: how many more questions find no answer
-        self.away = 0
-        #: how often somebody has asked what is closed
-        self.asked = 0
-
-    async def closed_days(self) -> dict[str, int]:
-        self.asked += 1
-        if self.away:
-            self.away -= 1
-            raise CannotReach("the store is away")
-        return await super().closed_days()
-
-    async def fold_sales(self, *batch: Any, **named: Any) -> bool:
-        applied = await super().fold_sales(*batch, **named)
-        beside, self.beside = self.beside, None
-        if beside is not None:
-            await beside()
-        return applied
-
-    def forget_inputs(self) -> None:
-        """As a server that lost its file."""
-        MemoryStore.__init__(self, PARTITIONS)
-
-
 Poll = Callable[[Group], Awaitable[Sequence[Arrived]]]
-Mend = Callable[[str, int, int | None], Awaitable[None]]
 
 
 async def another_worker(store: MemoryStore, records: Sequence[Arrived]) -> None:
@@ -137,22 +106,6 @@ async def another_worker(store: MemoryStore, records: Sequence[Arrived]) -> None
     start = await store.position("sale", HOME)
     batch, _ = fold(records, start, Rules(CATALOG, PARTITIONS, deduplicate=False))
     assert await store.fold_sales(HOME, batch.start, batch.end, batch.cells())
-
-
-def begin_at_zero(store: MemoryStore) -> Mend:
-    """A new installation."""
-
-    async def mend(topic: str, partition: int, _: int | None) -> None:
-        if not await store.restoring.with_position(topic, [partition]):
-            await store.restoring.begin_input(topic, partition, "token")
-            await store.restoring.finish_input(topic, partition, "token", 0)
-
-    return mend
-
-
-@pytest.fixture
-def store() -> Watched:
-    return Watched()
 
 
 class Producer:

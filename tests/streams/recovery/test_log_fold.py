@@ -1,7 +1,7 @@
 """State = fold(log): what the relay publishes of a store, folded again, is what the store holds."""
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,79 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.definition.field_types import Message, milliseconds
-from controller.messages.codec import LOG_APPEND_TIME, Record, announce_by, encode
+from controller.messages.codec import announce_by, encode
 from controller.messages.control import Kill, LifecycleChanged
 from controller.messages.events import PeriodClosed, Registered, Withheld
 from controller.schedule.due import MarketPlan
-from streams.outputs.outbox_relay import assignment_records
 from streams.recovery.log_fold import Remembered
 from streams.store import Registration, plan_key
-from streams.store.memory.store import MemoryStore
 from streams.store.restore_port import ShardRest
 from tests.streams.builders import MIDNIGHT, at, experiment, flip, ordinal
-from tests.streams.store.test_store_model import CLUSTERS, REMEMBER, flips, windows
-
-DE = frozenset({"de"})
-CONTROLS = {"juice.1": "control", "milk.1": "low", "milk.2": "low"}
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A record of the log."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    topic: str = "log"
-    partition: int = 0
-    offset: int = 0
-    timestamp: int = 0
-    timestamp_type: int = LOG_APPEND_TIME
-
-
-def kept(record: Record) -> Kept:
-    return Kept(record.key, record.value, tuple(record.headers))
+from tests.streams.recovery.played_logs import CALLS, CONTROLS, DE, Kept, kept, played, reading
+from tests.streams.store.strategies import CLUSTERS, REMEMBER, flips
 
 
 def folded(*messages: Message) -> Remembered:
     found = Remembered()
     for message in messages:
         found.take(kept(encode(message, "id", MIDNIGHT)))
-    return found
-
-
-async def played(calls: list[tuple[Any, ...]]) -> tuple[MemoryStore, list[Kept]]:
-    """A store after some calls, and the log that its relay has written."""
-    store, log = MemoryStore(1), []
-    await store.claim(0, 0)
-    for name in ("juice", "milk"):
-        await store.put_registration(Registration(experiment(name), "hash"))
-    for call in calls:
-        if call[0] == "flip":
-            await store.flip(0, 0, call[1], REMEMBER)
-        else:
-            await store.put_blackout(call[1])
-    log += [kept(record) for record in assignment_records(await store.outbox(0, 10_000))]
-    return store, log
-
-
-CALLS = st.lists(
-    st.one_of(st.tuples(st.just("flip"), flips()), st.tuples(st.just("flip"), flips()),
-              st.tuples(st.just("blackout"), windows())), max_size=25,
-)  # fmt: skip
-
-
-@st.composite
-def reading(draw: st.DrawFn, log: list[Kept]) -> list[Kept]:
-    """The log as it may be read: each unit's records in their order, any of them there again later."""
-    of_unit: dict[bytes | None, list[Kept]] = {}
-    for record in log:
-        of_unit.setdefault(record.key, []).append(record)
-    turns = draw(st.permutations([record.key for record in log]))
-    found = [of_unit[key].pop(0) for key in turns]
-    for _ in range(draw(st.integers(0, 5)) if found else 0):
-        again = draw(st.integers(0, len(found) - 1))
-        found.insert(draw(st.integers(again + 1, len(found))), found[again])
     return found
 
 

@@ -9,8 +9,7 @@ from controller.messages.control import Entered
 from controller.messages.events import Registered
 from streams.recovery.log_fold import Remembered
 from tests.controller.builders import BEFORE, an_experiment
-from tests.controller.decisions.test_enrolment import a_trigger, answered, triggered
-from tests.controller.decisions.test_triggers import NOON
+from tests.controller.decisions.triggered import NOON, a_trigger, answered, triggered
 
 
 @dataclass(frozen=True)

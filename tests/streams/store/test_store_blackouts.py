@@ -7,7 +7,7 @@ import pytest
 from controller.definition.field_types import milliseconds
 from streams.store import Outcome, Store
 from tests.streams.builders import MIDNIGHT, at, flip, window
-from tests.streams.store.test_store_flips import A, last
+from tests.streams.store.flips import A, last
 
 
 async def test_a_kept_arm_keeps_its_price_until_the_next_boundary(store: Store) -> None:

@@ -10,17 +10,7 @@ from controller.schedule.due import MarketPlan
 from streams.store import Fenced, Granted, OutboxEntry, Outcome, Registration, Store
 from streams.store.encoding import UNITS_PER_CALL
 from tests.streams.builders import MIDNIGHT, at, experiment, flip, window
-
-A = "de/a"
-
-
-async def granted(store: Store) -> list[Granted]:
-    return [row for entry in await store.outbox(0, 1000) for row in entry.granted]
-
-
-async def last(store: Store) -> Granted:
-    return (await granted(store))[-1]
-
+from tests.streams.store.flips import A, granted, last
 
 # --- fence ------------------------------------------------------------------------------------------------------------
 

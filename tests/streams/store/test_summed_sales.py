@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from controller.decisions.decide import Flip
 from controller.messages.checkpoints import Checkpoint
 from controller.messages.codec import encode
-from controller.messages.control import LifecycleChanged
 from controller.messages.events import Withheld
 from controller.schedule.due import MarketPlan
 from streams.inputs.published_sales import MARGIN, Published, begins, reaches_back
@@ -20,16 +19,9 @@ from streams.recovery.log_fold import Remembered
 from streams.store import Registration, plan_key
 from streams.store.memory.store import MemoryStore
 from streams.store.restore_port import HeldUnit, ShardRest, newest
-from tests.streams.builders import MIDNIGHT, at, experiment, flip
-from tests.streams.recovery.test_log_fold import CALLS, CONTROLS, DE, kept, played, reading
-from tests.streams.store.test_store_model import CLUSTERS, flips
-
-
-def paused() -> LifecycleChanged:
-    return LifecycleChanged(
-        id="pause", experiment="juice", experiment_version=1, action="pause", from_state="running", to_state="paused",
-        frozen=False, role="owner", who="ada", why="rain", changed_at=at(1),
-    )  # fmt: skip
+from tests.streams.builders import MIDNIGHT, at, experiment, flip, paused
+from tests.streams.recovery.played_logs import CALLS, CONTROLS, DE, kept, played, reading
+from tests.streams.store.strategies import CLUSTERS, flips
 
 
 def begun(store: MemoryStore, held: dict[str, Any], plans: dict[str, MarketPlan]) -> Checkpoint:
