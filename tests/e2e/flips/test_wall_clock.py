@@ -9,9 +9,11 @@ import pytest
 from controller.messages.topics import TOPICS
 from controller.time.periods import day_start
 from flipside_client import Assignments
-from tests.e2e.flips.wall_clock_shop import FLOOR_MINOR, UNITS, Shop, last_json, written
+from tests.e2e.flips.wall_clock_shop import FLOOR_MINOR, UNITS, Shop, last_json, shop, written
 from tests.e2e.running import Servers, eventually, flipside
 from tests.parts.ports import free_port
+
+__all__ = ["shop"]
 
 pytestmark = pytest.mark.broker
 

@@ -20,7 +20,7 @@ from tests.e2e.running import Servers
 pytestmark = pytest.mark.broker
 
 START, ZONES = date(2031, 3, 3), ("Europe/Vienna", "America/Chicago")
-DAYS, HISTORY = 14, 49
+DAYS, HISTORY = 14, 35
 
 
 def shop(folder: Path, stores: int, *, guardrails: bool = False, **more: object) -> AsItStands:

@@ -140,6 +140,11 @@ def polled(records: Sequence[Arrived]) -> Poll:
     return poll
 
 
+@pytest.fixture
+def store() -> Watched:
+    return Watched()
+
+
 async def test_records_polled_before_a_rebalance_are_not_counted_twice_after_it(store: Watched) -> None:
     """They come once more behind the position, because Kafka's own position had not moved on."""
     assert await events_after(store, polled(TEN[:6]), polled(TEN[2:10])) == (10, 10, [0])

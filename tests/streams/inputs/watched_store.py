@@ -3,8 +3,6 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
-
 from controller.errors import CannotReach
 from streams.store.memory.store import MemoryStore
 from tests.streams.inputs.arrivals import PARTITIONS
@@ -52,8 +50,3 @@ def begin_at_zero(store: MemoryStore) -> Mend:
             await store.restoring.finish_input(topic, partition, "token", 0)
 
     return mend
-
-
-@pytest.fixture
-def store() -> Watched:
-    return Watched()
