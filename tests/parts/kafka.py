@@ -25,6 +25,11 @@ LONG_LIVED = (
     "-XX:+ExplicitGCInvokesConcurrent", "-XX:MaxInlineLevel=15",
 )  # fmt: skip
 
+#: of a node without others: there is nobody who would miss the no-op records of an idle quorum
+ALONE = {"metadata.max.idle.interval.ms": "0"}
+#: of one of several: a dead broker is noticed in three seconds and not in nine
+AMONG_OTHERS = {"broker.session.timeout.ms": "3000", "broker.heartbeat.interval.ms": "500"}
+
 
 class Kafka:
     """A cluster that starts on entry and is gone, files and all, on exit.
@@ -205,16 +210,15 @@ class Kafka:
             "transaction.state.log.num.partitions": "4",
             "share.coordinator.state.topic.replication.factor": copies,
             "share.coordinator.state.topic.min.isr": in_sync,
-            # Tests wait for nobody: no pause for more members, a dead broker noticed in three seconds and not in nine.
+            # Tests wait for nobody: no pause for more members.
             "group.initial.rebalance.delay.ms": "0",
             # A worker that was killed is missed after a second, where a test asks for that.
             "group.min.session.timeout.ms": "1000",
-            "broker.session.timeout.ms": "3000",
-            "broker.heartbeat.interval.ms": "500",
             "controlled.shutdown.enable": "true",
             # Compaction quick enough to be seen (a topic needs a small segment.ms as well).
             "log.cleaner.backoff.ms": "200",
             "log.cleaner.min.cleanable.ratio": "0.01",
+            **(ALONE if len(self._nodes) == 1 else AMONG_OTHERS),
             **{key: value.format(port=port, controller=controller) for key, value in self._overrides.items()},
         }
 
