@@ -1,9 +1,8 @@
 """Fidelity within minutes: what pricing systems report of days that are still open, against what was assigned.
 
-The check of a closed day (`analysis.checks.health`) comes a day after the wrong price. This one takes each unit's
-latest
-report and the assignment that stood when it was made; both are read already. It says nothing of units without a report:
-that is the business of `reporting`.
+The check of a closed day (`analysis.checks.health`) comes a day after the wrong price. This one compares each unit's
+latest report with the assignment in force when it was made; both are read already. Units without a report are left to
+the check `reporting`.
 """
 
 from collections import defaultdict
