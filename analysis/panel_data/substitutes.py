@@ -63,14 +63,23 @@ class Graphs:
     _read: dict[str, tuple[tuple[Pair, ...], Substitutes]] = field(default_factory=dict)
 
     def of(self, experiment: Experiment) -> Substitutes | NoGraph | None:
-        """The version that its clusters come from, and no other; the newest where they come from none.
+        """The version that its clusters come from, and no other; where they come from none, the newest that is whole.
 
         None where nothing is published and nothing was asked for.
         """
         named = experiment.clusters_from
-        version = self.published.newest if named is None else named.graph
-        if version is None:
-            return None
+        if named is not None:
+            return self._version(named.graph)
+        # The parts of a version that is being published may be read after its head.
+        refused: list[NoGraph] = []
+        for version in self.published.newest_first:
+            found = self._version(version)
+            if isinstance(found, Substitutes):
+                return found
+            refused.append(found)
+        return refused[0] if refused else None
+
+    def _version(self, version: str) -> Substitutes | NoGraph:
         try:
             pairs = self.published.pairs(version)
             held = self._read.get(version)

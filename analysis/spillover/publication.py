@@ -64,7 +64,7 @@ def _cut(graph: Graph, size: int, held: PublishedGraphs, *, anew: bool) -> Cut:
 
 def _before(version: str, size: int, held: PublishedGraphs) -> str | None:
     """The newest other version that has whole clusters of this size."""
-    for name in sorted(held.heads, key=lambda one: held.heads[one].published_at, reverse=True):
+    for name in held.newest_first:
         if name == version:
             continue
         try:

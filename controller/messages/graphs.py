@@ -190,9 +190,9 @@ class PublishedGraphs:
         return (graph, *self._pairs[graph], *self._clusters[graph])
 
     @property
-    def newest(self) -> str | None:
-        """The version that was published last; None where there is none."""
-        return max(self.heads, key=lambda name: (self.heads[name].published_at, name), default=None)
+    def newest_first(self) -> tuple[str, ...]:
+        """Every version whose head is there, the one that was published last at the head."""
+        return tuple(sorted(self.heads, key=lambda name: (self.heads[name].published_at, name), reverse=True))
 
     def pairs(self, graph: str) -> tuple[Pair, ...]:
         """All pairs of a version.
@@ -245,8 +245,7 @@ class PublishedGraphs:
     def _head(self, graph: str) -> GraphVersion:
         head = self.heads.get(graph)
         if head is None:
-            newest_first = sorted(self.heads, key=lambda name: self.heads[name].published_at, reverse=True)
-            there = f"there are {', '.join(newest_first[:5])}" if newest_first else "none is"
+            there = f"there are {', '.join(self.newest_first[:5])}" if self.heads else "none is"
             raise NotPublished(f"graph {graph} is not published; {there}", "`flipside graph publish FILE` publishes it")
         return head
 

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.checks.health import health
 from analysis.panel_data.analysis_context import Case
-from analysis.panel_data.substitutes import Substitutes
+from analysis.panel_data.substitutes import NoGraph, Substitutes
 from analysis.worker.analyse import due, job_of
 from analysis.worker.spillover import published_spillover
 from controller.definition.experiment import ClustersFrom, Experiment
@@ -171,6 +171,20 @@ def test_a_version_that_is_gone_leaves_the_naive_number_and_the_reason_in_estima
     assert estimate.absolute is not None, "the number itself needs no graph"
     assert estimate.spillover is not None
     assert estimate.spillover.reason_absent == reason
+
+
+def test_where_none_is_named_a_version_counts_once_it_is_whole() -> None:
+    ledger = read(sold(definition()), GRAPH)
+    *parts, head = published(Substitutes("g2", PAIRS), AT + timedelta(days=1))
+    ledger.graphs.published.take(head.key, head)
+    assert ledger.graphs.of(definition()) == GRAPH
+    ledger.graphs.published.take("g1", None)
+    left = ledger.graphs.of(definition())
+    assert isinstance(left, NoGraph)
+    assert "pairs of graph g2 are not whole" in left.reason
+    for part in parts:
+        ledger.graphs.published.take(part.key, part)
+    assert ledger.graphs.of(definition()) == Substitutes("g2", PAIRS)
 
 
 def test_a_published_self_loop_is_the_reason_that_there_are_no_effects() -> None:

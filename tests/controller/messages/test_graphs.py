@@ -59,7 +59,7 @@ def test_what_was_published_comes_back_with_its_reasons() -> None:
 
 def test_nothing_is_used_of_a_version_whose_head_has_not_come() -> None:
     graphs = held(version()[:-1])
-    assert graphs.newest is None
+    assert graphs.newest_first == ()
     with pytest.raises(NotPublished, match="graph g1 is not published; none is"):
         graphs.pairs("g1")
 
@@ -85,10 +85,10 @@ def test_parts_of_two_publications_do_not_mix() -> None:
 
 def test_versions_stand_side_by_side_and_a_tombstone_removes_one() -> None:
     graphs = held([*version("g1"), *version("g2", AT + timedelta(days=1), PAIRS[:1])])
-    assert graphs.newest == "g2"
+    assert graphs.newest_first == ("g2", "g1")
     assert (len(graphs.pairs("g1")), len(graphs.pairs("g2"))) == (3, 1)
     graphs.take("g2", None)
-    assert graphs.newest == "g1"
+    assert graphs.newest_first == ("g1",)
     with pytest.raises(NotPublished, match="graph g2 is not published; there are g1; `flipside graph publish FILE`"):
         graphs.clusters("g2", 2)
 
