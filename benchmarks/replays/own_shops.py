@@ -270,13 +270,13 @@ def beside(row: dict[str, Any], own: OwnSales, draws: int) -> dict[str, Any]:
     }
 
 
-def span(rows: Sequence[dict[str, Any]], key: str) -> list[float]:
-    """Least and greatest."""
-    return [min(row[key] for row in rows), max(row[key] for row in rows)]
+def span(rows: Sequence[dict[str, Any]], key: str) -> list[float] | None:
+    """Least and greatest; None where no row was asked for."""
+    return [min(row[key] for row in rows), max(row[key] for row in rows)] if rows else None
 
 
 def main() -> None:
-    """Shops in turn; the totals are the issue's figures."""
+    """Shops in turn, then the totals."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--stores", type=int, nargs="*", default=list(STORES))
