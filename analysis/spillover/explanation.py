@@ -1,6 +1,7 @@
 """Why a pair is an edge, or none: its number, both price series, and the weeks whose prices tell it."""
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,8 @@ def place_of(graph: Graph, one: str, two: str) -> int:
     if not found.size:
         where = f"{graph.categories[a]} and {graph.categories[b]}"
         raise NotEstimable(
-            f"{one} and {two} were no candidates: they are of {where}, pairs are tried within a category"
+            f"{one} and {two} were no candidates: they are of {where}, pairs are tried within a category, and"
+            " across categories where they are asked for"
         )
     return int(found[0])
 
@@ -68,7 +70,7 @@ def explained(graph: Graph, year: SalesYear, one: str, two: str, *, days_a_perio
     """What tells the number of a pair: the sales must be those of which the graph was made.
 
     A price tells as much as is left of it once market, week and weekday effects and all other prices of the category
-    are taken out (Frisch and Waugh 1933).
+    are taken out (Frisch and Waugh 1933); of a pair across categories, those that it was tried with.
 
     Raises:
         NotEstimable: the pair was no candidate, or the sales do not have its products.
@@ -81,7 +83,11 @@ def explained(graph: Graph, year: SalesYear, one: str, two: str, *, days_a_perio
     place = {name: number for number, name in enumerate(graph.products)}
     gone = np.array([name not in place or name in graph.left_out for name in year.products])
     a, b = year.products.index(first), year.products.index(second)
-    block = next(block for block in year.blocks(gone) if a in block.members)
+    labels, pairs = graph.categories, graph.candidates
+    ends = zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)
+    across = [(graph.products[i], graph.products[j]) for i, j in ends if labels[i] != labels[j]]
+    blocks = chain(year.blocks(gone), (block for block, _ in year.blocks_across(across, gone)))
+    block = next(block for block in blocks if {a, b} <= set(block.members.tolist()))
     week = block.day if days_a_period == 7 else block.day // 7
     basis = effects_basis(block.market, week, *([] if days_a_period == 7 else [block.day % 7]))
     x = block.log_price - basis @ (basis.T @ block.log_price)

@@ -1,8 +1,9 @@
 """The graph of substitutes: which products' sales follow which other products' prices."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any, Literal
 
 import numpy as np
@@ -105,6 +106,7 @@ def substitute_graph(
     days_a_period: Literal[1, 7] = 1,
     week_effects: bool = True,
     progress: Callable[[int], None] | None = None,
+    across: Iterable[tuple[str, str]] = (),
 ) -> Graph:
     """Estimate the graph of substitutes from sales and prices, all pairs within a category jointly.
 
@@ -121,9 +123,12 @@ def substitute_graph(
         days_a_period: 7 if `day` counts weeks: then there are no weekday effects.
         progress: told the products of each category that is done.
         week_effects: without them, promotions of the whole chain look like substitution or complementarity.
+        across: pairs of two categories to try as well, as `analysis.spillover.sales.nearest_across` gives them: on all
+            prices of the first's category and of the seconds. More pairs mean a stricter test of each.
 
     Raises:
-        NotEstimable: the frame cannot be read, or no pair of products can be estimated; the message says why.
+        NotEstimable: the frame cannot be read, no pair of products can be estimated, or a pair of `across` cannot; the
+            message says why.
     """
     year = frame if isinstance(frame, SalesYear) else sales_year(frame)
     moved = np.nanmax(year.price, axis=(1, 2)) > np.nanmin(year.price, axis=(1, 2))
@@ -131,39 +136,52 @@ def substitute_graph(
     own, own_error = np.full(len(moved), np.nan), np.full(len(moved), np.nan)
     bases: dict[None, Floats] = {}
     parts: list[Pairs] = []
-    for block in year.blocks(~moved):
-        if progress is not None:
+    blocks = chain(((block, None) for block in year.blocks(~moved)), year.blocks_across(across, ~moved))
+    for block, wanted in blocks:
+        if progress is not None and wanted is None:
             progress(len(block.members))
         names = [year.products[i] for i in block.members]
         codes = _codes(block, days_a_period)
         sales, thin = _log_sales(block, zeros)
         if thin.any():
-            reasons |= {names[i]: "fewer than half of its days have sales" for i in np.flatnonzero(thin)}
+            why = {names[i]: "fewer than half of its days have sales" for i in np.flatnonzero(thin)}
+            if wanted is None:
+                reasons |= why
+            else:
+                _refuse_across(block, {name: said for name, said in why.items() if name not in reasons})
+                wanted = wanted[~thin][:, ~thin]
             block = _without(block, thin)
             sales = sales[:, ~thin]
             names = [name for name, gone in zip(names, thin, strict=True) if not gone]
-        if reason := _too_small(codes, len(names), cluster):
-            reasons |= dict.fromkeys(names, reason)
-            continue
-        basis = bases.get(None) if block.whole else None
-        if basis is None:
-            effects = [codes["market"]]
-            effects += [codes["week"]] if week_effects else []
-            effects += [block.day % 7] if days_a_period == 1 else []
-            basis = effects_basis(*effects)
-            if block.whole:
-                bases[None] = basis
         ways = _WAYS[cluster]
-        try:
-            fit = joint_fit(sales, block.log_price, basis, tuple(codes[way] for way, _ in ways))
-        except linalg.LinAlgError:
-            reasons |= dict.fromkeys(names, "prices of its category move only together or only for all at once")
+        fit, reason = None, _too_small(codes, len(names), cluster)
+        if not reason:
+            basis = bases.get(None) if block.whole else None
+            if basis is None:
+                effects = [codes["market"]]
+                effects += [codes["week"]] if week_effects else []
+                effects += [block.day % 7] if days_a_period == 1 else []
+                basis = effects_basis(*effects)
+                if block.whole:
+                    bases[None] = basis
+            try:
+                fit = joint_fit(sales, block.log_price, basis, tuple(codes[way] for way, _ in ways))
+            except linalg.LinAlgError:
+                reason = "prices of its category move only together or only for all at once"
+        if fit is None:
+            if wanted is not None:
+                _refuse_across(block, dict.fromkeys(names, reason))
+            reasons |= dict.fromkeys(names, reason)
             continue
         signs = tuple(sign for _, sign in ways)
         variance = sum(sign * clustered(part) for sign, part in zip(signs, fit.moved, strict=True))
         errors = np.sqrt(np.where(variance > 0, variance, np.nan))
-        own[block.members], own_error[block.members] = np.diag(fit.elasticities), np.diag(errors)
-        parts.append(_pairs(block.members, fit, errors, signs))
+        found = _pairs(block.members, fit, errors, signs)
+        if wanted is None:
+            own[block.members], own_error[block.members] = np.diag(fit.elasticities), np.diag(errors)
+        else:
+            found = found.where(wanted[np.triu_indices(len(block.members), 1)])
+        parts.append(found)
     if not parts:
         why = "; ".join(sorted(set(reasons.values()))) or "no category has two products"
         raise NotEstimable(f"no pair of products can be estimated: {why}")
@@ -171,7 +189,15 @@ def substitute_graph(
     candidates = _discovered(joined)
     edges = candidates.where((candidates.q < rate) & (np.abs(candidates.mean) >= least))
     labels = tuple(year.categories[number] for number in year.category)
-    return Graph(_version(year.products, edges), year.products, labels, candidates, edges, own, own_error, reasons)
+    tried = {year.products[i] for i in np.union1d(joined.first, joined.second)}
+    left_out = {name: why for name, why in reasons.items() if name not in tried}
+    return Graph(_version(year.products, edges), year.products, labels, candidates, edges, own, own_error, left_out)
+
+
+def _refuse_across(block: CategorySales, why: Mapping[str, str]) -> None:
+    """Nobody asked for pairs within a category by name; those across are asked for, and none is left out unsaid."""
+    for name, reason in why.items():
+        raise NotEstimable(f"pairs of {block.category} across categories: {name}: {reason}; leave its pairs out")
 
 
 def _codes(block: CategorySales, days_a_period: int) -> dict[str, Ints]:

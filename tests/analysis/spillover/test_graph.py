@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from analysis.spillover import substitute_graph
+from analysis.spillover import Graph, substitute_graph
 from analysis.spillover.market import Market, draw_market, scenario, without_substitution, year_of
 from analysis.spillover.regression import clustered, effects_basis, joint_fit
-from analysis.spillover.sales import SalesYear, sales_year
+from analysis.spillover.sales import SalesYear, nearest_across, sales_year, sharing_competitors
 from controller.errors import NotEstimable
 
 SMALL = replace(scenario(), products=60, categories=3)
@@ -161,3 +161,68 @@ def test_a_missing_column_is_named() -> None:
     del frame["market"]
     with pytest.raises(NotEstimable, match="no column market"):
         substitute_graph(frame)
+
+
+def with_pairs_across() -> tuple[SalesYear, list[tuple[str, str]]]:
+    """Three pairs of two categories take buyers from each other."""
+    market = draw_market(SMALL, 7)
+    year = year_of(market)
+    pairs = [(3, 45), (25, 8), (30, 50)]
+    change = np.zeros_like(market.log_price)
+    for one, two in pairs:
+        change[one] += 0.4 * market.log_price[two]
+        change[two] += 0.4 * market.log_price[one]
+    names = year.products
+    return replace(year, quantity=year.quantity * np.exp(change)), [(names[one], names[two]) for one, two in pairs]
+
+
+def named(graph: Graph) -> set[frozenset[str]]:
+    ends = zip(graph.edges.first, graph.edges.second, strict=True)
+    return {frozenset((graph.products[one], graph.products[two])) for one, two in ends}
+
+
+def test_substitutes_of_two_categories_are_found_among_the_pairs_that_are_asked_for() -> None:
+    year, true = with_pairs_across()
+    others = [(year.products[k], year.products[20 + k]) for k in range(20)]
+    plain, found = substitute_graph(year), substitute_graph(year, across=[*true, *others])
+    assert {frozenset(pair) for pair in true} <= named(found)
+    assert len({frozenset(pair) for pair in others} & named(found)) <= 1
+    assert not {frozenset(pair) for pair in true} & named(plain)
+    assert len(found.candidates) == len(plain.candidates) + 23
+    np.testing.assert_array_equal(found.candidates.mean[: len(plain.candidates)], plain.candidates.mean)
+    np.testing.assert_array_equal(found.own, plain.own)
+    at = [frozenset((year.products[i], year.products[j])) for i, j in zip(*ends_of(found), strict=True)]
+    told = [found.candidates.mean[at.index(frozenset(pair))] for pair in true]
+    np.testing.assert_allclose(told, 0.4, atol=0.15)
+
+
+def ends_of(graph: Graph) -> tuple[np.ndarray, np.ndarray]:
+    return graph.candidates.first, graph.candidates.second
+
+
+def test_an_order_of_pairs_or_of_their_ends_makes_no_difference() -> None:
+    year, true = with_pairs_across()
+    turned = [(two, one) for one, two in reversed(true)]
+    assert substitute_graph(year, across=true).version == substitute_graph(year, across=turned).version
+
+
+@pytest.mark.parametrize(
+    ("pair", "message"), [(("p00001", "nobody"), "nobody of the pair"), (("p00001", "p00002"), "are of one category")]
+)
+def test_a_pair_across_that_cannot_be_tried_is_refused(pair: tuple[str, str], message: str) -> None:
+    with pytest.raises(NotEstimable, match=message):
+        substitute_graph(year_of(draw_market(SMALL, 7)), across=[pair])
+
+
+def test_candidates_across_are_the_nearest_of_other_categories_whatever_the_scale() -> None:
+    products, categories = ("a", "b", "c", "d"), ("x", "x", "y", "y")
+    values = np.array([[0.0, 0.0], [5.0, 1.0], [0.1, 0.1], [5.2, 1.0]])
+    pairs = nearest_across(products, categories, values, count=1)
+    assert pairs == (("a", "c"), ("b", "d"))
+    assert nearest_across(products, categories, values * [1000.0, 0.01], count=1) == pairs
+
+
+def test_products_compared_with_one_product_of_a_competitor_are_candidates() -> None:
+    categories = {"jam": "breakfast", "honey": "breakfast", "syrup": "baking"}
+    competitors = {"jam": ["theirs-1"], "honey": ["theirs-1"], "syrup": ["theirs-1", "theirs-2"]}
+    assert sharing_competitors(categories, competitors) == (("honey", "syrup"), ("jam", "syrup"))
