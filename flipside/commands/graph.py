@@ -41,21 +41,27 @@ def build(
     week_effects: Annotated[
         bool, typer.Option("--week-effects/--no-week-effects", help="Without them promotions look like substitution.")
     ] = True,
+    across: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Pairs of two categories to try too: CSV with the columns first and second."),
+    ] = None,
     columns: "SalesColumns | None" = None,
     as_json: AsJson = False,
 ) -> None:
     """Estimate which products' sales follow which other products' prices, and write the graph.
 
-    Pairs are tried within a category of the catalog. Substitutes have a positive weight, complements a negative one.
+    Pairs are tried within a category of the catalog, and those of --across. Substitutes have a positive weight,
+    complements a negative one.
 
     Example: flipside graph build examples/sales --catalog examples/catalog.jsonl --out graph.parquet
     """
     from analysis.spillover.graph import substitute_graph
     from analysis.spillover.graph_table import write_graph
     from flipside.commands.panel_output import progress_bar
-    from flipside.sales_history.graph_sales import read_for_graph
+    from flipside.sales_history.graph_sales import read_for_graph, read_pairs
     from flipside.terminal.view import print_object
 
+    pairs = () if across is None else read_pairs(across)
     sales = read_for_graph(history, columns, catalog)
     tell(sales.notes)
     with progress_bar("products", len(sales.year.products)) as (step, _):
@@ -68,6 +74,7 @@ def build(
             days_a_period=sales.days_a_period,
             week_effects=week_effects,
             progress=step,
+            across=pairs,
         )
     write_graph(graph, out)
     if as_json:

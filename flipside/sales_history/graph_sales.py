@@ -1,5 +1,6 @@
 """One's own sales as the graph of substitutes takes them: products by category, markets, days."""
 
+import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,24 @@ def read_for_graph(path: Path, columns: SalesColumns | None, catalog: Path | Non
     return _graph_sales(
         sold.units, sold.quantity.T, sold.price.T, _category(listed), history.period_days, history.notes
     )
+
+
+def read_pairs(path: Path) -> tuple[tuple[str, str], ...]:
+    """Pairs of products: a CSV with the columns first and second.
+
+    Raises:
+        FlipsideError: no such file or column, or a row without one of its two products.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise FlipsideError(f"{path} cannot be read: {error}; give a CSV with the columns first and second") from error
+    found = tuple((row.get("first") or "", row.get("second") or "") for row in rows)
+    for line, pair in enumerate(found, start=2):
+        if not all(pair):
+            raise FlipsideError(f"{path}, line {line}: a pair has two products, in the columns first and second")
+    return found
 
 
 def _category(entries: tuple[CatalogEntry, ...]) -> dict[str, str]:

@@ -94,9 +94,11 @@ def number(value: float) -> str:
 
 
 def test_the_graph_is_faster_than_a_loop_and_equal_to_it() -> None:
-    best = kept("graph_peer")["best"]
-    assert best["directed_pairs"] >= 190_000
-    assert best["peak_mb"] < 1000
-    assert best["largest_difference"] < 1e-6
-    assert best["ratio_to_a_regression_a_pair_on_two_prices"] >= 200
-    assert re.search(rf"{best['seconds']:.1f} s", PAGE)
+    measured = kept("graph_peer")
+    assert measured["best"]["seconds"] <= 5
+    assert re.search(rf"took {measured['best']['seconds']:.1f} s", PAGE)
+    for run in measured["runs"]:
+        assert run["directed_pairs"] >= 190_000
+        assert run["peak_mb"] < 1000
+        assert run["largest_difference"] < 1e-6
+        assert run["ratio_to_a_regression_a_pair_on_two_prices"] >= 200
