@@ -144,11 +144,11 @@ def substitute_graph(
         codes = _codes(block, days_a_period)
         sales, thin = _log_sales(block, zeros)
         if thin.any():
-            why = {names[i]: "fewer than half of its days have sales" for i in np.flatnonzero(thin)}
+            few = {names[i]: "fewer than half of its days have sales" for i in np.flatnonzero(thin)}
             if wanted is None:
-                reasons |= why
+                reasons |= few
             else:
-                _refuse_across(block, {name: said for name, said in why.items() if name not in reasons})
+                _refuse_across(block, {name: said for name, said in few.items() if name not in reasons})
                 wanted = wanted[~thin][:, ~thin]
             block = _without(block, thin)
             sales = sales[:, ~thin]
