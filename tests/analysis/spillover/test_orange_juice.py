@@ -12,7 +12,6 @@ from benchmarks.spillover.orange_juice import one_by_one, orange_juice
 from flipside.schemas import ROOT
 
 KEPT = json.loads((ROOT / "benchmarks/results/graph_orange_juice.json").read_text("utf-8"))
-PAGE = (ROOT / "docs/methods/substitutes.md").read_text("utf-8")
 
 pytestmark = pytest.mark.shared_data
 

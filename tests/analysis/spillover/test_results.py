@@ -47,6 +47,25 @@ def test_the_curve_of_the_page_is_the_one_that_was_measured() -> None:
         assert rows[(str(moves), str(sd))] == told
 
 
+def test_the_orange_juice_of_the_page_is_the_one_that_was_measured() -> None:
+    measured = kept("graph_orange_juice")
+    rows = rows_of("Orange juice")
+    way = {"week": "week", "market": "store", "both": "both"}
+    for row in measured["errors"]:
+        alone, joint = row["one_price_at_a_time"], row["all_prices"]
+        told = ["yes" if row["week_effects"] else "no", way[row["clustered_by"]]]
+        for one in (alone, joint):
+            told += [str(one["substitutes"]), f"{one['median_error']:.3f}"]
+        assert [*told, str(row["edges"])] in rows
+    assert all(row["own"] < 0 for row in measured["own_price"])
+    own = {row[0]: row[1:] for row in rows if len(row) == 9}
+    for row in measured["own_price"]:
+        at = 4 * row["week_effects"]
+        cells = own[row["brand"]]
+        assert cells[at] == f"{row['own']:.2f}"
+        assert cells[at + 1 + list(way).index(row["clustered_by"])] == f"{row['error']:.2f}"
+
+
 def test_students_beat_the_best_baseline() -> None:
     mean = kept("graph_predicted")["held out"]["mean"]
     baselines = ("same_category", "nearest_price", "nearest_price_in_category", "nearest_attributes_in_category")
