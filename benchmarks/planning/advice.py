@@ -1,7 +1,7 @@
 """Does the advisor foretell the standard errors that replayed experiments then show?
 
-    python -m benchmarks.planning.advice ../shared/data/orange_juice             # advisor against replays in arrays
-    python -m benchmarks.planning.advice ../shared/data/orange_juice --whole 3   # and 3 whole replays of each design
+    python -m benchmarks.planning.advice FOLDER             # advisor against replays in arrays
+    python -m benchmarks.planning.advice FOLDER --whole 3   # and 3 whole replays of each design
 
 The advisor sees the history up to the start of the experiment. Replays then play the weeks that follow, as ``flipside
 replay`` does: production draw, production analysis, sales rounded as a shop sells them. Beside it the same comparison

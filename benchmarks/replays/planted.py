@@ -1,7 +1,7 @@
 """Planted effects on real sales: does the interval hold them, and what do forecast and covariates gain?
 
-    python -m benchmarks.replays.planted ../shared/data/orange_juice            # -10 %, 0, +5 %, 20 seeds each
-    python -m benchmarks.replays.planted ../shared/data/orange_juice --seeds 200 --json out.json
+    python -m benchmarks.replays.planted FOLDER            # -10 %, 0, +5 %, 20 seeds each
+    python -m benchmarks.replays.planted FOLDER --seeds 200 --json out.json
 
 Random days over all stores by the production generator, the production estimate, sales rounded as the shop does. Whole
 replays through Kafka and Redis: ``python -m benchmarks.replays.replay_coverage FOLDER --effects -0.10 0 0.05``.

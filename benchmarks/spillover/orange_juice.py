@@ -1,6 +1,6 @@
 """Cross-price elasticities of eleven brands of orange juice: what clustering and week effects do to their errors.
 
-    python -m benchmarks.spillover.orange_juice ../shared/data/orange_juice \
+    python -m benchmarks.spillover.orange_juice FOLDER \
         --write benchmarks/results/graph_orange_juice.json
 
 The sales are those of 83 stores in 121 weeks that Montgomery (1997, Marketing Science 16) used; none of them is kept.
