@@ -1,4 +1,4 @@
-"""Fidelity within minutes: what pricing systems report of days that are still open, against what was assigned.
+"""Fidelity within a minute: what pricing systems report of days that are still open, against what was assigned.
 
 The check of a closed day (`analysis.checks.health`) comes a day after the wrong price. This one compares each unit's
 latest report with the assignment in force when it was made; both are read already. Units without a report are left to
@@ -26,8 +26,9 @@ from controller.messages.inputs import Applied
 from controller.time.periods import local_day
 
 CHECK = "fidelity-today"
-#: how long a report of the wrong arm may be put right by the next one, and how often reports are judged
-GRACE_SECONDS, JUDGE_SECONDS = 60.0, 5.0
+#: how long a report of the wrong arm may be put right by the next one, and how often reports are judged: together well
+#: under the minute within which a wrong price is to be known
+GRACE_SECONDS, JUDGE_SECONDS = 30.0, 5.0
 #: an assignment that holds was made at most so many days before
 DAYS_BACK = 70
 #: bits of an instant within a day, in microseconds
@@ -88,7 +89,7 @@ class LiveFidelity:
         changed, undecided = self._judge(now)
         for key in sorted(changed):
             found = self._finding(self._ledger.studies[key])
-            # All is well only once nothing wrong waits for its next report: not for a minute after each restart.
+            # All is well only once nothing wrong waits for its next report: not for a while after each restart.
             if found is not None and (found.verdict != "pass" or key not in undecided):
                 said = (found.verdict, found.value, found.units, found.systems)
                 if self._said.get(key) != said:

@@ -322,9 +322,19 @@ async def _send(reading: Reading, fresh: Iterator[Finding], on_finding: Callable
         for finding in batch:
             reading.published[key(finding)] = mark_of(finding)
             reading.tally.estimates += isinstance(finding, Estimate)
+            tell_failing(finding)
             if on_finding is not None:
                 on_finding(finding)
     reading.tell_aside()
+
+
+def tell_failing(finding: Finding) -> None:
+    """Log a check that fails, with what it is about and what to do."""
+    if isinstance(finding, Health) and finding.verdict == "fail":
+        log.error(
+            "check fails", experiment=finding.experiment, check=finding.check, value=finding.value,
+            units=list(finding.units), systems=list(finding.systems), way_out=finding.what_to_do,
+        )  # fmt: skip
 
 
 async def _keep(reading: Reading, folder: Path) -> None:

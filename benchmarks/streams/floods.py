@@ -1,10 +1,10 @@
 """Memory under floods: what a worker, the analysis and Redis hold while somebody writes an hour's worth of records.
 
 ``python -m benchmarks.streams.floods [--share .25] [--only ids] [--write FILE]``. Each flood is as many records as an
-hour at
-its rate brings, sent as fast as they are taken: the hour's records, not the hour. What ages by the clock (leases,
-closings, retention) therefore does not age; what grows by records does. After each quarter, once all is taken in, the
-memory is read; the slope is that from the first quarter on, because a process grows to its working size before.
+hour at its rate brings, sent as fast as they are taken: the hour's records, not the hour. What ages by the clock
+(leases, closings, retention) therefore does not age; what grows by records does. After each quarter, once all is taken
+in, the memory is read. The slope is that from the first quarter on, because a process grows to its working size before;
+beside it that of the second half, which tells what goes on from what levels off.
 """
 
 import argparse
@@ -192,8 +192,8 @@ def measure(name: str, share: float, kafka: Kafka, server: RedisServer) -> dict[
                 publish(settings, topic, records)
             found.settle()
             held.append(found.megabytes())
-    kept = total * (QUARTERS - 1) / QUARTERS
-    grown = {part: held[-1][part] - held[1][part] for part in held[0]}
+    quarter_records = total / QUARTERS
+    bytes_a_record = slope(held[1:], quarter_records)
     return {
         "what": flood.of.__doc__,
         "rate_a_second": flood.rate,
@@ -201,10 +201,17 @@ def measure(name: str, share: float, kafka: Kafka, server: RedisServer) -> dict[
         "hours_of_it": share,
         "seconds": round(time.monotonic() - began, 1),
         "megabytes_by_quarter": held,
-        "bytes_a_record": {part: round(mb * 1e6 / kept, 1) for part, mb in grown.items()},
-        "megabytes_an_hour": {part: round(mb / kept * flood.rate * HOUR, 1) for part, mb in grown.items()},
+        "bytes_a_record": bytes_a_record,
+        "bytes_a_record_second_half": slope(held[QUARTERS // 2 :], quarter_records),
+        "megabytes_an_hour": {part: round(b * flood.rate * HOUR / 1e6, 1) for part, b in bytes_a_record.items()},
         **{f"machine_{key}": value for key, value in machine().items()},
     }
+
+
+def slope(held: list[dict[str, float]], quarter_records: float) -> dict[str, float]:
+    """Bytes that each part grew by for a record; ``held``: megabytes after each quarter."""
+    records = quarter_records * (len(held) - 1)
+    return {part: round((held[-1][part] - held[0][part]) * 1e6 / records, 1) for part in held[0]}
 
 
 def main() -> None:

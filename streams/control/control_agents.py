@@ -31,6 +31,7 @@ from streams.control.catalog import Catalog
 from streams.control.overrides import holding, life
 from streams.kafka.dead_letters import Rejected
 from streams.kafka.graphs import published_graphs
+from streams.runtime.gather import all_of
 from streams.store import Registration, TopicPlace, plan_key
 from streams.worker.last_line import unforeseen
 from streams.worker.services import Parts
@@ -288,10 +289,10 @@ async def _refuse(parts: Parts, heard: Heard, problems: tuple[str, ...], *, fail
         problems=tuple(printable(problem) for problem in problems),
         refused_at=parts.clock.now(),
     )
-    await _tell(parts, refused, refused.id)
     said = "\n".join(problems)
     rejected = Rejected(heard, "failed", said) if failed else Rejected(heard, "refused", said)
-    await parts.reject([rejected], parts.clock.now())
+    # At once: a kill may wait behind it.
+    await all_of([_tell(parts, refused, refused.id), parts.reject([rejected], parts.clock.now())])
 
 
 async def handle(parts: Parts, catalog: Catalog, heard: Heard, handler: Handler) -> None:

@@ -23,8 +23,11 @@ from streams.store.restore_port import HeldUnit
 from streams.worker.metrics import WHYS, Why
 from streams.worker.services import Parts
 
-#: pause between two counts, and how much longer than a count it is at least
-PAUSE_SECONDS = 10.0
+#: pause after an owner's first count, which may find a store that is not up to date yet; the next is twice as long
+FIRST_PAUSE_SECONDS = 1.0
+#: pause between two counts, and how much longer than a count it is at least. Not longer than the second: what lapsed is
+#: known within a minute.
+PAUSE_SECONDS, MOST_PAUSE_SECONDS = 10.0, 40.0
 PAUSE_IN_COUNTS = 100.0
 #: markets and experiments that a log line names
 NAMED = 5
@@ -108,6 +111,11 @@ def judged(
         seen.why[held.unit] = "control" if held.on_control else "assigned"
 
 
+def pause_after(seconds: float) -> float:
+    """The pause after a count that took so long."""
+    return min(max(PAUSE_SECONDS, PAUSE_IN_COUNTS * seconds), MOST_PAUSE_SECONDS)
+
+
 class UnitsShown:
     """Counts the units of one shard while its worker owns it, and logs when they have lapsed."""
 
@@ -119,20 +127,21 @@ class UnitsShown:
         """Count until cancelled; only under the wall clock: a replay's units show what its shop says."""
         if self._parts.settings.clock != "wall":
             await asyncio.Event().wait()  # a duty that returns is begun again
-        loop = asyncio.get_running_loop().time
+        loop, growing = asyncio.get_running_loop().time, FIRST_PAUSE_SECONDS
+        while self._shard.version < 0:  # nothing before the definitions were read
+            await asyncio.sleep(0.1)
         while True:
             began = loop()
             try:
                 await self.look()
             except CannotReach as error:  # every other duty says so aloud
                 self._parts.log.debug("waiting", duty="units-shown", error=str(error))
-            await asyncio.sleep(max(PAUSE_SECONDS, PAUSE_IN_COUNTS * (loop() - began)))
+            await asyncio.sleep(min(growing, pause_after(loop() - began)))
+            growing *= 2
 
     async def look(self) -> None:
-        """One count; nothing before the definitions were read."""
+        """One count."""
         shard, parts = self._shard, self._parts
-        while shard.version < 0:
-            await asyncio.sleep(0.1)
         now = parts.clock.now()
         lives = [(laid_out, shard.life(laid_out, now)) for laid_out in shard.rosters.values()]
         parts.metrics.experiments.set(shard.number, Counter(lived.state for _, lived in lives))

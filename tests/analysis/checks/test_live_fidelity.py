@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from structlog.testing import capture_logs
 
 from analysis.checks.live_fidelity import CHECK, GRACE_SECONDS, LiveFidelity, standing_at
 from analysis.panel_data.assignment_columns import DAY_US, FOREVER, Holds
 from analysis.panel_data.ledger import Ledger
 from analysis.worker.analyse import due
+from analysis.worker.worker import tell_failing
 from controller.messages.events import Assignment
 from controller.messages.findings import Health
 from controller.messages.inputs import Applied
@@ -62,7 +64,7 @@ def desk() -> Desk:
     return Desk()
 
 
-def test_arms_that_are_not_live_fail_after_a_minute_and_name_experiment_units_and_system(desk: Desk) -> None:
+def test_arms_that_are_not_live_fail_within_a_minute_and_name_experiment_units_and_system(desk: Desk) -> None:
     ignored = [a for a in desk.today if a.arm != "control"]
     for assignment in desk.today:
         desk.report(assignment, "control")
@@ -73,10 +75,15 @@ def test_arms_that_are_not_live_fail_after_a_minute_and_name_experiment_units_an
     assert found.units == tuple(sorted(a.unit for a in ignored))[:10]
     assert found.systems == ("tills",)
     assert f"on {START}" in found.what_to_do
+    with capture_logs() as logs:
+        tell_failing(found)
+    (line,) = logs
+    assert (line["event"], line["experiment"], line["systems"]) == ("check fails", DEFINITION.name, ["tills"])
+    assert line["units"] == list(found.units)
     assert desk.found(after=GRACE_SECONDS) is None, "it is said once"
 
 
-def test_what_the_next_report_puts_right_within_a_minute_is_no_finding(desk: Desk) -> None:
+def test_what_the_next_report_puts_right_at_once_is_no_finding(desk: Desk) -> None:
     (wrong, *_) = [a for a in desk.today if a.arm != "control"]
     desk.report(wrong, "control")
     assert desk.found() is None
@@ -96,6 +103,9 @@ def test_a_system_that_mends_its_prices_passes_again(desk: Desk) -> None:
     mended = desk.found(after=10)
     assert mended is not None
     assert (mended.verdict, mended.units) == ("pass", ())
+    with capture_logs() as logs:
+        tell_failing(mended)
+    assert logs == []
 
 
 def test_a_lease_that_is_over_is_to_show_control(desk: Desk) -> None:

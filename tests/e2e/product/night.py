@@ -5,6 +5,7 @@ Redis' time is read through it: they are behind the brokers or ahead of them, an
 Not by libfaketime: neither Kafka's Java nor Redis' jemalloc bears it.
 
     python -m tests.e2e.product.night --write benchmarks/results/night_drill.json
+    python -m tests.e2e.product.night_table
 """
 
 import argparse
@@ -66,8 +67,10 @@ SHOWN = (
     "flipside_ready",
 )
 CLOCK = 'flipside_clock_difference_seconds{part="kafka"}'
-#: log lines that say something of a night
-EVENTS = ("late", "brokers' clock differs", "units lapsed", "dead letter")
+#: log lines that say something of a night. That clocks differ says nothing where the house's goes on to the next day
+#: without the brokers'.
+DIFFERS = "brokers' clock differs"
+EVENTS = ("late", DIFFERS, "units lapsed", "dead letter", "check fails")
 Condition = Callable[[], Awaitable[bool]]
 
 
@@ -376,7 +379,7 @@ async def all_away(kafka: Kafka, clocks: Clocks) -> dict[str, Any]:
             "scenario": "all workers away over a midnight",
             "seconds": {"from the start of the workers": seconds},
             "metrics": {name: clean(found.get(name)) for name in SHOWN},
-            "events": {event: events[event] for event in EVENTS if events[event]},
+            "events": {event: events[event] for event in EVENTS if events[event] and event != DIFFERS},
             "log": {"units lapsed": night.line("units lapsed")},
         }
 
@@ -413,6 +416,7 @@ async def analysis_restarted(kafka: Kafka, clocks: Clocks) -> dict[str, Any]:
 
         await until("fidelity to fail", failing)
         found_after = round(time.monotonic() - began, 1)
+        events, failing_line = night.events(), night.line("check fails")
         await night.stop("analysis")
         began = time.monotonic()
         await night.start("analysis", "analysis")
@@ -431,6 +435,8 @@ async def analysis_restarted(kafka: Kafka, clocks: Clocks) -> dict[str, Any]:
             "scenario": "a pricing system ignores its arms; the analysis is restarted",
             "seconds": {"from the reports": found_after, "from the restart": back_after},
             "metrics": {name: clean(found.get(name)) for name in names},
+            "events": {event: events[event] for event in EVENTS if events[event] and event != DIFFERS},
+            "log": {"check fails": failing_line},
         }
 
 

@@ -13,7 +13,7 @@ from controller.definition.experiment import Experiment
 from controller.schedule.due import MarketPlan
 from streams.flips.market_state import state_of
 from streams.flips.shard import Shard, key_of_plan
-from streams.flips.units_shown import UnitsShown
+from streams.flips.units_shown import UnitsShown, pause_after
 from streams.runtime.settings import Settings
 from streams.store import Registration, Store
 from streams.worker.last_line import Suspended
@@ -148,3 +148,7 @@ async def test_experiments_are_counted_by_state_and_a_killed_one_has_no_lapsed_u
     assert (await owner.at(0.5))["lapsed"] == 0
     assert owner.sample("experiments", state="paused") == 1
     assert owner.sample("experiments", state="running") == 0
+
+
+def test_what_lapses_is_counted_within_the_minute_however_long_a_count_takes() -> None:
+    assert [pause_after(seconds) for seconds in (0.0, 0.1, 0.2, 3.0, 60.0)] == [10.0, 10.0, 20.0, 40.0, 40.0]
