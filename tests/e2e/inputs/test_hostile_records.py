@@ -29,7 +29,7 @@ from controller.messages.topics import (
     DEFINITION,
     SALE,
 )
-from flipside.schemas import MESSAGES
+from flipside.schemas import MESSAGES, ROOT
 from flipside.topics.dead_letters import read_letters
 from streams.kafka.topics import create_topics
 from tests.controller.builders import an_experiment
@@ -65,11 +65,19 @@ PIECES = {
     "others, 2 of 3": Piece(OTHERS[3:6]),
     "others, 3 of 3": Piece(OTHERS[6:]),
 }
-#: where the JSON of a run is written, if anywhere
+#: where the JSON of a run is written, if anywhere; and where that of the last whole one is
 WRITE_TO = "FLIPSIDE_MATRIX_JSON"
+RESULTS = ROOT / "benchmarks" / "results" / "hostile_records.json"
 #: a kill stands behind so many records at most; behind so many requests, each of which is answered in the log and by a
 #: letter before the next is read
 RECORDS_AT_ONCE, REQUESTS_AT_ONCE = 100, 20
+PARTITIONS = 2
+
+
+def share_of(topic: str, piece: Piece) -> list[tuple[type[Message], Spoilt]]:
+    """The records of a topic that a piece has."""
+    every, (part, parts) = records_of(topic, PARTITIONS), piece.part
+    return every[len(every) * part // parts : len(every) * (part + 1) // parts]
 
 
 def records_of(topic: str, partitions: int) -> list[tuple[type[Message], Spoilt]]:
@@ -94,9 +102,7 @@ async def attack(found: Installation, piece: Piece, step: int) -> None:
     Flips are looked at where all records are put.
     """
     for topic in piece.topics:
-        every = records_of(topic, found.settings.partitions)
-        part, parts = piece.part
-        every = every[len(every) * part // parts : len(every) * (part + 1) // parts]
+        every = share_of(topic, piece)
         records = every[list(KINDS).index(topic) % step :: step]
         at_once = REQUESTS_AT_ONCE if topic in (DEFINITION, BLACKOUT) else RECORDS_AT_ONCE
         for first in range(0, len(records), at_once):
@@ -116,7 +122,7 @@ async def attack(found: Installation, piece: Piece, step: int) -> None:
 
 async def all_go_on(servers: Servers, namespace: str, name: str, piece: Piece, step: int = 1) -> None:
     settings = servers.settings(
-        namespace, clock="wall", lateness_seconds=60, metrics_port=0, checkpoint_seconds=1, partitions=2
+        namespace, clock="wall", lateness_seconds=60, metrics_port=0, checkpoint_seconds=1, partitions=PARTITIONS
     )
     await create_topics(settings)
     async with installation(settings) as found:
@@ -163,3 +169,10 @@ async def test_one_record_in_many_of_each_topic_stops_nothing(servers: Servers, 
 @pytest.mark.parametrize("name", PIECES)
 async def test_no_record_of_any_topic_stops_anything(servers: Servers, namespace: str, name: str) -> None:
     await all_go_on(servers, namespace, name, PIECES[name])
+
+
+def test_the_committed_run_is_of_the_whole_matrix_as_it_is() -> None:
+    told = json.loads(RESULTS.read_text())
+    cells = {name: sum(len(share_of(topic, piece)) for topic in piece.topics) for name, piece in PIECES.items()}
+    assert {name: one["cells"] for name, one in told["pieces"].items()} == cells
+    assert (told["cells"], told["failures"]) == (sum(cells.values()), 0)

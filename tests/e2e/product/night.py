@@ -395,6 +395,11 @@ async def analysis_restarted(kafka: Kafka, clocks: Clocks) -> dict[str, Any]:
         await until("the announcements", announced)
         clocks.set(midnight + timedelta(minutes=1))
         await night.start("analysis", "analysis")
+
+        async def ready() -> bool:
+            return (await night.metrics("analysis")).get("flipside_ready") == 1.0
+
+        await until("the analysis to be ready", ready)
         reports = [
             Applied(
                 id=f"applied-{unit}",
@@ -422,10 +427,6 @@ async def analysis_restarted(kafka: Kafka, clocks: Clocks) -> dict[str, Any]:
         await night.start("analysis", "analysis")
         await until("fidelity to fail still", failing)
         back_after = round(time.monotonic() - began, 1)
-
-        async def ready() -> bool:
-            return (await night.metrics("analysis")).get("flipside_ready") == 1.0
-
         await until("the analysis to be ready", ready)
         await until("a minute more", lambda: grown(began, 75))
         assert await failing(), "it does not clear by itself"
