@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from analysis.checks.delivery import fidelity_of
 from analysis.panel_data.analysis_context import CODE_VERSION
 from analysis.panel_data.assignment_columns import DAY_US, EPOCH, MICROSECOND, Holds, Integers, microseconds
-from analysis.panel_data.ledger import Ledger
+from analysis.panel_data.ledger import MOST_WAITING, Ledger
 from analysis.panel_data.study import Study
 from analysis.sequential.running_sequences import settings_of
 from controller.definition.field_types import market_of
@@ -66,6 +66,8 @@ class LiveFidelity:
         self._clock = clock
         #: unit -> its latest report that is not judged yet
         self._fresh: dict[str, Report] = {}
+        #: those of them that nothing else had been read of when they were reported
+        self._strange = set[str]()
         #: study -> unit -> its latest report that is
         self._judged: defaultdict[tuple[str, int], dict[str, Judged]] = defaultdict(dict)
         self._looked = -JUDGE_SECONDS
@@ -76,9 +78,14 @@ class LiveFidelity:
 
     def heard(self, message: Applied) -> None:
         """Take a report in; only the latest of a unit counts."""
-        known, at = self._fresh.get(message.unit), microseconds(message.applied_at)
+        unit, at = message.unit, microseconds(message.applied_at)
+        known = self._fresh.get(unit)
+        if known is None and not self._placed(unit):
+            if len(self._strange) >= MOST_WAITING:
+                return
+            self._strange.add(unit)
         if known is None or at >= known.at:
-            self._fresh[message.unit] = Report(at, message.arm, message.system, self._clock())
+            self._fresh[unit] = Report(at, message.arm, message.system, self._clock())
 
     def findings(self) -> Iterator[Health]:
         """What is new; call it once everything was read that the brokers had. At most every `JUDGE_SECONDS`."""
@@ -124,14 +131,14 @@ class LiveFidelity:
                     continue
                 day = local_day(EPOCH + report.at * MICROSECOND, study.roster.time_zones[market])
                 if day <= book.closed_through or not study.first_day <= day <= study.last_day:
-                    del self._fresh[unit]
+                    self._forget(unit)
                     continue
                 arm = study.arm_numbers.get(int(arm_of[place]), 0) if expires[place] > report.at else 0
                 right = study.arms.get(report.arm) == arm
                 if not right and now - report.read_at < GRACE_SECONDS:
                     undecided.add(study.key)
                     continue
-                del self._fresh[unit]
+                self._forget(unit)
                 self._judged[study.key][unit] = Judged(report.at, day, arm, right, report.system)
                 changed.add(study.key)
         self._unsaid = changed & undecided
@@ -140,7 +147,15 @@ class LiveFidelity:
     def _drop(self, unit: str, now: float) -> None:
         """A report of which nothing is known: its assignment may be on its way."""
         if now - self._fresh[unit].read_at >= GRACE_SECONDS:
-            del self._fresh[unit]
+            self._forget(unit)
+
+    def _forget(self, unit: str) -> None:
+        del self._fresh[unit]
+        self._strange.discard(unit)
+
+    def _placed(self, unit: str) -> bool:
+        book = self._ledger.books.get(market_of(unit))
+        return book is not None and unit in book.rows.slots
 
     def _finding(self, study: Study) -> Health | None:
         """The check on the latest day that anything was reported of."""

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from analysis.checks.live_fidelity import CHECK, GRACE_SECONDS, LiveFidelity, standing_at
 from analysis.panel_data.assignment_columns import DAY_US, FOREVER, Holds
-from analysis.panel_data.ledger import Ledger
+from analysis.panel_data.ledger import MOST_WAITING, Ledger
 from analysis.worker.analyse import due
 from analysis.worker.worker import tell_failing
 from controller.messages.events import Assignment
@@ -132,6 +132,19 @@ def test_a_report_of_a_unit_that_nobody_has_is_forgotten(desk: Desk) -> None:
     assert desk.found() is None
     assert desk.found(after=GRACE_SECONDS) is None
     assert desk.live._fresh == {}
+
+
+def test_a_flood_of_units_that_nobody_has_is_kept_in_bounds_and_hides_nothing(desk: Desk) -> None:
+    for number in range(MOST_WAITING + 100):
+        desk.report(desk.today[0].model_copy(update={"unit": f"nowhere/p{number}"}), "control")
+    assert len(desk.live._fresh) == MOST_WAITING
+    ignored = next(a for a in desk.today if a.arm != "control")
+    desk.report(ignored, "control")
+    assert desk.found() is None
+    found = desk.found(after=GRACE_SECONDS)
+    assert found is not None
+    assert found.units == (ignored.unit,)
+    assert (desk.live._fresh, desk.live._strange) == ({}, set())
 
 
 def test_the_assignment_that_stood_is_that_of_a_search_one_by_one() -> None:
