@@ -61,6 +61,8 @@ class Measured:
     messages: int
     slowest_ms: float
     growth_mb: float
+    #: of it in the second half of the time: what levels off has none
+    later_mb: float
     #: exceptions, differences between paths, and what took too long; each once, shortened
     failures: tuple[str, ...]
 
@@ -144,7 +146,7 @@ def fuzz(
         return found
 
     # CPU seconds: a machine that has other work makes no run shorter.
-    began, number, base, reached = time.process_time(), first_seed, 0.0, 0.0
+    began, number, base, half, reached = time.process_time(), first_seed, 0.0, 0.0, 0.0
     strategy = batches(way.kind)
     good = encode(EXAMPLES[way.kind][0], "fuzz", AT)
     mutations = Mutations(good.value or b"{}", good.key, SPELLED, first_seed)
@@ -158,12 +160,14 @@ def fuzz(
         # The first goes fill caches: of compiled models, of spelled instants.
         if number <= first_seed + 3 or not base:
             base = reached
+        if not half or time.process_time() - began <= budget_seconds / 2:
+            half = reached
     growth = reached - base
     if growth > MOST_GROWTH_MB:
         failures[f"{growth:.1f} MB more than after the first goes"] = None
     return Measured(
         way.kind.__name__, round(time.process_time() - began, 1), records, messages, round(slowest * 1000, 2),
-        round(growth, 1), tuple(failures),
+        round(growth, 1), round(reached - half, 1), tuple(failures),
     )  # fmt: skip
 
 
