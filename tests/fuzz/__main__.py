@@ -48,7 +48,8 @@ def shown(one: dict[str, object]) -> str:
     assert isinstance(failures, list)
     text = (
         f"{one['kind']:18} {one['seconds']:>7} s {one['records']:>9} records {one['messages']:>8} messages "
-        f"slowest {one['slowest_ms']} ms, growth {one['growth_mb']} MB, later {one['later_mb']}, {len(failures)} failures"
+        f"slowest {one['slowest_ms']} ms, growth {one['growth_mb']} MB, {one['later_mb']} of it later, "
+        f"{len(failures)} failures"
     )
     return "\n".join([text, *(f"    {failure}" for failure in failures[:5])])
 
