@@ -10,13 +10,13 @@ from controller.schedule.due import MarketPlan
 from streams.control.catalog import Catalog
 from streams.control.overrides import DETAIL
 from streams.flips.control_at_once import put_on_control
-from streams.flips.decision_records import Records, Step, Written, missed_days, withheld
+from streams.flips.decision_records import Step, Written, missed_days, withheld
 from streams.flips.intraday_entries import begin, mark_begun
 from streams.flips.lifecycle_clock import ask_clock
 from streams.flips.market_state import ShardState, markets_of, state_of
 from streams.flips.price_safety import looks_back, safe
 from streams.flips.shard import Shard, key_of_plan
-from streams.store import NOTHING, Outcome, Registration, plan_key
+from streams.store import NOTHING, LogRecord, Outcome, Registration, plan_key
 from streams.worker.last_line import FEW_MARKETS, Place, alone, concerns_all, unforeseen
 from streams.worker.services import Parts
 from streams.worker.shard_metrics import count
@@ -172,7 +172,7 @@ class Deciding:
     def _settled(self, shard: Shard, decisions: Sequence[Decision], outcomes: Sequence[Outcome]) -> Step:
         """The plans that decisions lead to, and the records of units for which nothing was written."""
         plans: dict[str, MarketPlan] = {}
-        records: Records = []
+        records: list[LogRecord] = []
         for decision, outcome in zip(decisions, outcomes, strict=True):
             key = plan_key(decision.flip.experiment, decision.flip.experiment_version, decision.market)
             # What a release could not write is as little let go as what it kept.

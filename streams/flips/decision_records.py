@@ -5,14 +5,14 @@ from dataclasses import dataclass, field
 
 from controller.decisions.decide import Decision, Flip
 from controller.decisions.roster import Roster
+from controller.definition.field_types import Message
 from controller.designs.entries import Entry
-from controller.messages.events import CE_TYPES, Withheld
+from controller.messages.codec import TYPES
+from controller.messages.events import Withheld
 from controller.schedule.due import MarketPlan
-from streams.store import Outcome
+from streams.store import LogRecord, Outcome
 
 WITHHELD_NAMED = 1000
-
-Records = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Step:
     """What one step of a tick has written: plans by `plan_key`, records for the log, entries that began."""
 
     plans: Mapping[str, MarketPlan] = field(default_factory=dict)
-    records: Sequence[tuple[str, str]] = ()
+    records: Sequence[LogRecord] = ()
     begun: Sequence[tuple[Roster, list[Entry]]] = ()
 
 
@@ -29,7 +29,7 @@ class Written:
     """What the steps of a tick have written so far: it stays, whatever the next step comes to."""
 
     plans: dict[str, MarketPlan] = field(default_factory=dict)
-    records: Records = field(default_factory=list)
+    records: list[LogRecord] = field(default_factory=list)
     begun: list[tuple[Roster, list[Entry]]] = field(default_factory=list)
 
     def add(self, step: Step) -> None:
@@ -38,17 +38,22 @@ class Written:
         self.begun += step.begun
 
 
-def missed_days(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
-    """(type, JSON) of the records of days that were missed before these decisions.
+def log_record(message: Message) -> LogRecord:
+    """A message as the outbox keeps it."""
+    return LogRecord(TYPES[type(message)], message.model_dump_json())
+
+
+def missed_days(decisions: Iterable[Decision]) -> list[LogRecord]:
+    """The records of days that were missed before these decisions.
 
     They are published ahead of the decisions: a store that is rebuilt from a log with a decision and without the gap
     before it would take the market for one that has missed nothing.
     """
-    return [(CE_TYPES[type(message)], message.model_dump_json()) for d in decisions for message in d.messages]
+    return [log_record(message) for d in decisions for message in d.messages]
 
 
-def withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:
-    """(type, JSON) of the record on units for which the store wrote nothing, if there are any."""
+def withheld(flip: Flip, outcome: Outcome) -> list[LogRecord]:
+    """The record on units for which the store wrote nothing, if there are any."""
     if not outcome.withheld:
         return []
     record = Withheld(
@@ -61,4 +66,4 @@ def withheld(flip: Flip, outcome: Outcome) -> list[tuple[str, str]]:
         reason=f"{len(outcome.withheld)} units are held by another experiment, or the definition has changed",
         decided_at=flip.decided_at,
     )
-    return [(CE_TYPES[Withheld], record.model_dump_json())]
+    return [log_record(record)]

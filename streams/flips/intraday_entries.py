@@ -19,6 +19,7 @@ from streams.flips.market_state import markets_of
 from streams.flips.price_safety import safe
 from streams.flips.shard import Shard, key_of_plan
 from streams.flips.trigger_answers import spelled
+from streams.store import LogRecord
 from streams.worker.services import Parts
 
 Begun = list[tuple[Roster, list[Entry]]]
@@ -44,7 +45,7 @@ async def begin(
     shard: Shard,
     at: datetime,
     catalog: Mapping[str, CatalogEntry],
-    records: list[tuple[str, str]],
+    records: list[LogRecord],
     markets: Collection[str] | None = None,
 ) -> Begun:
     """Start the entries that begin within a day, in these markets or in all of the shard's, in one trip to the store.
@@ -72,7 +73,7 @@ async def begin(
 
 
 async def _safe(
-    parts: Parts, shard: Shard, flip: Flip, catalog: Mapping[str, CatalogEntry], records: list[tuple[str, str]]
+    parts: Parts, shard: Shard, flip: Flip, catalog: Mapping[str, CatalogEntry], records: list[LogRecord]
 ) -> Flip:
     kept, told = await safe(parts, shard, flip, catalog)
     records += told
@@ -86,7 +87,7 @@ async def begin_at_once(
 
     Raises Fenced.
     """
-    records: list[tuple[str, str]] = []
+    records: list[LogRecord] = []
     begun = await begin(parts, shard, parts.clock.now(), catalog, records, markets)
     if not records:
         await mark_begun(parts, shard, begun)

@@ -10,19 +10,19 @@ from controller.decisions.limits import WEEK, Kept, keep_within
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import event_id, milliseconds
 from controller.definition.parameters import Limits
-from controller.messages.codec import TYPES
 from controller.messages.control import CatalogActed, LimitKept
 from controller.messages.inputs import CatalogEntry
 from controller.validation.price_rules import PriceChange
 from streams.control.overrides import DETAIL
+from streams.flips.decision_records import log_record
 from streams.flips.shard import Shard
-from streams.store import NOTHING, PastPrices
+from streams.store import NOTHING, LogRecord, PastPrices
 from streams.worker.services import Parts
 
 
 async def safe(
     parts: Parts, shard: Shard, flip: Flip, catalog: Mapping[str, CatalogEntry]
-) -> tuple[Flip, list[tuple[str, str]]]:
+) -> tuple[Flip, list[LogRecord]]:
     """A flip as the catalog's changes and the price limits leave it, with what the log is told of that.
 
     ``catalog``: the last entry of every unit that ever was.
@@ -36,7 +36,7 @@ async def safe(
     past = await parts.store.past_prices(shard.number, units) if looks_back(limits) else {}
     within, kept = within_limits(declared, limits, catalog, past)
     told = [*_acted(shard, flip, reactions, catalog), *_kept(flip, kept)]
-    return within, [(TYPES[type(message)], message.model_dump_json()) for message in told]
+    return within, [log_record(message) for message in told]
 
 
 def as_declared(

@@ -12,13 +12,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from controller.decisions.enrolment import Admission, Enrolment, admit, replace_cluster, unanswerable
 from controller.definition.parameters import Triggered
 from controller.errors import UnreadableMessage
-from controller.messages.codec import TYPES, message_of
+from controller.messages.codec import message_of
 from controller.messages.control import Entered, TriggerFired, TriggerIgnored
 from controller.messages.topics import TRIGGER
 from streams.control.overrides import holds_back
+from streams.flips.decision_records import log_record
 from streams.flips.shard import Shard, key_of_plan
 from streams.kafka.connection import stop_client
 from streams.kafka.dead_letters import Incoming, Rejected, unreadable
+from streams.store import LogRecord
 from streams.store.trigger_port import CLUSTER
 from streams.worker.last_line import Spared
 from streams.worker.services import Parts
@@ -121,7 +123,7 @@ async def _answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> se
     if not records:
         return begin
     known, changed = dict(shard.enrolments), dict[str, str]()
-    said: list[tuple[str, str]] = []
+    said: list[LogRecord] = []
     rejected: list[Rejected] = []
     now = parts.clock.now()
     for record in records:
@@ -140,7 +142,7 @@ async def _answer(parts: Parts, shard: Shard, records: Sequence[Incoming]) -> se
             changed[name] = text
             if admission.entry is not None and admission.enrolment.of(trigger.cluster).starting:
                 begin.add(trigger.market)
-        said.append((TYPES[type(admission.message)], admission.message.model_dump_json()))
+        said.append(log_record(admission.message))
         parts.metrics.triggers.labels(outcome(admission.message)).inc()
         parts.log.info("trigger answered", trigger=trigger.id, outcome=outcome(admission.message))
     await parts.reject(rejected, now)

@@ -121,6 +121,15 @@ class Granted(NamedTuple):
     sequence: int
 
 
+class LogRecord(NamedTuple):
+    """A message for the log, other than an assignment, as the outbox keeps it: it is published as it stands."""
+
+    #: the CloudEvents type
+    kind: str
+    #: the message as JSON
+    body: str
+
+
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
     """What a shard owes the log: the granted arms of one batch, or records that go out as they are."""
@@ -130,8 +139,7 @@ class OutboxEntry:
     #: the header of the flip, as `flip_header` wrote it; empty for records
     header: Mapping[str, object] = field(default_factory=dict)
     granted: tuple[Granted, ...] = ()
-    #: (CloudEvents type, JSON) of other messages for the log
-    records: tuple[tuple[str, str], ...] = ()
+    records: tuple[LogRecord, ...] = ()
     #: the rest of an entry that was put back: what was decided after it may have gone out before it
     again: bool = False
 
@@ -263,7 +271,7 @@ class Store(Protocol):
         ...
 
     async def settle(
-        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
+        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[LogRecord], tick: int
     ) -> None:
         """Record that ticks before offset ``tick`` are decided, with the plans and log records they led to.
 
@@ -271,7 +279,7 @@ class Store(Protocol):
         """
         ...
 
-    async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
+    async def tell(self, shard: int, epoch: int, records: Sequence[LogRecord]) -> None:
         """Put log records in the outbox, ahead of whatever is decided next; each call does. Raises Fenced."""
         ...
 

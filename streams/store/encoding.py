@@ -12,7 +12,7 @@ from controller.definition.field_types import from_milliseconds, milliseconds
 from controller.messages.control import LifecycleChanged
 from controller.messages.inputs import Blackout
 from controller.validation.price_rules import PriceChange
-from streams.store import Cell, DirtyCell, Granted, OutboxEntry, Registration
+from streams.store import Cell, DirtyCell, Granted, LogRecord, OutboxEntry, Registration
 from streams.store.restore_port import CountedDay, HeldUnit
 
 EPOCH = datetime.fromtimestamp(0, UTC)
@@ -90,7 +90,7 @@ def outbox_entry(entry_id: str, fields: Mapping[str, str]) -> OutboxEntry:
         epoch=int(fields["e"]),
         header=json.loads(fields.get("h", "{}")),
         granted=tuple(granted(row) for row in json.loads(fields.get("g", "[]"))),
-        records=tuple((kind, body) for kind, body in json.loads(fields.get("r", "[]"))),
+        records=tuple(LogRecord(*record) for record in json.loads(fields.get("r", "[]"))),
         again="again" in fields,
     )
 

@@ -10,6 +10,7 @@ from typing import Protocol
 from pydantic import TypeAdapter
 
 from controller.decisions.enrolment import ClusterEntries
+from streams.store import LogRecord
 
 #: the input whose partitions these are
 PRICES = "competitor-price"
@@ -52,7 +53,7 @@ class TriggerStore(Protocol):
         shard: int,
         epoch: int,
         clusters: Mapping[str, str],
-        records: Sequence[tuple[str, str]],
+        records: Sequence[LogRecord],
         position: int,
     ) -> None:
         """Record that triggers before offset ``position`` are answered, with the entries and log records of that.

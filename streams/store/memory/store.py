@@ -20,6 +20,7 @@ from streams.store import (
     NOTHING,
     Fenced,
     Granted,
+    LogRecord,
     NoteChanges,
     NoteKind,
     OutboxEntry,
@@ -117,7 +118,7 @@ class MemoryStore(MemoryState):
         }
 
     async def settle(
-        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
+        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[LogRecord], tick: int
     ) -> None:
         held = self.shards[shard]
         held.own(epoch)
@@ -128,7 +129,7 @@ class MemoryStore(MemoryState):
             held.outbox.append(OutboxEntry(held.next_id(), epoch, records=tuple(records)))
         held.tick = tick
 
-    async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
+    async def tell(self, shard: int, epoch: int, records: Sequence[LogRecord]) -> None:
         held = self.shards[shard]
         held.own(epoch)
         if records:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from streams.store import OutboxEntry
+from streams.store import LogRecord, OutboxEntry
 from streams.store.trigger_port import PRICES, Histories
 
 
@@ -59,7 +59,7 @@ class MemoryTriggers:
         shard: int,
         epoch: int,
         clusters: Mapping[str, str],
-        records: Sequence[tuple[str, str]],
+        records: Sequence[LogRecord],
         position: int,
     ) -> None:
         held = self._shards[shard]

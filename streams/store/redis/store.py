@@ -19,6 +19,7 @@ from streams.store import (
     CountedBefore,
     DayFull,
     DirtyCell,
+    LogRecord,
     NoteChanges,
     NoteKind,
     OutboxEntry,
@@ -122,7 +123,7 @@ class RedisStore(Link):
         return found
 
     async def settle(
-        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[tuple[str, str]], tick: int
+        self, shard: int, epoch: int, plans: Mapping[str, MarketPlan], records: Sequence[LogRecord], tick: int
     ) -> None:
         # The sequence: what flips have decided for these plans must still be there.
         keys = [self._shard(shard, name) for name in ("epoch", "tick", "plans", "outbox", "sequence")]
@@ -133,7 +134,7 @@ class RedisStore(Link):
         )
         self._known.learn(shard, tick=tick)
 
-    async def tell(self, shard: int, epoch: int, records: Sequence[tuple[str, str]]) -> None:
+    async def tell(self, shard: int, epoch: int, records: Sequence[LogRecord]) -> None:
         if records:
             keys = [self._shard(shard, name) for name in ("epoch", "outbox")]
             await self._run("append_records", keys, [epoch, json.dumps(list(records))])

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic_core import to_json
 
+from streams.store import LogRecord
 from streams.store.trigger_port import PRICES, Histories
 
 
@@ -58,7 +59,7 @@ class RedisTriggers:
         shard: int,
         epoch: int,
         clusters: Mapping[str, str],
-        records: Sequence[tuple[str, str]],
+        records: Sequence[LogRecord],
         position: int,
     ) -> None:
         # Triggers are answered as ticks are settled: the same script, with the position of another topic.

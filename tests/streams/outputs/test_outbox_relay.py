@@ -7,7 +7,7 @@ import pytest
 
 from controller.messages.codec import Record, announce_by, encode
 from streams.outputs.outbox_relay import assignment_records, assignments
-from streams.store import Granted, OutboxEntry
+from streams.store import Granted, LogRecord, OutboxEntry
 
 NOON_MS = int(datetime(2026, 3, 2, 12, tzinfo=UTC).timestamp() * 1000)
 HEADER = {
@@ -31,7 +31,7 @@ def test_every_record_is_the_model_of_its_assignment_byte_for_byte(urgent: bool,
         PLAIN._replace(unit="fr/ice-cream", planned_arm="cheap", sequence=21),
     )
     entry = OutboxEntry("1-0", 4711, {**HEADER, "owner": owner, "urgent": urgent}, granted)
-    records = OutboxEntry("2-0", 4711, records=(("type", "{}"),))
+    records = OutboxEntry("2-0", 4711, records=(LogRecord("type", "{}"),))
     expected = [encode(message, message.id, message.decided_at) for message in assignments(entry)]
     assert assignment_records([entry, records, entry]) == expected * 2
     assert len({record.headers[1] for record in expected}) == len(granted)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.store import Granted, OutboxEntry
+from streams.store import Granted, LogRecord, OutboxEntry
 from streams.store.outbox_invariants import broken, newest
 
 GRANTED = Granted("north/tea", "north", "cheaper", "cheaper", 950, 2000, "planned", "", 7)
@@ -14,7 +14,7 @@ GOOD = OutboxEntry("1-0", 3, {"effective": 1000, "decided": 900}, (GRANTED, GRAN
 def test_an_entry_as_the_store_writes_it_breaks_nothing() -> None:
     assert list(broken(GOOD, (3, 6))) == []
     assert list(broken(GOOD, (2, 100))) == [], "a new epoch begins its own sequence"
-    assert list(broken(OutboxEntry("2-0", 3, records=(("type", "{}"),)), newest(GOOD))) == []
+    assert list(broken(OutboxEntry("2-0", 3, records=(LogRecord("type", "{}"),)), newest(GOOD))) == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from controller.definition.field_types import milliseconds
 from controller.schedule.due import MarketPlan
-from streams.store import Fenced, Granted, OutboxEntry, Outcome, Registration, Store
+from streams.store import Fenced, Granted, LogRecord, OutboxEntry, Outcome, Registration, Store
 from streams.store.encoding import UNITS_PER_CALL
 from tests.streams.builders import MIDNIGHT, at, experiment, flip, window
 from tests.streams.store.flips import A, granted, last
@@ -220,7 +220,9 @@ async def test_the_outbox_gives_the_oldest_first_and_drops_only_what_is_publishe
     await store.settle(0, 1, {}, [("kind", '{"a": "ü"}'), ("other", "{}")], 1)
     entries = await store.outbox(0, 9)
     assert [len(entry.granted) for entry in entries] == [UNITS_PER_CALL, UNITS_PER_CALL, 1, 0]
-    assert entries[3] == OutboxEntry(entries[3].id, 1, records=(("kind", '{"a": "ü"}'), ("other", "{}")))
+    assert entries[3] == OutboxEntry(
+        entries[3].id, 1, records=(LogRecord("kind", '{"a": "ü"}'), LogRecord("other", "{}"))
+    )
     assert await store.outbox(0, 2) == entries[:2]
     for _ in range(2):
         await store.published(0, [entries[1].id, entries[3].id])
@@ -235,7 +237,7 @@ async def test_what_is_told_comes_ahead_of_what_is_decided_next(store: Store) ->
     await store.tell(0, 1, [])
     await store.flip(0, 1, flip({A: 1}))
     told, decided = await store.outbox(0, 9)
-    assert told == OutboxEntry(told.id, 1, records=(("kind", '{"a": "ü"}'),))
+    assert told == OutboxEntry(told.id, 1, records=(LogRecord("kind", '{"a": "ü"}'),))
     assert [row.unit for row in decided.granted] == [A]
 
 
