@@ -6,6 +6,8 @@ As in Athey, Tibshirani, Wager (2019), a split maximises the heterogeneity of th
 the tree, so that the number of threads changes nothing.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import prange
 from numpy.typing import NDArray
@@ -51,6 +53,19 @@ def _variables(state: NDArray[np.uint64], order: IntArray) -> int:
 
 
 @compiled()
+def _partition(values: NDArray[Any], goes: NDArray[np.bool_], start: int, end: int, spare: NDArray[Any]) -> None:
+    """Those that go left first, both in their order."""
+    left, right = start, 0
+    for k in range(start, end):
+        value = values[k]
+        values[left] = value
+        spare[right] = value
+        left += goes[k]
+        right += not goes[k]
+    values[left:end] = spare[:right]
+
+
+@compiled()
 def _grow(
     bins: U8,
     w: FloatArray,
@@ -62,16 +77,26 @@ def _grow(
     child: I32,
     gain: FloatArray,
 ) -> int:
-    """Grow a tree on ``rows`` (reordered in place); child[k] is the left child of k, the right one follows it."""
+    """Grow a tree on ``rows``; child[k] is the left child of k, the right one follows it.
+
+    The rows' values are copied once and kept in the order of the nodes, so that each node reads memory in a row.
+    """
     p, n = bins.shape[0], len(rows)
+    x, ww, yy = np.empty((p, n), np.uint8), np.empty(n), np.empty(n)
+    for f in range(p):
+        for k in range(n):
+            x[f, k] = bins[f, rows[k]]
+    for k in range(n):
+        ww[k], yy[k] = w[rows[k]], y[rows[k]]
     order = np.arange(p)
     starts, ends = np.zeros(len(child), np.int64), np.zeros(len(child), np.int64)
     ends[0] = n
     nodes, node = 1, 0
-    rho, var, high = np.empty(n), np.empty(n), np.empty(n, np.int64)
-    h_rho, h_var = np.zeros(256), np.zeros(256)
-    h_n, h_high = np.zeros(256, np.int64), np.zeros(256, np.int64)
-    spare = np.empty(n, np.int64)
+    rho, var, high = np.empty(n), np.empty(n), np.empty(n)
+    #: sums of rho and of squares, number of rows and of those above the mean treatment
+    hist = np.zeros((256, 4))
+    goes = np.empty(n, np.bool_)
+    spare, spare_bins = np.empty(n), np.empty(n, np.uint8)
     while node < nodes:
         start, end = starts[node], ends[node]
         size = end - start
@@ -81,51 +106,46 @@ def _grow(
             continue
         sw = sy = 0.0
         for k in range(start, end):
-            sw += w[rows[k]]
-            sy += y[rows[k]]
+            sw += ww[k]
+            sy += yy[k]
         wbar, ybar = sw / size, sy / size
         sww = swy = 0.0
         for k in range(start, end):
-            d = w[rows[k]] - wbar
+            d = ww[k] - wbar
             sww += d * d
-            swy += d * (y[rows[k]] - ybar)
+            swy += d * (yy[k] - ybar)
         if sww <= 1e-10 * size:
             node += 1
             continue
         tau = swy / sww
-        total, treated = 0.0, 0
+        total, treated = 0.0, 0.0
         for k in range(size):
-            row = rows[start + k]
-            d = w[row] - wbar
-            rho[k] = d * (y[row] - ybar - tau * d) / sww
+            d = ww[start + k] - wbar
+            rho[k] = d * (yy[start + k] - ybar - tau * d) / sww
             var[k] = d * d
-            high[k] = 1 if d > 0 else 0
+            high[k] = 1.0 if d > 0 else 0.0
             total += rho[k]
             treated += high[k]
         best, best_feature, best_cut = total * total / size + 1e-300, -1, 0
         tried = _variables(state, order)
         for t in range(tried):
-            column = bins[order[t]]
+            column = x[order[t], start:end]
             low, top = 255, 0
             for k in range(size):
-                b = column[rows[start + k]]
-                h_rho[b] += rho[k]
-                h_var[b] += var[k]
-                h_n[b] += 1
-                h_high[b] += high[k]
-                if b < low:
-                    low = b
-                if b > top:
-                    top = b
-            l_rho = l_var = 0.0
-            l_n = l_high = 0
+                b = column[k]
+                hist[b, 0] += rho[k]
+                hist[b, 1] += var[k]
+                hist[b, 2] += 1.0
+                hist[b, 3] += high[k]
+                low, top = min(low, b), max(top, b)
+            l_rho = l_var = l_n = l_high = 0.0
             for b in range(low, top):
-                if h_n[b] == 0:
+                if hist[b, 2] == 0:
                     continue
-                l_rho += h_rho[b]
-                l_var += h_var[b]
-                l_n += h_n[b]
-                l_high += h_high[b]
+                l_rho += hist[b, 0]
+                l_var += hist[b, 1]
+                l_n += hist[b, 2]
+                l_high += hist[b, 3]
                 if l_high < MIN_ARM or l_n - l_high < MIN_ARM or l_var < ALPHA * sww:
                     continue
                 r_n, r_high = size - l_n, treated - l_high
@@ -135,26 +155,18 @@ def _grow(
                 found = l_rho * l_rho / l_n + r_rho * r_rho / r_n
                 if found > best:
                     best, best_feature, best_cut = found, order[t], b
-            for b in range(low, top + 1):
-                h_rho[b] = 0.0
-                h_var[b] = 0.0
-                h_n[b] = 0
-                h_high[b] = 0
+            hist[low : top + 1] = 0.0
         if best_feature < 0:
             node += 1
             continue
-        column = bins[best_feature]
-        left, right = start, 0
+        left = start
         for k in range(start, end):
-            row = rows[k]
-            if column[row] <= best_cut:
-                rows[left] = row
-                left += 1
-            else:
-                spare[right] = row
-                right += 1
-        for k in range(right):
-            rows[left + k] = spare[k]
+            goes[k] = x[best_feature, k] <= best_cut
+            left += goes[k]
+        for f in range(p):
+            _partition(x[f], goes, start, end, spare_bins)
+        _partition(ww, goes, start, end, spare)
+        _partition(yy, goes, start, end, spare)
         feature[node], cut[node], child[node] = best_feature, best_cut, nodes
         gain[best_feature] += best * size
         starts[nodes], ends[nodes], starts[nodes + 1], ends[nodes + 1] = start, left, left, end
