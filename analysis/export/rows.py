@@ -17,9 +17,9 @@ def standing(table: pa.Table, name: str) -> pa.Table:
     return table.take(sorted(last.values()))
 
 
-def latest_spillover(spillover: pa.Table) -> list[dict[str, Any]]:
-    """Effects with spillover as the newest estimate of each experiment, metric and arm has them."""
-    rows = sorted(spillover.to_pylist(), key=lambda r: (r["version"], r["day"], r["revision"]))
+def latest_of_series(table: pa.Table) -> list[dict[str, Any]]:
+    """The rows of the newest version, day and revision of each experiment, metric and arm."""
+    rows = sorted(table.to_pylist(), key=lambda r: (r["version"], r["day"], r["revision"]))
     newest = {(r["experiment"], r["metric"], r["arm"]): (r["version"], r["day"], r["revision"]) for r in rows}
     return [
         r for r in rows

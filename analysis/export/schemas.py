@@ -191,6 +191,57 @@ TABLES: Mapping[str, Table] = MappingProxyType(
                 **_PROVENANCE,
             },
         ),
+        "responses": _table(
+            "the effect of a part of the units, relative to control: of a metric and an arm, on the unit-days up to"
+            " `day`; fixed-horizon",
+            ("metric", "arm", "part", "name"),
+            {
+                "revision": INTEGER,
+                "metric": NAME,
+                "arm": NAME,
+                # average, level, slope or group; null, with a reason, where there are none
+                "part": NAME,
+                "name": TEXT,
+                # shares of control's mean, each unit in its own level; of a slope: more of it for one more of a column
+                "effect": REAL,
+                "low": REAL,
+                "high": REAL,
+                "units": INTEGER,
+                "clusters": INTEGER,
+                # of groups: adjusted for all that were tested, and whether it is below 5 %
+                "q": REAL,
+                "named": pa.bool_(),
+                # conjunctions of levels that were looked at, on the half that an effect is not of
+                "looked_at": INTEGER,
+                "planned_day": DAY,
+                "notes": pa.list_(TEXT),
+                "reason_absent": TEXT,
+                **_PROVENANCE,
+            },
+        ),
+        "influence": _table(
+            "one of the ten clusters that move an absolute effect most, on the unit-days up to `day`; fixed-horizon",
+            ("metric", "arm", "rank"),
+            {
+                "revision": INTEGER,
+                "metric": NAME,
+                "arm": NAME,
+                # null, with a reason, where influence cannot be computed
+                "rank": INTEGER,
+                "cluster": TEXT,
+                # pieces, or minor units, a unit-day: the effect, less the effect without the cluster
+                "move": REAL,
+                "effect": REAL,
+                "effect_without": REAL,
+                # the fewest clusters found without which the sign turns; null where none were
+                "turning": pa.list_(TEXT),
+                # whether no smaller set does
+                "turning_is_smallest": pa.bool_(),
+                "planned_day": DAY,
+                "reason_absent": TEXT,
+                **_PROVENANCE,
+            },
+        ),
         "health": _table(
             "a check of an assumption, as it stood on `day`",
             ("check", "revision"),

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from analysis.export.responses import attributes_at_registration, influence_rows, response_rows
 from analysis.export.schemas import COUNTED, TABLES, UNSEEN, Tables
 from analysis.panel_data.ledger import Ledger
 from analysis.panel_data.study import UNKNOWN, State, Study
-from analysis.worker.analyse import BEFORE
+from analysis.worker.analyse import BEFORE, case_of
 from controller.definition.field_types import Message, market_of
 from controller.messages.events import AnytimeEffect, Assignment, EffectEstimate, Estimate, Registered
 from controller.messages.findings import Health, RunningSequence
@@ -32,14 +33,22 @@ def tables_of(messages: Iterable[Message], truth: float | None = None) -> Tables
         ledger.fold(message)
     held = latest_assignments(kept)
     panels = []
+    who: list[Row] = []
+    carriers: list[Row] = []
+    attributes = attributes_at_registration(ledger.registered)
     for study in ledger.studies.values():
         through = ledger.horizon(study)
         if through is not None:
             ledger.settle(study, through)
             panels.append(panel_of(study, study.first_day, through, held))
+            case = case_of(ledger, study, through)
+            who += response_rows(case, attributes[study.key])
+            carriers += influence_rows(case)
     return {
         "experiments": _table("experiments", (_experiment(m, truth) for m in kept if isinstance(m, Registered))),
         **findings_of(kept),
+        "responses": _table("responses", iter(who)),
+        "influence": _table("influence", iter(carriers)),
         "panel": pa.concat_tables([empty("panel"), *panels], promote_options="none").unify_dictionaries(),
     }
 

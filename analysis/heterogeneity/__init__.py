@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
     from analysis.heterogeneity.forests.forest import CausalForest, causal_forest
-    from analysis.heterogeneity.group_attributes import attributes_of
+    from analysis.heterogeneity.group_attributes import levels_of
     from analysis.heterogeneity.group_statistics import UnitEffects
     from analysis.heterogeneity.groups import Groups, find_groups
     from analysis.heterogeneity.hpte_result import Hpte
@@ -27,12 +27,12 @@ __all__ = [
     "Sold",
     "UnitEffects",
     "Weights",
-    "attributes_of",
     "causal_forest",
     "cluster_day_influence",
     "did_influence",
     "find_groups",
     "hpte",
+    "levels_of",
     "means_influence",
     "ranked_groups",
     "synthesize",
@@ -44,7 +44,7 @@ _HOMES = {
     "synthesize": "synthetic_history",
     "Groups": "groups",
     "UnitEffects": "group_statistics",
-    "attributes_of": "group_attributes",
+    "levels_of": "group_attributes",
     "find_groups": "groups",
     "ranked_groups": "ranked_groups",
     "CausalForest": "forests.forest",

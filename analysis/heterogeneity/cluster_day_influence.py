@@ -37,6 +37,7 @@ def cluster_day_influence(
     draws: BoolArray | None = None,
     weight: FloatArray | None = None,
     most: int = 5,
+    only_clusters: bool = False,
 ) -> Influence:
     """Influence on the absolute cluster-day difference.
 
@@ -48,6 +49,7 @@ def cluster_day_influence(
         draws: (T, L), as the estimator takes them.
         weight: (G,), as the estimator takes it.
         most: the largest set of clusters that is looked for to turn the sign.
+        only_clusters: leave units and days out of the answer.
 
     Raises:
         NotEstimable: fewer than two clusters, or fewer than two days with both arms.
@@ -62,10 +64,10 @@ def cluster_day_influence(
     turning, smallest = fewest_by_trial(effect, len(names), cells.without_clusters, most)
     return Influence(
         effect=effect,
-        without_unit=cells.without_units(each),
+        without_unit=np.empty(0) if only_clusters else cells.without_units(each),
         without_cluster=each,
         clusters=names,
-        without_day=cells.without_days(estimate, outcome, treated, draws),
+        without_day=np.empty(0) if only_clusters else cells.without_days(estimate, outcome, treated, draws),
         turning=tuple(names[g] for g in turning) or None,
         turning_is_smallest=smallest,
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from analysis.panel_data.attribute_table import absent, numbers
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import InvalidPanel, NotEstimable
 
@@ -13,7 +14,6 @@ from controller.errors import InvalidPanel, NotEstimable
 MOST_LEVELS = 64
 #: a number of more distinct values is cut at its quartiles
 DISTINCT_NUMBERS = 6
-SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +28,19 @@ class Attribute:
 
 
 @dataclass(frozen=True, slots=True)
-class Attributes:
+class AttributeLevels:
     """Attributes that can make groups, and a sentence on each that cannot."""
 
     attributes: tuple[Attribute, ...]
     notes: tuple[str, ...]
 
-    def only(self, units: BoolArray | IntArray) -> "Attributes":
+    def only(self, units: BoolArray | IntArray) -> "AttributeLevels":
         """Of some units."""
         kept = tuple(Attribute(one.name, one.levels, one.code[units]) for one in self.attributes)
-        return Attributes(kept, self.notes)
+        return AttributeLevels(kept, self.notes)
 
 
-def attributes_of(columns: Mapping[str, Sequence[Any]], units: int) -> Attributes:
+def levels_of(columns: Mapping[str, Sequence[Any]], units: int) -> AttributeLevels:
     """Levels of each column; a missing value is None, NaN or an empty text.
 
     Raises:
@@ -62,17 +62,16 @@ def attributes_of(columns: Mapping[str, Sequence[Any]], units: int) -> Attribute
         kept.append(found)
     if not kept:
         raise NotEstimable("no attribute can make groups: " + ("; ".join(notes) or "none was given"))
-    return Attributes(tuple(kept), tuple(notes))
+    return AttributeLevels(tuple(kept), tuple(notes))
 
 
 def _attribute(name: str, values: Sequence[Any]) -> Attribute | str:
-    known = np.array([not _absent(value) for value in values], dtype=np.bool_)
+    known = np.array([not absent(value) for value in values], dtype=np.bool_)
     present = [value for value, there in zip(values, known, strict=True) if there]
     if not present:
         return f"{name} is not known of any unit: left out"
-    numbers = _numbers(present)
-    if numbers is not None and len(np.unique(numbers)) > DISTINCT_NUMBERS:
-        levels, inner = _quartiles(name, numbers)
+    if numbers(present) and len(set(present)) > DISTINCT_NUMBERS:
+        levels, inner = _quartiles(name, np.asarray(present, dtype=np.float64))
     else:
         labels = np.array([_spelled(value) for value in present])
         distinct, inner = np.unique(labels, return_inverse=True)
@@ -89,27 +88,13 @@ def _attribute(name: str, values: Sequence[Any]) -> Attribute | str:
     return Attribute(name, levels, code)
 
 
-def _absent(value: Any) -> bool:
-    return (
-        value is None
-        or (isinstance(value, float) and bool(np.isnan(value)))
-        or (isinstance(value, str) and not value.strip())
-    )
-
-
-def _numbers(values: Sequence[Any]) -> FloatArray | None:
-    if any(isinstance(value, bool | str) or not isinstance(value, int | float | np.number) for value in values):
-        return None
-    return np.asarray(values, dtype=np.float64)
-
-
 def _spelled(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _quartiles(name: str, numbers: FloatArray) -> tuple[tuple[str, ...], IntArray]:
-    cuts = np.unique(np.quantile(numbers, (0.25, 0.5, 0.75)))
-    code = np.searchsorted(cuts, numbers, side="right")
+def _quartiles(name: str, values: FloatArray) -> tuple[tuple[str, ...], IntArray]:
+    cuts = np.unique(np.quantile(values, (0.25, 0.5, 0.75)))
+    code = np.searchsorted(cuts, values, side="right")
     used, inner = np.unique(code, return_inverse=True)
     labels = []
     for which in used:
@@ -122,19 +107,3 @@ def _quartiles(name: str, numbers: FloatArray) -> tuple[tuple[str, ...], IntArra
         else:
             labels.append(f"{low:.4g} <= {name} < {high:.4g}")
     return tuple(labels), inner.ravel().astype(np.int64)
-
-
-def refuse_measured_after(name: str, days: Sequence[Any], start: Any) -> None:
-    """Refuse attributes measured on or after the start of the experiment: they may be outcomes.
-
-    Raises:
-        InvalidPanel: naming the column, the first such day and the rule.
-
-    """
-    late = sorted({str(day) for day in days if not _absent(day) and str(day) >= str(start)})
-    if late:
-        raise InvalidPanel(
-            f"{name}: attributes were measured on {', '.join(late[:SHOWN])}, the treatment begins at {start}: what is "
-            "measured after the start may be an outcome, and groups made of it have no effect of their own; take the "
-            "last values from before"
-        )

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from scipy.stats import t as student
 
-from analysis.heterogeneity.group_attributes import Attributes
+from analysis.heterogeneity.group_attributes import AttributeLevels
 from analysis.heterogeneity.group_statistics import UnitEffects, group_statistics
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
@@ -97,7 +97,7 @@ class Groups:
 
 def find_groups(
     shown: UnitEffects,
-    attributes: Attributes,
+    attributes: AttributeLevels,
     *,
     rng: np.random.Generator,
     rate: float = 0.05,
@@ -135,7 +135,7 @@ def find_groups(
         found = _strongest(shown, attributes, kept, np.flatnonzero(half_of == half), direction)
         tested += [(half, levels, t) for levels, t in found]
     groups = _tested(shown, attributes, tested, half_of, direction, rate, level)
-    effect, low, high = _average(shown, level)
+    effect, low, high = average_effect(shown, level)
     looked = tuple(_looked(d, conjunctions, enough, groups) for d in range(1, depth + 1))
     ordered = sorted(groups, key=lambda one: (one.p_value, one.name))
     return Groups(tuple(ordered), looked, effect, low, high, len(shown.value), clusters, (*attributes.notes, *notes))
@@ -144,7 +144,7 @@ def find_groups(
 Levels = tuple[tuple[int, int], ...]
 
 
-def _conjunctions(attributes: Attributes, depth: int) -> tuple[list[Levels], list[str]]:
+def _conjunctions(attributes: AttributeLevels, depth: int) -> tuple[list[Levels], list[str]]:
     """All conjunctions, shallow ones first: pairs of an attribute and one of its levels."""
     found: list[Levels] = []
     notes = []
@@ -163,7 +163,7 @@ def _conjunctions(attributes: Attributes, depth: int) -> tuple[list[Levels], lis
     return found, notes
 
 
-def _members(attributes: Attributes, conjunctions: list[Levels], units: IntArray | None = None) -> BoolArray:
+def _members(attributes: AttributeLevels, conjunctions: list[Levels], units: IntArray | None = None) -> BoolArray:
     """(K, N)"""
     codes = [one.code if units is None else one.code[units] for one in attributes.attributes]
     masks = [
@@ -201,7 +201,7 @@ def halved(shown: UnitEffects, rng: np.random.Generator) -> IntArray:
 
 
 def _large_enough(
-    shown: UnitEffects, attributes: Attributes, conjunctions: list[Levels], half_of: IntArray
+    shown: UnitEffects, attributes: AttributeLevels, conjunctions: list[Levels], half_of: IntArray
 ) -> BoolArray:
     """(K,) whether group and rest have clusters enough of each arm in both halves."""
     enough = np.ones(len(conjunctions), dtype=np.bool_)
@@ -221,7 +221,7 @@ def _large_enough(
 
 
 def _strongest(
-    shown: UnitEffects, attributes: Attributes, kept: list[Levels], units: IntArray, direction: Direction
+    shown: UnitEffects, attributes: AttributeLevels, kept: list[Levels], units: IntArray, direction: Direction
 ) -> list[tuple[Levels, float]]:
     """On one half: the strongest group, then the strongest of what is left without its units, and so on."""
     here, of_half = shown.only(units), attributes.only(units)
@@ -251,7 +251,7 @@ def _strength(shown: UnitEffects, members: BoolArray, considered: BoolArray, dir
 
 def _tested(
     shown: UnitEffects,
-    attributes: Attributes,
+    attributes: AttributeLevels,
     tested: list[tuple[int, Levels, float]],
     half_of: IntArray,
     direction: Direction,
@@ -304,7 +304,7 @@ def _adjusted(p: FloatArray) -> FloatArray:
     return adjusted
 
 
-def _average(shown: UnitEffects, level: float) -> tuple[float, float, float]:
+def average_effect(shown: UnitEffects, level: float) -> tuple[float, float, float]:
     """The average over all units, with its interval."""
     clusters = int(shown.cluster.max()) + 1
     arms = [np.ones(len(shown.value), dtype=np.bool_)] if shown.treated is None else [shown.treated, ~shown.treated]

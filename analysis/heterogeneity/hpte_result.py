@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import norm
 
-from analysis.heterogeneity.attributes import Attributes
+from analysis.heterogeneity.attributes import AttributeMatrix
 from analysis.heterogeneity.differences import Differences
 from analysis.heterogeneity.forests.calibration import Calibration
 from analysis.heterogeneity.hpte_average import Average, Rows, Second
@@ -126,7 +126,7 @@ class Hpte:
 
 def described(
     names: tuple[str, ...],
-    attributes: Attributes,
+    attributes: AttributeMatrix,
     first: Differences,
     rows: Rows,
     second: Second,
@@ -188,7 +188,7 @@ def _units(names: tuple[str, ...], rows: Rows, second: Second, shared: float, le
     return tuple(out)
 
 
-def _importance(attributes: Attributes, x: FloatArray, second: Second, seed: int) -> tuple[tuple[str, float], ...]:
+def _importance(attributes: AttributeMatrix, x: FloatArray, second: Second, seed: int) -> tuple[tuple[str, float], ...]:
     """Share of ``mean (tau(x) - tau(x with the attribute shuffled))^2`` that each attribute has; largest first."""
     rng = np.random.default_rng(seed)
     base = second.forest.predict(x)[0]
@@ -204,7 +204,7 @@ def _importance(attributes: Attributes, x: FloatArray, second: Second, seed: int
 
 
 def _levels(
-    attributes: Attributes, x: FloatArray, values: FloatArray, unit: Any, cluster: Any, shared: float, level: float
+    attributes: AttributeMatrix, x: FloatArray, values: FloatArray, unit: Any, cluster: Any, shared: float, level: float
 ) -> tuple[LevelEffect, ...]:
     """Mean scores by level: of a text each level, of a number thirds of the units."""
     out = []

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
-from analysis.heterogeneity.group_attributes import Attributes
+from analysis.heterogeneity.group_attributes import AttributeLevels
 from analysis.heterogeneity.group_statistics import UnitEffects, group_statistics
 from analysis.heterogeneity.groups import halved
 from analysis.panel_data.panel import FloatArray, IntArray
@@ -43,7 +43,12 @@ class Ranked:
 
 
 def ranked_groups(
-    shown: UnitEffects, attributes: Attributes, *, rng: np.random.Generator, parts: int = FIFTHS, level: float = 0.95
+    shown: UnitEffects,
+    attributes: AttributeLevels,
+    *,
+    rng: np.random.Generator,
+    parts: int = FIFTHS,
+    level: float = 0.95,
 ) -> Ranked:
     """Parts of the units by foretold effect.
 
@@ -86,7 +91,7 @@ def ranked_groups(
     return Ranked(groups, difference, difference - width, difference + width)
 
 
-def _columns(attributes: Attributes) -> FloatArray:
+def _columns(attributes: AttributeLevels) -> FloatArray:
     """(N, p) a constant, and one column a level."""
     n = len(attributes.attributes[0].code)
     levels = [one.code == level for one in attributes.attributes for level in range(len(one.levels))]

@@ -16,11 +16,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from analysis.heterogeneity.attributes import attributes_of
+from analysis.heterogeneity.attributes import matrix_of
 from analysis.heterogeneity.differences import differences, start_of
 from analysis.heterogeneity.forecasts import Forecaster
 from analysis.heterogeneity.hpte_average import Rows, average, fitted
 from analysis.heterogeneity.hpte_result import Hpte, described
+from analysis.panel_data.attribute_table import Attributes, attributes_of_frame
 from analysis.panel_data.panel import BoolArray, Panel
 from analysis.panel_data.panel_files import panel_from_table
 from controller.errors import NotEstimable
@@ -63,7 +64,7 @@ def hpte(
 
     Args:
         frame: a pandas frame or pyarrow table, one row for each unit and period; columns as in `panel_from_table`.
-        attributes: a pandas frame, one row for each unit, from before the start.
+        attributes: a pandas frame (or what `read_attributes` returns), one row for each unit, from before the start.
         unit: column of the unit, in both.
         time: column of the period.
         outcome: column of the outcome; effects are in its units.
@@ -100,18 +101,13 @@ def hpte(
         sort=sort,
     )
     start = start_of(panel)
-    known, whole = attributes_of(
-        attributes,
-        panel.units,
-        unit=unit,
-        category=category,
-        start=panel.periods[start],
-        drop_incomplete=drop_incomplete,
-    )
+    table = attributes if isinstance(attributes, Attributes) else attributes_of_frame(attributes, unit)
+    told = table.of(panel.units).from_before(panel.periods[start])
+    known, whole = matrix_of(told, category=category, drop_incomplete=drop_incomplete)
     notes = list(known.notes)
-    if not all(whole):
-        panel = _of_units(panel, np.asarray(whole))
-        notes.append(f"{len(whole) - sum(whole)} unit(s) lack attributes: left out, nothing is said of them")
+    if not whole.all():
+        panel = _of_units(panel, whole)
+        notes.append(f"{int((~whole).sum())} unit(s) lack attributes: left out, nothing is said of them")
     first = differences(panel, known.category, washout=washout, forecaster=forecaster, seed=seed)
     notes += first.notes
     labels = panel.units if panel.clusters is None else panel.clusters

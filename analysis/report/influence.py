@@ -4,8 +4,8 @@ from typing import Any
 
 import altair as alt
 
-from analysis.checks.panel_influence import PanelInfluence
 from analysis.report.style import BLUE, INK, QUIET, VERMILLION, Width, data, number, styled
+from analysis.responses.panel_influence import PanelInfluence
 
 #: the rest moves less
 MOST_BARS = 30

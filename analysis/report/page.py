@@ -20,7 +20,7 @@ from altair.utils.schemapi import debug_mode
 from analysis.export.headline import Headline, Quote, interval_text, kind_text
 from analysis.export.rows import latest_estimates
 from analysis.export.schemas import Tables
-from analysis.report import arms, checks, effect, spillover
+from analysis.report import arms, checks, effect, responses, spillover
 from analysis.report.series import Series, series_of
 from analysis.report.style import FONT, counted, number, percent
 from analysis.report.vega import bundled
@@ -95,6 +95,7 @@ def page(tables: Tables, experiment: str, vega: Callable[[], str] | None = None)
             [
                 *_effects(found, charts),
                 *spillover.section(found.tables["spillover"], found.definition["currency"], charts),
+                *responses.section(found.tables, found.definition["currency"], charts),
                 *_arms(found, charts),
                 *_checks(found, charts),
                 *_origin(found),

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 import pyarrow as pa
 
-from analysis.export.rows import latest_spillover
+from analysis.export.rows import latest_of_series
 from analysis.report.style import BLUE, INK, VERMILLION, Width, data, number, styled
 from controller.definition.money import major
 
@@ -24,7 +24,7 @@ METRICS = ("units", "revenue", "margin")
 def rows_of(table: pa.Table, currency: str) -> list[dict[str, Any]]:
     """The effects that stand, money in the currency's own unit, in the order of the picture."""
     found = []
-    for row in latest_spillover(table):
+    for row in latest_of_series(table):
         money = row["metric"] != "units"
         scaled = {
             name: None if row[name] is None else major(row[name], currency) if money else row[name]

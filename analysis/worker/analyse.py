@@ -260,7 +260,14 @@ def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, 
     if not complete:
         after = _resume_after(study, [held.get(name) for name in _estimate_keys(study)])
         steps = tuple(study.days(after, through)) or (through,)
-    last = Case(
+    last = case_of(ledger, study, through)
+    standing = tuple(Step(day, study.revision(day), ledger.standing(study, day)) for day in steps)
+    return Job(last, standing, study.sums, changed, held)
+
+
+def case_of(ledger: Ledger, study: Study, through: date) -> Case:
+    """What an experiment's analysis rests on up to a day, which must be settled."""
+    return Case(
         study.roster,
         study.units,
         study.unit_days(through),
@@ -273,8 +280,6 @@ def job_of(ledger: Ledger, study: Study, through: date, published: Mapping[str, 
         ledger.categories_of(study),
         ledger.graphs.of(study.roster.experiment),
     )
-    standing = tuple(Step(day, study.revision(day), ledger.standing(study, day)) for day in steps)
-    return Job(last, standing, study.sums, changed, held)
 
 
 def findings(job: Job) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.heterogeneity.group_attributes import attributes_of
+from analysis.heterogeneity.group_attributes import levels_of
 from analysis.heterogeneity.group_statistics import UnitEffects, group_statistics
 from analysis.heterogeneity.groups import _conjunctions, _members, find_groups
 
@@ -31,7 +31,7 @@ def one(seed: int, planted: bool, parallel: bool = False) -> dict[str, Any]:
     effect = np.where(inside & planted, 0.10, -0.10)
     treated = rng.permutation(n) % 2 == 0 if parallel else None
     value = effect * (1 if treated is None else treated) + rng.normal(0, NOISE, n)
-    attributes = attributes_of({f"a{k}": [f"l{v}" for v in levels[:, k]] for k in range(ATTRIBUTES)}, n)
+    attributes = levels_of({f"a{k}": [f"l{v}" for v in levels[:, k]] for k in range(ATTRIBUTES)}, n)
     shown = UnitEffects(value, treated, np.arange(n))
     found = find_groups(shown, attributes, rng=rng)
     named = found.named

@@ -22,7 +22,15 @@ from controller.definition.field_types import (
     UnitId,
     Version,
 )
-from controller.messages.inputs import Applied, Blackout, CatalogEntry, CompetitorPrice, Sale
+from controller.messages.inputs import (
+    Applied,
+    Attribute,
+    AttributeName,
+    Blackout,
+    CatalogEntry,
+    CompetitorPrice,
+    Sale,
+)
 
 SOURCE = "/flipside"
 
@@ -82,6 +90,13 @@ class Registered(Message):
     registered_at: Instant
     #: unit -> list price and cost in the catalog of that moment: what a change of the catalog is a change from
     listed: dict[UnitId, tuple[MinorUnits, MinorUnits | None]] = Field(default_factory=dict)
+    #: attribute -> its value in the catalog of that moment, by unit in the order of the definition's units; what the
+    #: catalog says later may be an outcome
+    attributes: dict[AttributeName, tuple[Attribute | None, ...]] = Field(
+        default_factory=dict, exclude_if=lambda given: not given
+    )
+    #: attributes for which there was no room in the record
+    attributes_left_out: tuple[AttributeName, ...] = Field(default=(), exclude_if=lambda names: not names)
 
 
 class Refused(Message):

@@ -71,8 +71,9 @@ def groups(
     """
     import numpy as np
 
-    from analysis.checks.panel_groups import panel_groups, read_attributes
+    from analysis.panel_data.attribute_table import read_attributes
     from analysis.panel_data.panel_files import read_panel
+    from analysis.responses.panel_groups import panel_groups
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import fail
     from flipside.terminal.groups_output import groups_tables

@@ -34,7 +34,7 @@ def hpte(
         typer.Option(
             "--attributes",
             metavar="FILE",
-            help="CSV or Parquet, one row for each unit, from before the start; `measured_at` is checked.",
+            help="A row a unit, from before the start: CSV, Parquet, or a catalog (.jsonl); `measured_at` is checked.",
         ),
     ],
     unit: UnitColumn = "unit",
@@ -76,6 +76,7 @@ def hpte(
     Example: flipside hpte sales.csv --attributes products.csv --washout 1
     """
     from analysis.heterogeneity.unit_effects import hpte as compute
+    from analysis.panel_data.attribute_table import read_attributes
     from controller.errors import FlipsideError
     from flipside.commands.panel_output import fail, progress_bar
 
@@ -83,7 +84,7 @@ def hpte(
         with progress_bar("draws", draws) as (_, bar):
             found = compute(
                 _frame(panel),
-                _frame(attributes),
+                read_attributes(attributes, unit),
                 unit=unit,
                 time=time,
                 outcome=outcome,

@@ -20,7 +20,7 @@ from flipside.commands.estimate import (
 )
 
 if TYPE_CHECKING:
-    from analysis.checks.panel_influence import PanelInfluence
+    from analysis.responses.panel_influence import PanelInfluence
 
 
 def influence(
@@ -59,7 +59,7 @@ def influence(
 
     Example: flipside influence prop99.csv --outcome packs_per_capita --treatment treated --method sc
     """
-    from analysis.checks.panel_influence import panel_influence
+    from analysis.responses.panel_influence import panel_influence
     from controller.errors import FlipsideError
     from flipside.commands.estimate import load
     from flipside.commands.panel_output import fail

@@ -10,6 +10,8 @@ from flipside.commands.options import AsJson
 from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from controller.definition.experiment import Experiment
     from flipside.replay.environment import ReplayOptions
     from flipside.sales_history.columns import SalesColumns
@@ -26,6 +28,10 @@ def replay(
         ),
     ],
     effect: Annotated[float, typer.Option(help="Planted effect on units sold: -0.10 sells 10 % less.")] = -0.10,
+    effect_in: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CATEGORY=EFFECT", help="Another effect in a category of the catalog; repeatable."),
+    ] = None,
     seed: Annotated[
         str | None, typer.Option(help="Seed of the draws and of the rounding; the definition's, or 7.")
     ] = None,
@@ -62,15 +68,17 @@ def replay(
     and days. The last days of the sales are used as its days. What cannot be rehearsed is printed first. With a folder
     like examples/sales, a week of data becomes a day, and the definition is fitted to the folder's units and weeks.
 
-    The effect is planted in every arm but control. Exit code 0 if no promise was broken, 2 otherwise.
+    The effect is planted in every arm but control, --effect-in in one category of units. Exit code 0 if no promise was
+    broken, 2 otherwise.
 
     Example: flipside replay shop/sales.csv --catalog shop/catalog.jsonl --design shop/definition.yaml
     """
     import asyncio
 
+    from controller.errors import FlipsideError
     from flipside.documents import read_experiment
     from flipside.replay.environment import ReplayOptions, run_replay
-    from flipside.results.outcome import must_be_writable, write_outcome
+    from flipside.results.outcome import must_be_writable, tables_from_folder, who_responds, write_outcome
     from flipside.sales_history.tables import is_own
     from flipside.terminal.view import print_json, progress_bar, summary
     from flipside.topics.graphs import parts_of
@@ -80,21 +88,45 @@ def replay(
     definition = None if design is None else read_experiment(design)
     chosen = seed or (definition.seed if definition else "7")
     published = () if graph is None else tuple(parts_of(graph))
-    options = ReplayOptions(effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks, graph=published)
+    options = ReplayOptions(
+        effect, chosen, kafka, redis, namespace, attach, definition, pre_weeks,
+        graph=published, effects_by_category=_by_category(effect_in or ()),
+    )  # fmt: skip
     if is_own(sales) or columns is not None:
         history, options = _own(sales, columns, catalog, blackouts, currency, weeks, options)
     else:
         history, options = _folder(sales, catalog, blackouts, weeks, options)
+    unknown = options.effects_by_category.keys() - {entry.category for entry in history.catalog}
+    if unknown:
+        there = ", ".join(sorted({str(entry.category) for entry in history.catalog}))
+        raise FlipsideError(f"--effect-in {min(unknown)}: no unit is of that category; the catalog has {there}")
     with progress_bar(len(history.periods), "days" if history.period_days == 1 else "weeks") as advance:
         result = asyncio.run(run_replay(history, options, on_progress=advance))
     path = None if out is None else write_outcome(result, out)
     if as_json:
-        print_json(result, path)
+        who = None if out is None else who_responds(*tables_from_folder(out, result.experiment))
+        print_json(result, path, who)
     else:
         summary(result)
         if path is not None:
             print(f"report, with pictures: {path}")
     raise typer.Exit(2 if result.violations else 0)
+
+
+def _by_category(given: "Sequence[str]") -> dict[str, float]:
+    """``CATEGORY=EFFECT`` each."""
+    from controller.errors import FlipsideError
+
+    found = {}
+    for text in given:
+        category, _, effect = text.rpartition("=")
+        try:
+            found[category] = float(effect)
+        except ValueError:
+            category = ""
+        if not category or not found[category] > -1.0:
+            raise FlipsideError(f"--effect-in {text!r}: write CATEGORY=EFFECT, the effect above -1, as toys=-0.3")
+    return found
 
 
 def _folder(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from flipside.commands.options import Kafka, Namespace
+from flipside.commands.options import AsJson, Kafka, Namespace
 
 
 def report(
@@ -21,11 +21,14 @@ def report(
     out: Annotated[Path, typer.Option("--out", metavar="FILE", help="Where to write the page.")] = Path("report.html"),
     kafka: Kafka = None,
     namespace: Namespace = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write an experiment's report: one HTML file that needs no network, with its pictures, numbers and origin.
 
     Three pictures: the effect after each closed block with its anytime and its fixed interval; arms by cluster and day
-    with washout, blackouts and missed flips; every assumption and how far it is from its threshold.
+    with washout, blackouts and missed flips; every assumption and how far it is from its threshold. Where the catalog
+    gave units a category or attributes before the start: who responds. Then which clusters carry each number. --json has
+    both.
 
     Example: flipside report --replay outcome --out report.html
     """
@@ -49,4 +52,11 @@ def report(
             with counting("records") as on_read:
                 tables = tables_from_topics(settings_from(kafka=kafka, namespace=namespace), on_read=on_read)
         path = write_report(tables, name, out, vega)
+    if as_json:
+        import json
+
+        from flipside.results.outcome import who_responds
+
+        print(json.dumps({"report": str(path), "experiment": name, "who_responds": who_responds(tables, name)}))
+        return
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB; open it in a browser, it needs no network")

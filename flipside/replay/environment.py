@@ -1,9 +1,9 @@
 """Everything a replay runs on: parts that are given or embedded, and child processes of its own."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -43,6 +43,8 @@ class ReplayOptions:
     blackouts: tuple[Blackout, ...] = ()
     #: the published form of the graph that the definition's clusters come from
     graph: tuple[GraphPart, ...] = ()
+    #: category -> its planted effect, where it is not `effect`
+    effects_by_category: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ async def run_replay(
             seed=options.seed,
             blackouts=options.blackouts,
             graph=options.graph,
+            effects_by_category=options.effects_by_category,
             on_progress=on_progress,
             check_alive=running.check,
         )

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import partial
 
@@ -89,6 +89,8 @@ class Plan:
     graph: tuple[GraphPart, ...] = ()
     #: what is sold where it follows from all units' arms; None: the history, with the planted effect
     sells: Sells | None = None
+    #: category -> its planted effect, where it is not `effect`
+    effects_by_category: Mapping[str, float] = field(default_factory=dict)
     #: called at the start of each period, before its assignments are due: where tests kill and poison
     on_period: Callable[["Replayer", int], Awaitable[None]] | None = None
     on_progress: Callable[[Progress], None] | None = None
@@ -98,6 +100,22 @@ class Plan:
     on_submitted: Callable[[], None] = lambda: None
     #: asked while waiting: raises if a process that we depend on has ended
     check_alive: Callable[[], None] = lambda: None
+
+    @property
+    def own_effects(self) -> dict[str, float]:
+        """Unit -> its planted effect, of units whose category has one of its own."""
+        of = self.effects_by_category
+        return {entry.unit: of[entry.category] for entry in self.history.catalog if entry.category in of}
+
+    @property
+    def truth(self) -> float:
+        """The planted effect on all that the experiment's units sell, relative to control."""
+        own, units = self.own_effects, set(self.experiment.units)
+        if not own:
+            return self.effect
+        sold = [row for period in self.history.periods[self.before :] for row in period if row.unit in units]
+        packs = sum(row.packs for row in sold)
+        return sum(row.packs * own.get(row.unit, self.effect) for row in sold) / max(packs, 1)
 
 
 def default_experiment(history: History, name: str, seed: str) -> Experiment:
@@ -152,7 +170,8 @@ class Replayer:
             self.markets = registered.experiment.markets
             self._rivals = rivals_of(registered.experiment, self.plan.history, self.plan.seed)
             apart = self._rivals is not None
-            shop = Shop(self._client, registered.experiment, self.plan.effect, self.plan.seed, apart, self.plan.sells)
+            plan, definition = self.plan, registered.experiment
+            shop = Shop(self._client, definition, plan.effect, plan.seed, apart, plan.sells, plan.own_effects)
             for number in range(len(self.plan.history.periods)):
                 await self._period(registered, shop, number)
                 if self.ended is not None:
@@ -483,7 +502,7 @@ class Replayer:
             blackouts=self.plan.blackouts,
             rivals=[] if self._rivals is None else self._rivals.seen,
             listed={entry.unit: entry.list_price_minor for entry in self.plan.history.catalog},
-            truth=self.plan.effect,
+            truth=self.plan.truth,
             events_in=self.events_in,
             dead_lettered=len(self._dead.others),
             seconds=round(time.monotonic() - self._started, 3),

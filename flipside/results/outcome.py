@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from controller.errors import FlipsideError
 from controller.messages.topics import ASSIGNMENT_LOG, ESTIMATE, HEALTH, PANEL, SEQUENCE
@@ -101,6 +101,15 @@ def write_report(tables: "Tables", experiment: str, path: Path, vega: Callable[[
     except OSError as error:
         raise FlipsideError(f"cannot write {path}: {error.strerror or error}; name another file with --out") from error
     return path
+
+
+def who_responds(tables: "Tables", experiment: str) -> list[dict[str, Any]]:
+    """Of each metric and arm of an experiment: who responds, and which clusters carry its number; as JSON."""
+    from analysis.report.page import of_experiment
+    from analysis.report.responses import as_json
+
+    found = of_experiment(tables, experiment).tables
+    return as_json(found["responses"], found["influence"])
 
 
 def must_be_writable(folder: Path) -> None:

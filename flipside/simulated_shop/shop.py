@@ -44,6 +44,8 @@ class Shop:
     #: rivals have prices of their own, which are not told with the sales
     rivals_apart: bool = False
     sells: Sells | None = None
+    #: unit -> an effect of its own, where it is not `effect`
+    own_effects: Mapping[str, float] = field(default_factory=dict)
     #: the arm that each unit showed last: a change is told on the applied topic
     shown: dict[str, str] = field(default_factory=dict)
     #: (unit, period) -> the arm under which the period's sales were made
@@ -71,7 +73,6 @@ class Shop:
         ``days``: the local day of each market.
         """
         control = self.experiment.control.name
-        factors = {arm.name: 1.0 if arm.name == control else 1.0 + self.effect for arm in self.experiment.arms}
         rules = {arm.name: arm.price for arm in self.experiment.arms}
         sales, rivals, applied = [], [], []
         self.changed = 0
@@ -100,7 +101,8 @@ class Shop:
                     )
                 )
             if together is None:
-                quantity = pieces(row.packs, factors[arm], self.seed, row.unit, number)
+                factor = 1.0 if arm == control else 1.0 + self.own_effects.get(row.unit, self.effect)
+                quantity = pieces(row.packs, factor, self.seed, row.unit, number)
             else:
                 quantity = together[row.unit]
             # A shop that sells nothing has nothing to publish.

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.checks.panel_groups import PanelGroups
+from analysis.responses.panel_groups import PanelGroups
 
 
 def groups_tables(shown: PanelGroups, outcome: str, level: float) -> None:

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from analysis.checks.panel_influence import SHOWN, PanelInfluence
+from analysis.responses.panel_influence import SHOWN, PanelInfluence
 
 #: characters of the longest bar
 WIDTH = 24

@@ -165,8 +165,8 @@ def say_first_assignment(seconds: float) -> None:
     print(f"a pricing system holds its first assignment, {seconds:.1f} s after the market opened", flush=True)
 
 
-def print_json(result: Result, report: Path | None = None) -> None:
-    """One object, as the last line; with the path of its report, where one was written."""
+def print_json(result: Result, report: Path | None = None, who_responds: object = None) -> None:
+    """One object, as the last line; with the path of its report and who responds, where one was written."""
     shown: dict[str, object] = {
         field.name: getattr(result, field.name)
         for field in dataclasses.fields(result)
@@ -177,6 +177,8 @@ def print_json(result: Result, report: Path | None = None) -> None:
     shown["broken_promises"] = [dataclasses.asdict(violation) for violation in result.broken_promises]
     if report is not None:
         shown["report"] = str(report)
+    if who_responds is not None:
+        shown["who_responds"] = who_responds
     print(json.dumps(shown))
 
 

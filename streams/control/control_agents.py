@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 import faust
@@ -24,6 +25,8 @@ from controller.messages.events import BlackoutSet, Refused, Registered, StopExp
 from controller.messages.faults import fault_of
 from controller.messages.topics import ASSIGNMENT_LOG, BLACKOUT, DEFINITION, TICK
 from controller.schedule.due import MarketPlan
+from controller.time.periods import period
+from controller.validation.attributes import Column, attributes_of
 from controller.validation.blackout_rules import announce, parse_blackout
 from controller.validation.quotas import room_for_switch, room_for_window
 from controller.validation.registration import register
@@ -121,6 +124,7 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
     # Heard twice, or after a crash half way: the same writes again.
     await parts.store.put_registration(known)
     secret = known.experiment.seed_disclosure == "committed" and life(known, now).state not in OVER_FOR_GOOD
+    attributes, left_out = _attributes(known.experiment, catalog, now)
     message = Registered(
         id=f"{experiment.plan_name}/registered",
         # Whoever reads the log must not be able to draw tomorrow's arms: only the hash of a committed seed is told.
@@ -128,9 +132,19 @@ async def _register(parts: Parts, catalog: Catalog, experiment: Experiment) -> N
         design_hash=known.design_hash,
         registered_at=now,
         listed=dict(known.listed),
+        attributes=attributes,
+        attributes_left_out=left_out,
     )
     await _tell(parts, message, message.id)
     parts.log.info("registered", experiment=experiment.name, design_hash=known.design_hash)
+
+
+def _attributes(experiment: Experiment, catalog: Catalog, now: datetime) -> tuple[dict[str, Column], tuple[str, ...]]:
+    """Of the catalog as it is now; none once the experiment has begun, and none where a unit is no longer in it."""
+    begun = any(period(experiment.start, zone).start <= now for zone in experiment.time_zones().values())
+    if begun or not all(unit in catalog.entries for unit in experiment.units):
+        return {}, ()
+    return attributes_of(experiment.units, catalog.entries)
 
 
 async def _holding(parts: Parts, over: Lifecycle) -> list[str]:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from analysis.heterogeneity.group_attributes import attributes_of
+from analysis.heterogeneity.group_attributes import levels_of
 from analysis.heterogeneity.group_statistics import UnitEffects, group_statistics
 from analysis.heterogeneity.groups import find_groups
 from analysis.heterogeneity.ranked_groups import ranked_groups
@@ -15,7 +15,7 @@ def drawn(seed, planted=0.2, n=1000, clusters=None):
     levels = rng.integers(0, 4, (n, 4))
     inside = (levels[:, 0] == 1) & (levels[:, 2] == 3)
     value = -0.1 + planted * inside + rng.normal(0, 0.15, n)
-    attributes = attributes_of({f"a{k}": [f"l{v}" for v in levels[:, k]] for k in range(4)}, n)
+    attributes = levels_of({f"a{k}": [f"l{v}" for v in levels[:, k]] for k in range(4)}, n)
     cluster = np.arange(n) if clusters is None else rng.permutation(np.arange(n) % clusters)
     return UnitEffects(value, None, cluster), attributes, inside
 
@@ -100,7 +100,7 @@ def test_units_of_one_cluster_are_on_one_side_and_shared_noise_names_nothing():
 def test_ranked_fifths_rise_where_effects_differ_and_tell_nothing_where_they_do_not():
     rng = np.random.default_rng(5)
     levels = rng.integers(0, 5, 2000)
-    attributes = attributes_of({"size": [f"s{v}" for v in levels], "other": list("ab") * 1000}, 2000)
+    attributes = levels_of({"size": [f"s{v}" for v in levels], "other": list("ab") * 1000}, 2000)
     value = 0.1 * levels + rng.normal(0, 0.2, 2000)
     found = ranked_groups(UnitEffects(value, None, np.arange(2000)), attributes, rng=rng)
     assert list(np.diff([one.effect for one in found.groups]) > 0) == [True] * 4
@@ -112,7 +112,7 @@ def test_ranked_fifths_rise_where_effects_differ_and_tell_nothing_where_they_do_
 
 
 def test_attributes_that_make_no_groups_are_left_out_by_name_and_reason():
-    found = attributes_of(
+    found = levels_of(
         {"same": ["x"] * 200, "id": [f"u{k}" for k in range(200)], "kind": ["a", "b"] * 100, "price": list(range(200)),
          "gap": [None, "p", "q", ""] * 50, "none": [None] * 200}, 200
     )  # fmt: skip
@@ -127,10 +127,10 @@ def test_attributes_that_make_no_groups_are_left_out_by_name_and_reason():
 
 def test_what_cannot_be_said_is_refused_with_what_can():
     with pytest.raises(NotEstimable, match="no attribute can make groups"):
-        attributes_of({"same": ["x"] * 3}, 3)
+        levels_of({"same": ["x"] * 3}, 3)
     with pytest.raises(InvalidPanel, match="2 values for 3 units"):
-        attributes_of({"kind": ["a", "b"]}, 3)
-    kind = attributes_of({"kind": ["a", "b"] * 10}, 20)
+        levels_of({"kind": ["a", "b"]}, 3)
+    kind = levels_of({"kind": ["a", "b"] * 10}, 20)
     few = UnitEffects(np.arange(20.0), None, np.arange(20) % 5)
     with pytest.raises(NotEstimable, match=r"5 clusters: .* the average effect can still be estimated"):
         find_groups(few, kind, rng=np.random.default_rng(0))
@@ -140,6 +140,6 @@ def test_what_cannot_be_said_is_refused_with_what_can():
 
 def test_a_category_of_one_product_is_counted_as_too_small():
     shown, _, _ = drawn(0, n=200)
-    kinds = attributes_of({"kind": ["only"] + ["a", "b"] * 99 + ["a"]}, 200)
+    kinds = levels_of({"kind": ["only"] + ["a", "b"] * 99 + ["a"]}, 200)
     found = find_groups(shown, kinds, rng=np.random.default_rng(0))
     assert found.looked[0].too_small == 1
