@@ -105,7 +105,9 @@ class Plan:
     def own_effects(self) -> dict[str, float]:
         """Unit -> its planted effect, of units whose category has one of its own."""
         of = self.effects_by_category
-        return {entry.unit: of[entry.category] for entry in self.history.catalog if entry.category in of}
+        return {
+            entry.unit: of[entry.category] for entry in self.history.catalog if entry.category and entry.category in of
+        }
 
     @property
     def truth(self) -> float:
