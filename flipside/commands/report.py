@@ -27,8 +27,8 @@ def report(
 
     Three pictures: the effect after each closed block with its anytime and its fixed interval; arms by cluster and day
     with washout, blackouts and missed flips; every assumption and how far it is from its threshold. Where the catalog
-    gave units a category or attributes before the start: who responds. Then which clusters carry each number. --json has
-    both.
+    gave units a category or attributes before the start: who responds. Then which clusters carry each number.
+    --json has both.
 
     Example: flipside report --replay outcome --out report.html
     """

@@ -109,15 +109,14 @@ class Plan:
             entry.unit: of[entry.category] for entry in self.history.catalog if entry.category and entry.category in of
         }
 
-    @property
-    def truth(self) -> float:
-        """The planted effect on all that the experiment's units sell, relative to control."""
-        own, units = self.own_effects, set(self.experiment.units)
-        if not own:
-            return self.effect
-        sold = [row for period in self.history.periods[self.before :] for row in period if row.unit in units]
+    def truth(self, units: Sequence[str]) -> float:
+        """The planted effect on all that these units sell, relative to control."""
+        own, chosen = self.own_effects, set(units)
+        sold = [row for period in self.history.periods[self.before :] for row in period if row.unit in chosen]
         packs = sum(row.packs for row in sold)
-        return sum(row.packs * own.get(row.unit, self.effect) for row in sold) / max(packs, 1)
+        if not own or packs == 0:
+            return self.effect
+        return sum(row.packs * own.get(row.unit, self.effect) for row in sold) / packs
 
 
 def default_experiment(history: History, name: str, seed: str) -> Experiment:
@@ -504,7 +503,7 @@ class Replayer:
             blackouts=self.plan.blackouts,
             rivals=[] if self._rivals is None else self._rivals.seen,
             listed={entry.unit: entry.list_price_minor for entry in self.plan.history.catalog},
-            truth=self.plan.truth,
+            truth=self.plan.truth(registered.experiment.units),
             events_in=self.events_in,
             dead_lettered=len(self._dead.others),
             seconds=round(time.monotonic() - self._started, 3),

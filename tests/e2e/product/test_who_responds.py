@@ -34,6 +34,7 @@ async def test_report_export_and_json_show_both_categories_with_the_truth_inside
     planted = plan(shop(), -0.1, effects_by_category={"toys": -0.4})
     result = await replay(servers.settings(namespace), planted)
     assert (result.broken_promises, result.ended) == ((), None)
+    assert -0.4 < result.truth < -0.1
     page = write_outcome(result, tmp_path / "outcome").read_text()
     assert "Who responds" in page
     assert "Which clusters carry it" in page
