@@ -51,6 +51,7 @@ def analysis(
     import asyncio
 
     from analysis.worker.worker import Options, Watch, run
+    from flipside.freed_memory import giving_back
     from flipside.results.archive import Archive, both
     from flipside.serve import serve
     from streams.kafka.connection import connection, reach_kafka
@@ -97,4 +98,4 @@ def analysis(
             stop.set()
             await writing
 
-    serve(settings, work)
+    serve(settings, giving_back(work))

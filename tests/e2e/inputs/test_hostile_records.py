@@ -27,6 +27,7 @@ from controller.messages.topics import (
     COMPETITOR_PRICE,
     DEAD_LETTER,
     DEFINITION,
+    GRAPH,
     SALE,
 )
 from flipside.schemas import MESSAGES, ROOT
@@ -55,7 +56,7 @@ class Piece:
 
 
 PEOPLE = (*INPUTS, DEFINITION, BLACKOUT, APPLIED)
-OTHERS = tuple(topic for topic in KINDS if topic not in (*PEOPLE, ASSIGNMENT_LOG))
+OTHERS = tuple(topic for topic in KINDS if topic not in (*PEOPLE, ASSIGNMENT_LOG, GRAPH))
 #: the whole matrix; each piece takes some minutes
 PIECES = {
     "inputs": Piece(INPUTS),
@@ -64,6 +65,7 @@ PIECES = {
     "others, 1 of 3": Piece(OTHERS[:3]),
     "others, 2 of 3": Piece(OTHERS[3:6]),
     "others, 3 of 3": Piece(OTHERS[6:]),
+    "graph": Piece((GRAPH,)),
 }
 #: where the JSON of a run is written, if anywhere; and where that of the last whole one is
 WRITE_TO = "FLIPSIDE_MATRIX_JSON"
