@@ -118,7 +118,7 @@ $(VENV)/.peers: $(INSTALLED) requirements-bench.lock
 	@touch $@
 
 .PHONY: bench
-bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-coverage bench-check_power bench-forest bench-graph bench-zeros bench-all bench-floods,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
+bench: $(filter-out bench-calibration bench-whole_way bench-replay_coverage bench-replay_designs bench-whole_replays bench-rare_sales bench-coverage bench-check_power bench-forest bench-econml_peer bench-graph bench-zeros bench-all bench-floods,$(BENCHES)) ## every measurement of speed, each beside its peer (or one: make bench-panel)
 	@test -n "$(BENCHES)" || { echo "there is nothing to run under benchmarks/" >&2; exit 1; }
 
 .PHONY: bench-streams

@@ -22,6 +22,7 @@ import pandas as pd
 from analysis.heterogeneity.differences import kept
 from analysis.heterogeneity.forests.forest import causal_forest
 from analysis.heterogeneity.unit_effects import hpte
+from benchmarks.heterogeneity.figures_page import PAGE, written
 
 BEFORE, AFTER = 42, 28
 #: mean of 0.5 + 0.3 [category 0] - 0.1 [others] + 0.6 (size - 1/2) over four categories and uniform sizes
@@ -154,8 +155,14 @@ def main() -> None:
     asked.add_argument("--minutes", type=float, default=1e9, help="stop after the draw that ends later than this")
     asked.add_argument("--beside", choices=("refits", "scores"))
     asked.add_argument("--trimming", action="store_true")
+    asked.add_argument(
+        "--page", action="store_true", help="write docs/methods/heterogeneity.md from the results and end"
+    )
     asked.add_argument("--out", type=Path)
     given = asked.parse_args()
+    if given.page:
+        PAGE.write_text(written(), "utf-8")
+        return
     if given.trimming:
         text = json.dumps(trimming(given.draws), indent=1)
         print(text)

@@ -12,7 +12,7 @@ from numba import prange
 from numpy.typing import NDArray
 
 from analysis.heterogeneity.forests.compiled import compiled
-from analysis.panel_data.panel import FloatArray, IntArray
+from analysis.panel_data.panel import FloatArray
 
 U8 = NDArray[np.uint8]
 #: bins that boosting looks at: a quarter of the forest's
@@ -34,7 +34,7 @@ class Boosting:
 
 
 #: E[Y|X] and E[W|X]: chosen by RMSE of the six designs' forests at 10,000 rows
-NUISANCE = Boosting(depth=4, rate=0.12, rounds=80)
+NUISANCE = Boosting(depth=3, rate=0.1, rounds=120)
 #: the effect: noise is large, so steps are small
 EFFECT = Boosting(depth=3, rate=0.08, rounds=120, ridge=40.0)
 
@@ -53,6 +53,8 @@ def _boost(
 ) -> tuple[FloatArray, FloatArray, NDArray[np.int16], U8, FloatArray]:
     """Boost K models, model k on the rows of ``fits[k]``.
 
+    ``y`` is (K, n) where each model has outcomes of its own, else (1, n).
+
     Returns:
         out (K, n): predictions of all rows in ``fits`` or ``judged`` after the last round; loss (K, rounds + 1): sum of
         squares over ``judged``; trees (K, rounds, 2^depth - 1): feature, cut; (K, rounds, 2^depth): leaves.
@@ -65,7 +67,9 @@ def _boost(
     feature = np.full((models, rounds, inner), -1, np.int16)
     cut = np.full((models, rounds, inner), 255, np.uint8)
     values = np.zeros((models, rounds, leaves))
+    uses = np.minimum(np.arange(models), len(y) - 1)
     for m in prange(models):
+        own = y[uses[m]]
         rows = np.flatnonzero(fits[m] | judged[m])
         count = len(rows)
         x = np.empty((count, p), np.uint8)
@@ -76,7 +80,7 @@ def _boost(
         ww, yy, F = np.empty(count), np.empty(count), np.zeros(count)
         total = 0.0
         for i in range(count):
-            fit[i], judge[i], ww[i], yy[i] = fits[m, rows[i]], judged[m, rows[i]], w[rows[i]], y[rows[i]]
+            fit[i], judge[i], ww[i], yy[i] = fits[m, rows[i]], judged[m, rows[i]], w[rows[i]], own[rows[i]]
             if judge[i]:
                 loss[m, 0] += yy[i] * yy[i]
             if fit[i]:
@@ -175,18 +179,11 @@ class Boosted:
 def boost(
     bins: U8, w: FloatArray, y: FloatArray, fits: NDArray[np.bool_], judged: NDArray[np.bool_], how: Boosting
 ) -> tuple[Boosted, FloatArray]:
-    """Boost K models; model k on the rows ``fits[k]`` (K, n). Losses (K, rounds + 1) sum over ``judged[k]``."""
-    _, loss, feature, cut, values = _boost(bins, w, y, fits, judged, how.depth, how.rate, how.rounds, how.ridge)
+    """Boost K models; model k on the rows ``fits[k]`` (K, n). Losses (K, rounds + 1) sum over ``judged[k]``.
+
+    ``y``: (n,) or, an outcome for each model, (K, n).
+    """
+    _, loss, feature, cut, values = _boost(
+        bins, w, np.atleast_2d(y), fits, judged, how.depth, how.rate, how.rounds, how.ridge
+    )
     return Boosted(feature, cut, values, how.rounds), loss
-
-
-def cross_fitted(bins: U8, y: FloatArray, fold: IntArray, folds: int, how: Boosting = NUISANCE) -> FloatArray:
-    """(n,), predictions of E[y|x] for each row by the model that has not seen its fold; rounds by held-out loss."""
-    held = fold == np.arange(folds)[:, np.newaxis]
-    base = np.array([y[~out].mean() for out in held])[fold]
-    ones = np.ones(len(y))
-    models, loss = boost(bins, ones, y - base, ~held, held, how)
-    rounds = int(loss.sum(axis=0).argmin())
-    found = Boosted(models.feature, models.cut, models.values, rounds).predict(bins)
-    fitted: FloatArray = base + found[fold, np.arange(len(y))]
-    return fitted

@@ -100,22 +100,39 @@ def calibration(
     if len(tau) < 3 or np.ptp(tau) == 0:
         raise NotEstimable("out-of-bag effects are all the same: nothing tells whether units differ")
     label = None if clusters is None else np.unique(np.asarray(clusters)[known], return_inverse=True)[1].ravel()
-    mean = tau.mean()
-    design = np.column_stack([w * mean, w * (tau - mean)])
-    inverse = np.linalg.pinv(design.T @ design)
-    found = inverse @ design.T @ y
-    scores = _by_cluster(design * (y - design @ found)[:, np.newaxis], label)
-    groups = len(scores)
-    covariance = inverse @ (scores.T @ scores) @ inverse * groups / (groups - 1)
-    spread, spread_error = float(found[1]), float(np.sqrt(covariance[1, 1]))
-    shrunk = (spread - 1) ** 2 * float(tau.var()) if spread - 1 > CLEAR * spread_error else 0.0
+    line = slope(y, w, tau, label)
+    b, b_error, average = line.slope, line.slope_error, line.level / float(tau.mean())
+    shrunk = (b - 1) ** 2 * float(tau.var()) if b - 1 > CLEAR * b_error else 0.0
     square = max([shrunk, *(missing_mean_square(y - w * tau, w, model[known], label) for model in missed)])
     more = max(square, remainder.upper - remainder.square)
     at = 1.96 * se / np.sqrt(np.maximum(se**2 + more, 1e-300))
     covers = float(np.mean(ndtr(at) - ndtr(-at)))
     away = float(np.sqrt(remainder.square)), float(np.sqrt(remainder.upper))
-    p = float(ndtr(-spread / spread_error))
-    return Calibration(float(found[0]), spread, spread_error, p, float(np.sqrt(square)), covers, groups, *away)
+    p = float(ndtr(-b / b_error))
+    return Calibration(average, b, b_error, p, float(np.sqrt(square)), covers, line.clusters, *away)
+
+
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """The level and the slope b of ``y = w level + b w (tau_i - taubar) + e``, errors by cluster."""
+
+    level: float
+    level_error: float
+    slope: float
+    slope_error: float
+    clusters: int
+
+
+def slope(y: FloatArray, w: FloatArray, tau: FloatArray, label: IntArray | None) -> Slope:
+    """The regression of centred outcomes (n,) on centred treatments and those times the spread of effects."""
+    design = np.column_stack([w, w * (tau - tau.mean())])
+    inverse = np.linalg.pinv(design.T @ design)
+    found = inverse @ design.T @ y
+    scores = _by_cluster(design * (y - design @ found)[:, np.newaxis], label)
+    groups = len(scores)
+    covariance = inverse @ (scores.T @ scores) @ inverse * groups / (groups - 1)
+    errors = np.sqrt(np.diag(covariance))
+    return Slope(float(found[0]), float(errors[0]), float(found[1]), float(errors[1]), groups)
 
 
 def missing_mean_square(left: FloatArray, w: FloatArray, model: FloatArray, label: IntArray | None) -> float:

@@ -10,10 +10,13 @@
 4. The effect is the mean of the bags' m plus the forest's; its variance is that between bags (a half-sample's variance
    about the whole is the whole's variance), less the noise of having few trees in a bag (Athey, Tibshirani, Wager
    2019), plus the mean square of what the centring shrinks or smooths away (`centring.py`, `remainder.py`).
+5. Where the centring was chosen: the plain forest has the share of effects by which the mixture has the least held-out
+   R-loss, and the trees' part of each is shrunk towards its mean where out-of-bag rows say that it spreads too far.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -21,8 +24,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import erfc
 
 from analysis.heterogeneity.forests.affinity import arm_differences
-from analysis.heterogeneity.forests.boosting import EFFECT, Boosted, Boosting, boost, cross_fitted
-from analysis.heterogeneity.forests.calibration import Calibration, calibration
+from analysis.heterogeneity.forests.boosting import EFFECT, Boosted, Boosting, boost
+from analysis.heterogeneity.forests.calibration import Calibration, calibration, slope
 from analysis.heterogeneity.forests.centring import (
     MOST_FOR_PRODUCTS,
     Basis,
@@ -31,7 +34,9 @@ from analysis.heterogeneity.forests.centring import (
     ridge,
     shrinkage,
 )
+from analysis.heterogeneity.forests.nuisances import expected_outcome, expected_treatment, ridge_outcome
 from analysis.heterogeneity.forests.remainder import NO_REMAINDER, Remainder, smoothed_away
+from analysis.heterogeneity.forests.threads import one_blas_thread
 from analysis.heterogeneity.forests.trees import grow_trees, predict_trees
 from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
@@ -42,7 +47,9 @@ BINS = 250
 #: trees that share a half-sample where nothing is centred, as in grf
 PLAIN_BAG = 2
 #: trees that share a half-sample, and the centring fitted on it
-CENTRED_BAG = 10
+CENTRED_BAG = 5
+#: the same where centring takes most of the time: forests that judge candidates, and those of few clusters' refits
+COARSE_BAG = 10
 #: trees by which a candidate is judged
 JUDGING_TREES = 100
 #: folds of the nuisance models
@@ -54,9 +61,29 @@ Centring = Literal["none", "ridge", "quadratic", "boosted"]
 CANDIDATES: tuple[Centring, ...] = ("none", "ridge", "quadratic", "boosted")
 #: fewer clusters cannot tell candidates apart: the ridge is taken, which shrinks to a constant where effects are one
 FEWEST_TO_CHOOSE = 500
+#: a smaller share of a centred or of the plain forest is none
+LEAST_SHARE = 0.05
+#: standard errors by which trees must spread too far before they are shrunk
+CLEAR = 1.0
+#: rows by which the trees' spread is judged
+MOST_FOR_SPREAD = 10_000
 #: centrings that leave out what is in no variance between bags
 SMOOTH: tuple[Centring, ...] = ("quadratic", "boosted")
 U8 = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """How far the trees' part of effects is shrunk towards its mean."""
+
+    #: share of the spread that is kept, and its error
+    kept: float
+    kept_error: float
+    mean: float
+    mean_error: float
+
+
+NOT_SHRUNK = Shrunk(1.0, 0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,15 +110,21 @@ class CausalForest:
     _in_bag: NDArray[np.bool_]
     #: (trees, n) estimation halves and (bags, n) or (1, n) centred outcomes; empty where nobody asked to keep them
     _members: tuple[NDArray[np.bool_], FloatArray]
+    shrunk: Shrunk = NOT_SHRUNK
+    #: share of this forest in effects, and the plain one that has the rest
+    weight: float = 1.0
+    _plain: "CausalForest | None" = None
 
     def predict(self, points: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """(k,) effects and (k,) standard errors at points (k, p)."""
         x = _matrix(points, len(self._edges))
-        return self._predicted(_binned(x, self._edges), x, np.zeros((len(self._in_bag), 0), np.bool_))
+        bins = _binned(x, self._edges)
+        return self._mixed([one._predicted(bins, x, np.zeros((0, 0), np.bool_)) for one in self._forests()])
 
     def out_of_bag(self, X: ArrayLike) -> tuple[FloatArray, FloatArray]:
         """Effects and errors at the rows that the forest was fitted on, by bags without their cluster."""
-        return self._predicted(self._bins, _matrix(X, len(self._edges)), ~self._in_bag)
+        x = _matrix(X, len(self._edges))
+        return self._mixed([one._predicted(self._bins, x, ~one._in_bag) for one in self._forests()])
 
     def arm_differences(self, X: ArrayLike, treated: NDArray[np.bool_], others: ArrayLike) -> FloatArray:
         """(n + k, 3): effect by affinity weights and effective sizes of both arms, at the rows (out of bag) and others.
@@ -101,19 +134,23 @@ class CausalForest:
         x, beyond = _matrix(X, len(self._edges)), np.asarray(others, dtype=np.float64)
         points = np.concatenate([x, beyond])
         bins = _binned(points, self._edges)
-        used = np.concatenate([~self._in_bag, np.ones((len(self._in_bag), len(beyond)), np.bool_)], axis=1)
+        each = [one._arm_differences(bins, points, treated, len(beyond)) for one in self._forests()]
+        return each[0] if len(each) == 1 else self.weight * each[0] + (1 - self.weight) * each[1]
+
+    def _arm_differences(self, bins: U8, points: FloatArray, treated: NDArray[np.bool_], beyond: int) -> FloatArray:
+        used = np.concatenate([~self._in_bag, np.ones((len(self._in_bag), beyond), np.bool_)], axis=1)
         found = arm_differences(
             self._bins, bins, *self._trees, self._per_bag, used, self._members[0], treated, self._members[1]
         )
-        centre = self._centre(bins, points)
-        if centre.shape[1]:
-            found[:, 0] += np.where(used, centre, 0).sum(axis=0) / np.maximum(used.sum(axis=0), 1)
+        found[:, 0] += _mean_of_used(self._centre(bins, points), used)
         return found
 
     def calibration(self, X: ArrayLike, clusters: ArrayLike | None = None) -> Calibration:
         """Whether effects differ and whether intervals hold, from out-of-bag effects: see :class:`Calibration`."""
         x = _matrix(X, len(self._edges))
-        effect, error = self.out_of_bag(x)
+        # Trees without any spread left could not be judged.
+        plain = None if self._plain is None else replace(self._plain, shrunk=NOT_SHRUNK)
+        effect, error = replace(self, shrunk=NOT_SHRUNK, _plain=plain).out_of_bag(x)
         label = (
             np.arange(len(x)) if clusters is None else np.unique(np.asarray(clusters), return_inverse=True)[1].ravel()
         )
@@ -123,21 +160,38 @@ class CausalForest:
             self.outcome_residual, self.treatment_residual, effect, error, clusters, missed, self.remainder
         )
 
+    def _forests(self) -> "tuple[CausalForest, ...]":
+        return (self,) if self._plain is None else (self, self._plain)
+
+    def _mixed(self, each: list[tuple[FloatArray, FloatArray]]) -> tuple[FloatArray, FloatArray]:
+        """Weighted effects; errors as if both had the same, because they have the same rows."""
+        if len(each) == 1:
+            return each[0]
+        (effect, error), (other, its_error) = each
+        share = self.weight
+        return share * effect + (1 - share) * other, share * error + (1 - share) * its_error
+
     def _predicted(self, bins: U8, x: FloatArray, used: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+        """Of this forest alone; ``used`` (bags, points) or empty where all bags may speak."""
         centre = self._centre(bins, x)
-        found = predict_trees(bins, *self._trees, self._per_bag, centre, used)
+        found = predict_trees(bins, *self._trees, self._per_bag, centre, used, self.shrunk.kept)
         variance = _debiased(found[:, 1], found[:, 2], found[:, 3])
         if self._linear is not None:
             variance += self._linear.lost_at(x)
         variance += self.remainder.square
-        return found[:, 0], np.sqrt(variance)
+        if self.shrunk.kept == 1:
+            return found[:, 0], np.sqrt(variance)
+        beyond = found[:, 0] - _mean_of_used(centre, used) - self.shrunk.mean
+        variance += (self.shrunk.kept_error * beyond) ** 2 + ((1 - self.shrunk.kept) * self.shrunk.mean_error) ** 2
+        return found[:, 0] - (1 - self.shrunk.kept) * beyond, np.sqrt(variance)
 
     def _centre(self, bins: U8, x: FloatArray) -> FloatArray:
         """(bags, points) of each bag's centring effect, (bags, 0) where there is none."""
         bags = len(self._in_bag)
         centre = np.zeros((bags, 0))
         if self._linear is not None:
-            centre = self._linear.coefficients @ self._linear.shape.of(x).T
+            with one_blas_thread():
+                centre = self._linear.coefficients @ self._linear.shape.of(x).T
         elif self._boosted is not None:
             centre = self._boosted.predict(bins).reshape(bags, 2, -1).mean(axis=1)
         return centre
@@ -162,7 +216,7 @@ def causal_forest(
         X: (n, p), finite numbers: attributes from before the treatment.
         treatment: (n,), 0 or 1, or an intensity.
         outcome: (n,).
-        trees: at least 100, in bags of a few.
+        trees: at least 100, in bags of a few; as many again where a centred forest and a plain one are mixed.
         clusters: (n,), labels of rows that are sampled together; absent, each row alone.
         seed: of all chance; the same at any number of threads.
         centring: "auto" chooses by held-out R-loss, and below 500 clusters takes the ridge.
@@ -196,21 +250,32 @@ def causal_forest(
     fold = rng.permutation(groups)[label] % (2 * FOLDS)
     by_three, by_two = (fold % FOLDS).astype(np.int64), fold // FOLDS
     known = None if propensity is None else _column("propensity", propensity, n)
-    w_left = w - (known if known is not None else np.clip(cross_fitted(bins, w, by_three, FOLDS), w.min(), w.max()))
-    few = groups < FEWEST_TO_CHOOSE
-    y_left = y - (_ridge_of(x, w_left, y, by_two) if few else cross_fitted(bins, y, by_three, FOLDS))
-    data = _Data(x, bins, w_left, y_left, label, edges)
-    if centring == "auto" and few:
-        centring = "ridge"
-    rounds = _rounds(data, by_two) if centring in ("auto", "boosted") else 0
-    if centring != "auto":
-        return _fitted(data, centring, rounds, trees, rng, {}, progress, keep_members)
-    tried = tuple(name for name in CANDIDATES if name != "quadratic" or 1 < x.shape[1] <= MOST_FOR_PRODUCTS)
-    loss = {name: _held_out_loss(data, by_two, name, rounds, seed) for name in tried}
-    chosen = min(tried, key=lambda name: loss[name])
-    return _fitted(
-        data, chosen, rounds, trees, rng, {str(name): value for name, value in loss.items()}, progress, keep_members
-    )
+    with one_blas_thread():
+        w_left = w - (known if known is not None else expected_treatment(bins, w, by_three))
+        few = groups < FEWEST_TO_CHOOSE
+        y_left = y - (ridge_outcome(x, w_left, y, by_two) if few else expected_outcome(x, bins, y, by_three, by_two))
+        data = _Data(x, bins, w_left, y_left, label, edges)
+        if centring == "auto" and few:
+            centring = "ridge"
+        rounds = _rounds(data, by_two) if centring in ("auto", "boosted") else 0
+        if centring != "auto":
+            return _fitted(data, centring, rounds, trees, rng, {}, progress, keep_members)
+        tried = tuple(name for name in CANDIDATES if name != "quadratic" or 1 < x.shape[1] <= MOST_FOR_PRODUCTS)
+        effects = {name: _held_out_effects(data, by_two, name, rounds, seed) for name in tried}
+        means = {str(name): float(np.mean((y_left - w_left * each) ** 2)) for name, each in effects.items()}
+        name, weight = _chosen(effects, w_left, y_left)
+        in_all = trees if weight == 1 else 2 * trees
+
+        def told(done: int, _: int, before: int = 0) -> None:
+            if progress is not None:
+                progress(before + done, in_all)
+
+        found = _fitted(data, name, rounds, trees, rng, means, told, keep_members)
+        found = replace(found, shrunk=_shrunk(found, x, label, rng))
+        if weight == 1:
+            return found
+        plain = _fitted(data, "none", rounds, trees, rng, means, partial(told, before=trees), keep_members)
+        return replace(found, weight=weight, _plain=replace(plain, shrunk=_shrunk(plain, x, label, rng)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +310,41 @@ class _Data:
         return _Data(self.x[chosen], bins, self.w[chosen], self.y[chosen], label, self.edges)
 
 
-def _held_out_loss(data: _Data, half: IntArray, centring: Centring, rounds: int, seed: int) -> float:
-    """Mean ``(y - w tau(x))^2`` over rows of the half that a small forest, its centring included, has not seen."""
-    squares = 0.0
+def _chosen(effects: dict[Centring, FloatArray], w: FloatArray, y: FloatArray) -> tuple[Centring, float]:
+    """The centring, and its share beside the plain forest, whose mixture has the least held-out R-loss."""
+    left = y - w * effects["none"]
+    best: tuple[float, Centring, float] = (float(left @ left), "none", 1.0)
+    for name, effect in effects.items():
+        more = w * (effect - effects["none"])
+        square = float(more @ more)
+        share = min(max(float(more @ left) / square, 0.0), 1.0) if square > 0 else 0.0
+        if share >= LEAST_SHARE:
+            rest = left - share * more
+            best = min(best, (float(rest @ rest), name, share if share <= 1 - LEAST_SHARE else 1.0))
+    return best[1:]
+
+
+def _shrunk(forest: CausalForest, x: FloatArray, label: IntArray, rng: np.random.Generator) -> Shrunk:
+    """How far trees are shrunk: b of ``y - w m = w level + b w (trees - mean)`` where it is clearly below one."""
+    some = np.sort(rng.permutation(len(x))[:MOST_FOR_SPREAD])
+    bins, used = np.ascontiguousarray(forest._bins[:, some]), ~forest._in_bag[:, some]
+    m = _mean_of_used(forest._centre(bins, x[some]), used)
+    trees = forest._predicted(bins, x[some], used)[0] - m
+    known = np.isfinite(trees)
+    w, y = forest.treatment_residual[some], forest.outcome_residual[some]
+    if not known.any() or np.ptp(trees[known]) == 0:
+        return NOT_SHRUNK
+    line = slope((y - w * m)[known], w[known], trees[known], label[some][known])
+    if 1 - line.slope <= CLEAR * line.slope_error:
+        return NOT_SHRUNK
+    # A centring has a level of its own, whose error is in the bags.
+    level_error = line.level_error if forest.centring == "none" else 0.0
+    return Shrunk(float(np.clip(line.slope, 0, 1)), line.slope_error, float(trees[known].mean()), level_error)
+
+
+def _held_out_effects(data: _Data, half: IntArray, centring: Centring, rounds: int, seed: int) -> FloatArray:
+    """(n,) effects by a small forest on the other half, its centring included."""
+    found = np.empty(len(data.y))
     for side in (0, 1):
         fitted = _fitted(
             data.rows(half == side),
@@ -260,9 +357,9 @@ def _held_out_loss(data: _Data, half: IntArray, centring: Centring, rounds: int,
             judging=True,
         )
         other = data.rows(half != side)
-        effect = fitted._predicted(other.bins, other.x, np.zeros((len(fitted._in_bag), 0), np.bool_))[0]
-        squares += float(np.sum((other.y - other.w * np.nan_to_num(effect)) ** 2))
-    return squares / len(data.y)
+        effect = fitted._predicted(other.bins, other.x, np.zeros((0, 0), np.bool_))[0]
+        found[half != side] = np.nan_to_num(effect)
+    return found
 
 
 def _fitted(
@@ -278,7 +375,8 @@ def _fitted(
 ) -> CausalForest:
     """Bags, their centrings and their trees."""
     n, groups = len(data.y), int(data.label.max()) + 1
-    per_bag = PLAIN_BAG if chosen == "none" else CENTRED_BAG
+    coarse = judging or groups < FEWEST_TO_CHOOSE
+    per_bag = PLAIN_BAG if chosen == "none" else COARSE_BAG if coarse else CENTRED_BAG
     bags = -(-trees // per_bag)
     drawn = np.stack([np.sort(rng.permutation(groups)[: groups // 2]) for _ in range(bags)])
     in_bag = np.zeros((bags, groups), np.bool_)
@@ -354,23 +452,19 @@ def _grown(
     return feature, cut, child, moments, gain
 
 
-def _ridge_of(x: FloatArray, w: FloatArray, y: FloatArray, half: IntArray) -> FloatArray:
-    """(n,) E[y|x] by ridge beside one effect of w, which columns would else take for theirs where arms differ in them.
-
-    With few rows the folds' own means are more noise than what cross-fitting guards against.
-    """
-    shape, ones = basis(x, False), np.ones(len(y))
-    design = shape.of(x)
-    rough = float(w @ (y - y.mean())) / float(w @ w)
-    penalty = shrinkage(shape, design, ones, y - rough * w, half).penalty
-    fitted: FloatArray = design @ ridge(np.column_stack([design, w]), ones, y, np.r_[penalty, 1e-9])[:-1]
-    return fitted
-
-
 def _rounds(data: _Data, half: IntArray) -> int:
     """Rounds of boosting whose R-loss over the half that was held out is least."""
     fits = half == np.array([[0], [1]])
     return int(boost(data.bins, data.w, data.y, fits, ~fits, EFFECT)[1].sum(axis=0).argmin())
+
+
+def _mean_of_used(centre: FloatArray, used: NDArray[np.bool_]) -> FloatArray:
+    """(points,) mean centring of the bags that may speak for a point; (1,) zero where nothing is centred."""
+    if not centre.shape[1]:
+        return np.zeros(1)
+    if not used.shape[1]:
+        return np.asarray(centre.mean(axis=0))
+    return np.asarray(np.where(used, centre, 0).sum(axis=0) / np.maximum(used.sum(axis=0), 1))
 
 
 def _debiased(between: FloatArray, noise: FloatArray, bags: FloatArray) -> FloatArray:

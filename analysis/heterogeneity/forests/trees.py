@@ -281,6 +281,7 @@ def predict_trees(
     per_bag: int,
     centre: FloatArray,
     used: NDArray[np.bool_],
+    kept: float,
 ) -> FloatArray:
     """(points, 4): effect, variance between bags, noise of the trees within bags, bags used.
 
@@ -293,6 +294,7 @@ def predict_trees(
         per_bag: trees of a bag.
         centre: (bags, points), each bag's centring effect; (bags, 0) where there is none.
         used: (bags, points), bags that may speak for a point (out of bag); (bags, 0) where all may.
+        kept: share of the trees' part that variances are of; effects are of all of it.
 
     """
     points, bags = bins.shape[1], len(feature) // per_bag
@@ -329,7 +331,7 @@ def predict_trees(
             for t in range(b * per_bag, (b + 1) * per_bag):
                 about = each[t, 3] - tau * each[t, 2] - base * each[t, 0]
                 about -= mean[0] * (each[t, 1] - tau * each[t, 0] - base)
-                about /= spread
+                about *= kept / spread
                 s += about
                 ss += about * about
             s /= per_bag

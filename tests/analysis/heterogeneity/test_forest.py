@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import multivariate_normal
 
 from analysis.heterogeneity.forests.centring import LIKELY_PENALTIES, Basis, shrinkage
-from analysis.heterogeneity.forests.forest import causal_forest
+from analysis.heterogeneity.forests.forest import _chosen, causal_forest
 from analysis.heterogeneity.forests.remainder import smoothed_away
 from controller.errors import NotEstimable
 
@@ -52,11 +52,50 @@ def test_the_same_seed_gives_the_same_bits_at_one_and_two_threads():
         for threads in (1, min(2, numba.config.NUMBA_NUM_THREADS)):
             numba.set_num_threads(threads)
             answers.append(
-                [causal_forest(x, w, y, trees=100, seed=7, centring=c).predict(x) for c in ("none", "boosted")]
+                [causal_forest(x, w, y, trees=100, seed=7, centring=c).predict(x) for c in ("none", "boosted", "auto")]
             )
     finally:
         numba.set_num_threads(before)
     assert np.array_equal(np.array(answers[0]), np.array(answers[1]))
+
+
+def test_the_mixture_of_forests_is_that_of_least_r_loss_by_brute_force():
+    rng = np.random.default_rng(11)
+    w, tau = rng.choice([-0.5, 0.5], 4000), rng.standard_normal(4000)
+    y = w * tau + rng.standard_normal(4000)
+    effects = {
+        "none": tau + rng.standard_normal(4000),
+        "ridge": 0.5 * tau,
+        "boosted": tau + 0.7 * rng.standard_normal(4000),
+    }
+    losses = {
+        (name, share): np.sum((y - w * ((1 - share) * effects["none"] + share * effects[name])) ** 2)
+        for name in ("ridge", "boosted")
+        for share in np.linspace(0, 1, 101)
+    }
+    name, share = min(losses, key=losses.get)
+    found = _chosen(effects, w, y)
+    assert found[0] == name
+    assert found[1] == pytest.approx(share, abs=0.006)
+    assert _chosen({"none": tau, "ridge": 0.0 * tau}, w, w * tau) == ("none", 1.0)
+    assert _chosen({"none": 0.0 * tau, "ridge": tau}, w, w * tau) == ("ridge", 1.0)
+
+
+def test_without_differences_effects_spread_less_than_those_of_the_plain_forest():
+    x, w, y, tau = steps(1500, 12)
+    y = y - w * tau + 0.5 * w
+    plain, chosen = (causal_forest(x, w, y, trees=100, centring=c).predict(x) for c in ("none", "auto"))
+    assert chosen[0].std() < 0.5 * plain[0].std()
+    assert np.mean(abs(chosen[0] - 0.5) <= 1.96 * chosen[1]) > 0.9
+
+
+def test_progress_ends_with_all_trees_of_a_mixture():
+    x, w, y, _ = steps(600, 13)
+    told = []
+    forest = causal_forest(x, w, y, trees=100, progress=lambda done, of: told.append((done, of)))
+    trees = 100 if forest.weight == 1 else 200
+    assert told[-1] == (trees, trees)
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
 
 
 def test_clusters_are_sampled_whole():
