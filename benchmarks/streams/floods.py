@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.streams.floods [--share .25] [--only ids] [--write FILE]``. Each flood is as many records as an
 hour at its rate brings, sent as fast as they are taken: the hour's records, not the hour. What ages by the clock
-(leases, closings, retention) therefore does not age; what grows by records does. After each quarter, once all is taken
-in, the memory is read. The slope is that from the first quarter on, because a process grows to its working size before;
-beside it that of the second half, which tells what goes on from what levels off.
+(leases, closings, retention) therefore does not age; what grows by records does. The memory is read a minute after
+each quarter was taken in, when freed memory has been given back. The slope is that from the first quarter on, because a
+process grows to its working size before; beside it that of the second half, which tells what goes on from what levels
+off.
 """
 
 import argparse
@@ -39,6 +40,7 @@ from controller.messages.codec import Record, encode
 from controller.messages.control import Kill, LifecycleRequest
 from controller.messages.inputs import Applied, Blackout, CompetitorPrice, Sale, Scope
 from controller.messages.topics import APPLIED, BLACKOUT, CATALOG, COMPETITOR_PRICE, DEFINITION, SALE
+from flipside.freed_memory import EVERY_SECONDS
 from flipside.simulated_shop.shop import plain
 from flipside.topics import requests
 from streams.embedded.processes import Child, Sandbox
@@ -154,7 +156,7 @@ class Installation:
         return {**held, "redis": round(self.redis.info("memory")["used_memory"] / 1e6, 2)}
 
     def settle(self) -> None:
-        """Return once nobody works any more: all that was written is taken in."""
+        """Return once nobody works any more, and what was freed has been given back."""
         parts = Parts({name: child.pid for name, child in self.processes.items()})
         deadline, calm = time.monotonic() + PATIENCE_SECONDS, 0
         while calm < 2:
@@ -165,6 +167,7 @@ class Installation:
             busy = max(cpu_seconds(pid) - before[name] for name, pid in parts.pids.items())
             calm = calm + 1 if busy < IDLE_SHARE * IDLE_SECONDS else 0
             assert time.monotonic() < deadline, f"not taken in within {PATIENCE_SECONDS:g} s"
+        time.sleep(EVERY_SECONDS + IDLE_SECONDS)
 
 
 def measure(name: str, share: float, kafka: Kafka, server: RedisServer) -> dict[str, Any]:
