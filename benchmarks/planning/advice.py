@@ -27,7 +27,7 @@ from benchmarks.replays.replay_designs import estimate, panel
 from controller.definition.experiment import Experiment
 from flipside.replay.environment import ReplayOptions, run_replay
 from flipside.replay.fitted_definition import fit
-from flipside.replay.replay import FIRST_DAY
+from flipside.replay.plan import FIRST_DAY
 from flipside.sales_history.history import History as Sales
 from flipside.sales_history.history import read_history
 from flipside.sales_history.tables import read_sales

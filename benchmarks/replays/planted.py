@@ -26,7 +26,7 @@ from analysis.sequential.block_differences import block_differences, mean_of_blo
 from benchmarks.replays.replay_designs import Panel, definition, estimate, panel
 from controller.schedule.calendar import calendar
 from flipside.replay.fitted_definition import fit
-from flipside.replay.replay import FIRST_DAY
+from flipside.replay.plan import FIRST_DAY
 from flipside.sales_history.history import History, read_history
 
 EFFECTS = (-0.10, 0.0, 0.05)

@@ -21,7 +21,7 @@ from analysis.randomised.cluster_day import Effect, cluster_day_difference
 from controller.definition.experiment import Experiment
 from controller.schedule.calendar import calendar
 from flipside.replay.fitted_definition import Fitted, fit
-from flipside.replay.replay import FIRST_DAY, default_experiment
+from flipside.replay.plan import FIRST_DAY, default_experiment
 from flipside.sales_history.history import History, read_history
 
 #: what is changed of a definition of random days over all stores

@@ -31,7 +31,8 @@ from controller.time.periods import period
 from controller.validation.registration import resolve
 from flipside.documents import read_experiment
 from flipside.replay.fitted_definition import fit
-from flipside.replay.replay import FIRST_DAY, RIVALS_SEEN
+from flipside.replay.plan import FIRST_DAY
+from flipside.replay.replay import RIVALS_SEEN
 from flipside.sales_history.history import TIME_ZONE, History, read_history
 from flipside.simulated_shop.competitors import Rivals, rivals_of
 from flipside.simulated_shop.shop import pieces

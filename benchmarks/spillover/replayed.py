@@ -38,8 +38,9 @@ from controller.definition.field_types import product_of
 from controller.messages.events import Registered, SpilloverEffects
 from controller.messages.graphs import Cut, GraphPart, records_of
 from flipside.replay.environment import ReplayOptions, parts, processes
+from flipside.replay.plan import Plan
 from flipside.replay.progress import Result
-from flipside.replay.replay import Plan, replayer
+from flipside.replay.replay import replayer
 from flipside.simulated_shop.substitution import PUBLISHED, history_of, sells_of
 from streams.kafka.topics import create_topics
 from tests.parts.kafka import Kafka

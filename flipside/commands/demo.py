@@ -74,7 +74,7 @@ def _spillover(days: int, seed: int, out: Path, as_json: bool) -> NoReturn:
     from analysis.report.spillover import rows_of
     from controller.definition.money import major
     from flipside.replay.demo import run_spillover_demo
-    from flipside.replay.replay import FIRST_DAY
+    from flipside.replay.plan import FIRST_DAY
     from flipside.results.outcome import write_outcome
     from flipside.simulated_shop.substitution import substitution_market
     from flipside.terminal.spillover_output import print_effects

@@ -136,7 +136,7 @@ def _folder(
     from controller.errors import FlipsideError
     from flipside.replay.definition_as_it_stands import left_out_of_a_fit
     from flipside.replay.fitted_definition import fit
-    from flipside.replay.replay import FIRST_DAY
+    from flipside.replay.plan import FIRST_DAY
     from flipside.sales_history.history import read_history
 
     if catalog is not None or blackouts is not None:

@@ -13,8 +13,9 @@ import structlog
 from controller.messages.inputs import Blackout, Scope
 from controller.time.periods import day_start, local_day
 from flipside.replay.environment import ReplayOptions, parts
+from flipside.replay.plan import FIRST_DAY, Plan, default_experiment
 from flipside.replay.progress import Progress, Result
-from flipside.replay.replay import FIRST_DAY, Plan, Replayer, default_experiment, replayer
+from flipside.replay.replay import Replayer, replayer
 from flipside.sales_history.history import TIME_ZONE
 from flipside.simulated_shop.demand import made_up_history
 from flipside.simulated_shop.substitution import BEFORE, SubstitutionMarket

@@ -11,10 +11,12 @@ from controller.definition.experiment import Experiment
 from controller.messages.graphs import GraphPart
 from controller.messages.inputs import Blackout
 from controller.messages.topics import TOPICS
+from flipside.replay.answers import ReplayFailed
 from flipside.replay.fitted_definition import Fitted, fit
+from flipside.replay.plan import FIRST_DAY, Plan, default_experiment
 from flipside.replay.processes import Child
 from flipside.replay.progress import Progress, Result
-from flipside.replay.replay import FIRST_DAY, Plan, ReplayFailed, default_experiment, replayer
+from flipside.replay.replay import replayer
 from flipside.sales_history.history import History
 from streams.embedded.servers import embedded_broker, embedded_redis
 from streams.kafka.topics import create_topics

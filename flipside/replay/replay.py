@@ -7,53 +7,41 @@ client), the shop's sales and its rivals' prices. It knows the truth, because it
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager, suppress
 from datetime import date, datetime, timedelta
 from functools import partial
+from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
 
 from controller.decisions.guardrails import first_breach
-from controller.definition.experiment import Arm, Experiment, Market, PriceRule, RandomDays
+from controller.definition.experiment import Experiment, Market
 from controller.definition.field_types import LATEST, milliseconds
-from controller.errors import FlipsideError
 from controller.messages.codec import Record, encode
-from controller.messages.control import Entered, LifecycleChanged, TriggerIgnored
-from controller.messages.events import Assignment, BlackoutSet, Estimate, PeriodClosed, Refused, Registered, Tick
-from controller.messages.findings import RunningSequence
-from controller.messages.graphs import GraphPart
-from controller.messages.inputs import Blackout
+from controller.messages.control import Entered
+from controller.messages.events import Estimate, Registered, Tick
 from controller.messages.topics import (
     APPLIED,
-    ASSIGNMENT_LOG,
     BLACKOUT,
     CATALOG,
     COMPETITOR_PRICE,
-    DEAD_LETTER,
     DEFINITION,
-    ESTIMATE,
     GRAPH,
-    HEALTH,
     MAX_RECORD_BYTES,
-    PANEL,
     SALE,
-    SEQUENCE,
     TICK,
 )
 from controller.time.periods import Period, period
+from flipside.replay.answers import Answers, ReplayFailed
+from flipside.replay.plan import Plan
 from flipside.replay.progress import Ended, Progress, Result, judged, of_units_sold, sequence_of_units_sold
-from flipside.sales_history.history import History
 from flipside.simulated_shop.competitors import Rivals, rivals_of
-from flipside.simulated_shop.shop import Sells, Shop, plain
-from flipside.topics.reader import Reader
+from flipside.simulated_shop.shop import Shop, plain
 from flipside_client import Assignments
 from streams.kafka.connection import connection, stop_client
 from streams.runtime.settings import Settings
 from streams.worker.services import partition_of
 
-#: data weeks become consecutive local days from here on: a spring with a change of clocks
-FIRST_DAY = date(1990, 3, 12)
 TOPIC_OF = {"sale": SALE, "competitor-price": COMPETITOR_PRICE, "applied": APPLIED}
 PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 0.01
@@ -69,71 +57,7 @@ NOT_YET_CLOSED = 2
 #: periods that may be open at once: the shop waits for the system as a real day would
 PERIODS_AHEAD = 4
 
-
-class ReplayFailed(FlipsideError):
-    """The system did not answer in time; the message says what was waited for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What to replay."""
-
-    history: History
-    experiment: Experiment
-    effect: float
-    seed: str
-    #: periods of the history that lie before the experiment's start: the shop sells at control
-    before: int = 0
-    blackouts: tuple[Blackout, ...] = ()
-    #: the graph that the experiment's clusters come from, as it is published; the head is last
-    graph: tuple[GraphPart, ...] = ()
-    #: what is sold where it follows from all units' arms; None: the history, with the planted effect
-    sells: Sells | None = None
-    #: category -> its planted effect, where it is not `effect`
-    effects_by_category: Mapping[str, float] = field(default_factory=dict)
-    #: called at the start of each period, before its assignments are due: where tests kill and poison
-    on_period: Callable[["Replayer", int], Awaitable[None]] | None = None
-    on_progress: Callable[[Progress], None] | None = None
-    #: called with the seconds from the start of the replay, when a pricing system first holds an assignment
-    on_first_assignment: Callable[[float], None] = lambda seconds: None
-    #: called once catalog, blackouts and definition are published, before anybody is waited for
-    on_submitted: Callable[[], None] = lambda: None
-    #: asked while waiting: raises if a process that we depend on has ended
-    check_alive: Callable[[], None] = lambda: None
-
-    @property
-    def own_effects(self) -> dict[str, float]:
-        """Unit -> its planted effect, of units whose category has one of its own."""
-        of = self.effects_by_category
-        return {
-            entry.unit: of[entry.category] for entry in self.history.catalog if entry.category and entry.category in of
-        }
-
-    def truth(self, units: Sequence[str]) -> float:
-        """The planted effect on all that these units sell, relative to control."""
-        own, chosen = self.own_effects, set(units)
-        sold = [row for period in self.history.periods[self.before :] for row in period if row.unit in chosen]
-        packs = sum(row.packs for row in sold)
-        if not own or packs == 0:
-            return self.effect
-        return sum(row.packs * own.get(row.unit, self.effect) for row in sold) / packs
-
-
-def default_experiment(history: History, name: str, seed: str) -> Experiment:
-    """Random days over all stores: each day half of them pay 5 % more."""
-    return Experiment(
-        name=name,
-        owner="replay",
-        description="planted effect on real sales",
-        currency=history.currency,
-        units=tuple(entry.unit for entry in history.catalog),
-        clusters="market",
-        arms=(Arm(name="control"), Arm(name="treatment", price=PriceRule.model_validate_json('{"percent": "5"}'))),
-        design=RandomDays(),
-        start=FIRST_DAY,
-        days=len(history.periods),
-        seed=seed,
-    )
+Answer = TypeVar("Answer")
 
 
 class Replayer:
@@ -144,21 +68,11 @@ class Replayer:
         self.plan = plan
         self._producer = producer
         self._client = client
-        self._log = Reader(settings, [ASSIGNMENT_LOG])
-        self._estimates = Reader(settings, [ESTIMATE])
-        self._panel = Reader(settings, [PANEL])
-        self._dead = Reader(settings, [DEAD_LETTER])
-        self._findings = Reader(settings, [SEQUENCE, HEALTH])
+        self._answers = Answers(settings)
         self._shown: list[Estimate] = []
-        #: unit -> its assignment for the day that is played
-        self._today: dict[str, Assignment] = {}
         self.events_in = 0
         self.markets: tuple[Market, ...] = ()
-        #: market -> last closed day
-        self._closed: dict[str, date] = {}
         self._rivals: Rivals | None = None
-        #: triggers that were answered
-        self._answered: set[str] = set()
         self._started = time.monotonic()
         self.first_assignment_seconds: float | None = None
         #: a guardrail ended the experiment before its last day
@@ -166,7 +80,7 @@ class Replayer:
 
     async def run(self) -> Result:
         """The whole replay; raises ReplayFailed or InvalidExperiment."""
-        async with self._reading():
+        async with self._answers.reading():
             registered = await self._open()
             self.markets = registered.experiment.markets
             self._rivals = rivals_of(registered.experiment, self.plan.history, self.plan.seed)
@@ -184,7 +98,7 @@ class Replayer:
 
         The last period of the history is today; ``ready`` is told a unit once all arms of today are out.
         """
-        async with self._reading():
+        async with self._answers.reading():
             registered = await self._open()
             experiment = registered.experiment
             self.markets = experiment.markets
@@ -202,22 +116,16 @@ class Replayer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), SERVED_TICK_SECONDS)
 
-    @property
-    def _readers(self) -> tuple[Reader, ...]:
-        return self._log, self._panel, self._dead, self._estimates, self._findings
-
-    @asynccontextmanager
-    async def _reading(self) -> AsyncIterator[None]:
-        """All readers are started, and stopped afterwards."""
-        async with AsyncExitStack() as stack:
-            for reader in self._readers:
-                await reader.start()
-                stack.push_async_callback(reader.stop)
-            yield
-
     async def _informed(self, shop: Shop, day: date) -> bool:
-        await self._hear(day)
-        return not shop.uninformed(shop.experiment.units, self._days(day), self._today)
+        await self._answers.read_log()
+        return not self._uninformed(shop, day)
+
+    def _uninformed(self, shop: Shop, day: date) -> list[str]:
+        """Units without an assignment for a day, as far as the log was read.
+
+        An arm that holds over a block of days is published again on each of them.
+        """
+        return shop.uninformed(shop.experiment.units, self._days(day), self._answers.assignments[day])
 
     # --- talking to the system ----------------------------------------------------------------------------------------
 
@@ -241,9 +149,12 @@ class Replayer:
                 self.settings.prefixed(TICK), value=record.value, headers=record.headers, partition=number
             )
 
-    async def _until(self, what: str | Callable[[], str], done: Callable[[], Awaitable[bool]]) -> None:
+    async def _until(self, what: str | Callable[[], str], found: Callable[[], Awaitable[Answer | None]]) -> Answer:
+        """The first answer that is not empty. Raises ReplayFailed if none comes in time."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while not await done():
+        while True:
+            if answer := await found():
+                return answer
             self.plan.check_alive()
             if time.monotonic() > deadline:
                 named = what if isinstance(what, str) else what()
@@ -264,20 +175,10 @@ class Replayer:
             await self.send(GRAPH, [encode(record, record.key, first_instant)])
         await self.send(DEFINITION, [plain(plan.experiment)])
         plan.on_submitted()
-        answer: list[Registered] = []
-
-        async def answered() -> bool:
-            await self._log.poll()
-            for message in self._log.messages:
-                if isinstance(message, Refused):
-                    raise ReplayFailed(f"{message.subject} was refused:\n" + "\n".join(message.problems))
-                if isinstance(message, Registered) and message.experiment.name == plan.experiment.name:
-                    answer.append(message)
-            bound = {m.blackout for m in self._log.messages if isinstance(m, BlackoutSet)}
-            return bool(answer) and bound >= {blackout.id for blackout in plan.blackouts}
-
-        await self._until("the experiment to be registered", answered)
-        return answer[0]
+        blackouts = {blackout.id for blackout in plan.blackouts}
+        return await self._until(
+            "the experiment to be registered", partial(self._answers.registered, plan.experiment.name, blackouts)
+        )
 
     def _days(self, day: date) -> dict[str, Period]:
         """A local day of each market of the catalog."""
@@ -299,28 +200,25 @@ class Replayer:
             await plan.on_period(self, number)
         await self._eve(days, experiment.lead)
 
-        self._today = {}
-        missing: list[str] = []
-
         async def informed() -> bool:
-            # An arm that holds over a block of days is published again on each of them: wait for today's word.
-            await self._hear(day)
-            missing[:] = shop.uninformed(experiment.units, days, self._today)
-            if self.first_assignment_seconds is None and len(missing) < len(experiment.units):
+            await self._answers.read_log()
+            missing = len(self._uninformed(shop, day))
+            if self.first_assignment_seconds is None and missing < len(experiment.units):
                 self.first_assignment_seconds = time.monotonic() - self._started
                 plan.on_first_assignment(self.first_assignment_seconds)
             # A guardrail may act between the first and the last zone's midnight: the rest of the day has no arms.
-            return not missing or bool(self._guardrail_changes())
+            return not missing or bool(self._answers.guardrail_changes())
+
+        def missing() -> str:
+            units = self._uninformed(shop, day)
+            named = ", ".join(units[:UNITS_NAMED])
+            return (
+                f"the assignments of {day}: {len(units)} of {len(experiment.units)} units have none, among them {named}"
+            )
 
         if running:
-            await self._until(
-                lambda: (
-                    f"the assignments of {day}: {len(missing)} of {len(experiment.units)} units have none, "
-                    f"among them {', '.join(missing[:UNITS_NAMED])}"
-                ),
-                informed,
-            )
-        if experiment.guardrails and (number >= plan.before + NOT_YET_CLOSED or self._guardrail_changes()):
+            await self._until(missing, informed)
+        if experiment.guardrails and (number >= plan.before + NOT_YET_CLOSED or self._answers.guardrail_changes()):
             await self._watched(experiment, shop, day, max(span.start for span in days.values()))
             if self.ended is not None:
                 return
@@ -334,21 +232,12 @@ class Replayer:
 
     async def _watched(self, experiment: Experiment, shop: Shop, day: date, at: datetime) -> None:
         """Wait for what the analysis says of all closed days; where that breaches a guardrail, for control prices."""
-        through, guarded = day - NOT_YET_CLOSED * ONE_DAY, {guardrail.metric for guardrail in experiment.guardrails}
-        latest: dict[tuple[str, str], RunningSequence] = {}
-
-        async def told() -> bool:
-            await self._findings.poll(1)
-            latest.update(
-                {
-                    (m.metric, m.arm): m
-                    for m in self._findings.messages
-                    if isinstance(m, RunningSequence) and m.through is not None and m.through >= through
-                }
-            )
-            return all((metric, arm.name) in latest for metric in guarded for arm in experiment.arms[1:])
-
-        await self._until(f"the running sequences through {through}", told)
+        through = day - NOT_YET_CLOSED * ONE_DAY
+        watched = [(guardrail.metric, arm.name) for guardrail in experiment.guardrails for arm in experiment.arms[1:]]
+        await self._until(
+            f"the running sequences through {through}", partial(self._answers.sequences_through, through, watched)
+        )
+        latest = self._answers.sequences
         arms = len(experiment.arms) - 1
         breaches = [
             guardrail
@@ -358,21 +247,15 @@ class Replayer:
         ]
         if not breaches:
             return
-        changes: list[LifecycleChanged] = []
 
         async def acted() -> bool:
-            await self._hear(day)
-            changes[:] = self._guardrail_changes()
-            if changes and breaches[0].on_breach == "revert":
-                return not shop.treated(experiment.units, at)
-            return bool(changes)
+            await self._answers.read_log()
+            reverted = breaches[0].on_breach == "revert"
+            return bool(self._answers.guardrail_changes()) and not (reverted and shop.treated(experiment.units, at))
 
         await self._until(f"the guardrail on {breaches[0].metric} to act", acted)
-        self.ended = Ended(day, changes[0].action, breaches[0].metric, (day - experiment.start).days, experiment.days)
-
-    def _guardrail_changes(self) -> list[LifecycleChanged]:
-        """What guardrails did to the experiment, as far as the log was read."""
-        return [m for m in self._log.messages if isinstance(m, LifecycleChanged) and m.role == "guardrail"]
+        action = self._answers.guardrail_changes()[0].action
+        self.ended = Ended(day, action, breaches[0].metric, (day - experiment.start).days, experiment.days)
 
     async def _rivals_move(self, rivals: Rivals, shop: Shop, number: int, start: datetime) -> None:
         """Rivals' prices of a day, wave by wave; returns once every trigger is answered and what begins today has."""
@@ -380,15 +263,12 @@ class Replayer:
         day, at = experiment.start + timedelta(days=number - self.plan.before), start + RIVALS_SEEN
         for wave in rivals.move(number, at):
             await self.send(COMPETITOR_PRICE, [plain(price) for price in wave.prices])
-
-            async def answered(wanted: frozenset[str] = wave.triggers) -> bool:
-                await self._hear(day)
-                return wanted <= self._answered
-
-            await self._until(f"the answers to {len(wave.triggers)} triggers of {day}", answered)
+            await self._until(
+                f"the answers to {len(wave.triggers)} triggers of {day}", partial(self._answers.answered, wave.triggers)
+            )
         beginning = {
             m.cluster: m
-            for m in self._log.messages
+            for m in self._answers.log.messages
             if isinstance(m, Entered) and m.first_day == day and m.starts_at > start
         }
         if not beginning:
@@ -396,7 +276,7 @@ class Replayer:
         await self.tick(at)
 
         async def begun() -> bool:
-            await self._hear(day)
+            await self._answers.read_log()
             return all(
                 shop.assignments.arm(unit, beginning[cluster].starts_at) == beginning[cluster].arm
                 for unit, cluster in rivals.clusters.items()
@@ -407,29 +287,17 @@ class Replayer:
 
     async def _closed_up_to(self, number: int, day: date) -> bool:
         """Whether every market has closed the period that lies PERIODS_AHEAD back."""
-        await self._take_closings()
-        await self._dead.poll(0)
-        markets = {market.name for market in self.markets}
-        wanted = day - PERIODS_AHEAD * ONE_DAY
-        return number < PERIODS_AHEAD or all(self._closed.get(m, date.min) >= wanted for m in markets)
-
-    async def _take_closings(self) -> None:
-        for message in await self._panel.poll(1):
-            if isinstance(message, PeriodClosed):
-                self._closed[message.market] = max(message.day, self._closed.get(message.market, message.day))
-
-    async def _hear(self, day: date) -> None:
-        """Take in what the log says about a day."""
-        new = await self._log.poll(1)
-        self._today.update({m.unit: m for m in new if isinstance(m, Assignment) and m.day == day})
-        self._answered.update(m.trigger for m in new if isinstance(m, Entered | TriggerIgnored))
+        await self._answers.dead.poll(0)
+        closed = await self._answers.closed([market.name for market in self.markets], day - PERIODS_AHEAD * ONE_DAY)
+        return closed or number < PERIODS_AHEAD
 
     async def _report(self, number: int, day: date, flips: int) -> None:
-        await self._hear(day)
-        latest = of_units_sold(await self._estimates.poll(1), self.plan.experiment) or self._shown
+        answers = self._answers
+        await answers.read_log()
+        latest = of_units_sold(await answers.estimates.poll(1), self.plan.experiment) or self._shown
         self._shown = latest[-1:]
-        await self._findings.poll(0)
-        sequence = sequence_of_units_sold(self._findings.messages, self.plan.experiment)
+        await answers.read_findings()
+        sequence = sequence_of_units_sold(answers.findings.messages, self.plan.experiment)
         if self.plan.on_progress is not None:
             self.plan.on_progress(
                 Progress(
@@ -438,7 +306,7 @@ class Replayer:
                     day=day,
                     events=self.events_in,
                     flips=flips,
-                    blocked=sum(m.arm != m.planned_arm for m in self._today.values()),
+                    blocked=sum(m.arm != m.planned_arm for m in answers.assignments[day].values()),
                     estimate=latest[-1] if latest else None,
                     seconds=time.monotonic() - self._started,
                     sequence=sequence,
@@ -451,25 +319,8 @@ class Replayer:
         last = experiment.end - ONE_DAY
         await self._eve(self._days(experiment.end), experiment.lead)
         await self._day_closes(experiment.end)
-
-        held = set(experiment.units)
-
-        async def released() -> bool:
-            held.difference_update(
-                m.unit for m in await self._log.poll() if isinstance(m, Assignment) and m.day == experiment.end
-            )
-            return not held
-
-        async def estimated() -> bool:
-            await self._estimates.poll()
-            return {m.metric for m in self._estimates.messages if isinstance(m, Estimate) and m.through == last} >= {
-                "units",
-                "revenue",
-                "margin",
-            }
-
-        await self._until("the release of all units to control", released)
-        await self._until(f"the estimates through {last}", estimated)
+        await self._until("the release of all units to control", partial(self._answers.released, experiment))
+        await self._until(f"the estimates through {last}", partial(self._answers.estimated, last))
         return await self._result(registered, shop)
 
     async def _day_closes(self, day: date) -> None:
@@ -480,35 +331,30 @@ class Replayer:
     async def _finish_early(self, registered: Registered, shop: Shop, day: date) -> Result:
         """All is on control: let the days that were played close."""
         await self._day_closes(day)
-        wanted, markets = day - ONE_DAY, {market.name for market in self.markets}
-
-        async def closed() -> bool:
-            await self._take_closings()
-            return all(self._closed.get(market, date.min) >= wanted for market in markets)
-
-        await self._until(f"the closing of {wanted}", closed)
+        wanted, markets = day - ONE_DAY, [market.name for market in self.markets]
+        await self._until(f"the closing of {wanted}", partial(self._answers.closed, markets, wanted))
         return await self._result(registered, shop)
 
     async def _result(self, registered: Registered, shop: Shop) -> Result:
         """What was read to its end, judged."""
-        for reader in self._readers:
-            await reader.drain()
+        answers = self._answers
+        await answers.drain()
         start, before = registered.experiment.start, self.plan.before
         return judged(
             registered,
-            log=self._log.messages,
-            panel=self._panel.messages,
-            estimates=self._estimates.messages,
+            log=answers.log.messages,
+            panel=answers.panel.messages,
+            estimates=answers.estimates.messages,
             shown={(unit, start + (number - before) * ONE_DAY): arm for (unit, number), arm in shop.observed.items()},
             blackouts=self.plan.blackouts,
             rivals=[] if self._rivals is None else self._rivals.seen,
             listed={entry.unit: entry.list_price_minor for entry in self.plan.history.catalog},
             truth=self.plan.truth(registered.experiment.units),
             events_in=self.events_in,
-            dead_lettered=len(self._dead.others),
+            dead_lettered=len(answers.dead.others),
             seconds=round(time.monotonic() - self._started, 3),
             first_assignment_seconds=self.first_assignment_seconds,
-            findings=self._findings.messages,
+            findings=answers.findings.messages,
             ended=self.ended,
         )
 

@@ -15,8 +15,9 @@ from controller.messages.events import Estimate
 from controller.messages.inputs import Blackout, Sale, Scope
 from controller.messages.topics import ASSIGNMENT_LOG, DEAD_LETTER, ESTIMATE, PANEL, SALE
 from controller.time.periods import day_start, period
+from flipside.replay.plan import FIRST_DAY, Plan
 from flipside.replay.progress import Result
-from flipside.replay.replay import FIRST_DAY, Plan, Replayer, replayer
+from flipside.replay.replay import Replayer, replayer
 from flipside.sales_history.history import CURRENCY, TIME_ZONE
 from flipside.simulated_shop.shop import plain
 from flipside.topics.reader import Reader

@@ -13,9 +13,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.structs import ConsumerRecord
 
 from controller.messages.events import Assignment, Estimate
+from flipside.replay.answers import ReplayFailed
 from flipside.replay.environment import Processes, processes
+from flipside.replay.plan import Plan, default_experiment
 from flipside.replay.progress import Result
-from flipside.replay.replay import Plan, ReplayFailed, default_experiment, replayer
+from flipside.replay.replay import replayer
 from flipside.sales_history.history import History
 from flipside.simulated_shop.demand import made_up_history
 from streams.kafka.connection import connection

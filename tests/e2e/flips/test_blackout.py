@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from controller.messages.events import Assignment
-from flipside.replay.replay import FIRST_DAY
+from flipside.replay.plan import FIRST_DAY
 from tests.e2e.eventful import BLACKOUT, BLACKOUT_DAYS, BLACKOUT_STORE, DAYS, PRODUCTS, Outcome
 from tests.e2e.running import final_estimates
 

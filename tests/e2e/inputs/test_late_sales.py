@@ -7,7 +7,7 @@ import pytest
 from controller.definition.field_types import market_of
 from controller.messages.events import Estimate, PeriodClosed, UnitDay
 from controller.messages.topics import ESTIMATE, PANEL
-from flipside.replay.replay import FIRST_DAY
+from flipside.replay.plan import FIRST_DAY
 from tests.e2e.eventful import DAYS, LATE_DAY, PRODUCTS, UNIT, Outcome, sale
 from tests.e2e.running import final_estimates
 

@@ -8,9 +8,10 @@ import pytest
 
 from controller.messages.events import Assignment, UnitDay
 from controller.messages.topics import ASSIGNMENT_LOG, PANEL, SALE
+from flipside.replay.plan import FIRST_DAY
 from flipside.replay.processes import Child
 from flipside.replay.progress import Result
-from flipside.replay.replay import FIRST_DAY, replayer
+from flipside.replay.replay import replayer
 from flipside.topics.reader import Reader
 from streams.runtime.settings import Settings
 from tests.e2e.eventful import DAYS, PRODUCTS, STORES, Outcome, eventful_plan

@@ -17,7 +17,7 @@ from controller.messages.events import Estimate, Registered, SpilloverEffects
 from controller.messages.inputs import CatalogEntry
 from controller.messages.topics import CATALOG, DEFINITION
 from flipside.replay.environment import processes
-from flipside.replay.replay import FIRST_DAY, Plan
+from flipside.replay.plan import FIRST_DAY, Plan
 from flipside.simulated_shop.shop import plain
 from flipside.simulated_shop.substitution import BEFORE, substitution_market
 from flipside.topics import requests

@@ -13,7 +13,7 @@ from controller.messages.events import Tick
 from controller.messages.inputs import CatalogEntry
 from controller.messages.topics import CATALOG, SALE, TICK
 from controller.time.periods import period
-from flipside.replay.replay import FIRST_DAY
+from flipside.replay.plan import FIRST_DAY
 from flipside.sales_history.history import CURRENCY, TIME_ZONE
 from flipside.simulated_shop.shop import plain
 from streams.runtime.settings import Settings
