@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from analysis.heterogeneity.hpte_result import Hpte
     from analysis.heterogeneity.influence import Influence, did_influence, means_influence
     from analysis.heterogeneity.ranked_groups import ranked_groups
-    from analysis.heterogeneity.synthetic_history import Sold, synthesize
+    from analysis.heterogeneity.synthetic.history import synthesize
+    from analysis.heterogeneity.synthetic.sold import Sold
     from analysis.heterogeneity.unit_effects import hpte
     from analysis.heterogeneity.weighted_influence import Weights, weighted_influence
 
@@ -40,8 +41,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Sold": "synthetic_history",
-    "synthesize": "synthetic_history",
+    "Sold": "synthetic.sold",
+    "synthesize": "synthetic.history",
     "Groups": "groups",
     "UnitEffects": "group_statistics",
     "levels_of": "group_attributes",

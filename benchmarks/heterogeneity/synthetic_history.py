@@ -5,10 +5,12 @@
         --json benchmarks/results/synthetic_history.json
 
 A record is the whole series of a store and brand. Nearness: each copy's distance to its closest record of the source,
-beside that of a random half of the stores to the other half. Classifier: told apart by logistic regression and by
-boosted trees, on the whole series of log pieces and on 14 features of it. There the synthetic history is made from half
-of the stores and the real series are those of the other half: made from all, its means are those of all, and whatever
-differs from them in the stores that a classifier has seen differs the other way in those that it is judged on.
+beside that of a random half of the stores to the other half, each among as many. Standard errors: the advisor's mean
+over its rehearsals; they differ between copies as they would between shops, which is the Monte-Carlo error. Classifier:
+told apart by logistic regression and by boosted trees, on the whole series of log pieces and on 14 features of it.
+There the synthetic history is made from half of the stores and the real series are those of the other half: made from
+all, its means are those of all, and whatever differs from them in the stores that a classifier has seen differs the
+other way in those that it is judged on.
 """
 
 import argparse
@@ -25,8 +27,9 @@ from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from analysis.heterogeneity.synthetic_history import Sold, synthesize
-from analysis.heterogeneity.synthetic_moments import closest, moments
+from analysis.heterogeneity.synthetic.history import synthesize
+from analysis.heterogeneity.synthetic.moments import closest, moments
+from analysis.heterogeneity.synthetic.sold import Sold
 from analysis.planning.advice import Question
 from analysis.planning.advise import advise
 from analysis.planning.candidates import Constraints
@@ -48,7 +51,8 @@ def features(sold: Sold) -> np.ndarray:
     low, high = np.nanquantile(d, (0.05, 0.95), axis=0)
     found = [level, s, *lags, steps, low, high, np.nanmax(d, axis=0), np.nanmean((d / s) ** 3, axis=0),
              np.nanmean((d / s) ** 4, axis=0), np.nanstd(x, axis=0), np.nanmean(d * x, axis=0)]  # fmt: skip
-    return np.nan_to_num(np.stack(found, axis=1))
+    features: np.ndarray = np.nan_to_num(np.stack(found, axis=1))
+    return features
 
 
 def part(sold: Sold, stores: np.ndarray) -> Sold:
@@ -121,7 +125,9 @@ def compared(source: Source, shocks: Any, seed: int, runs: int, original: dict[s
     rng = np.random.default_rng(1)
     half = rng.permutation(int(real.store.max()) + 1) % 2 == 0
     inside, outside = np.flatnonzero(half[real.store]), np.flatnonzero(~half[real.store])
-    copies, held_out = closest(drawn, real, every, every), closest(real, real, inside, outside)
+    halves = (inside, outside)
+    copies = np.concatenate([closest(drawn, real, every, one) for one in halves])
+    held_out = np.concatenate([closest(real, real, one, other) for one, other in (halves, halves[::-1])])
     again = advice(source, drawn, runs)
     return {
         "shocks": shocks,
@@ -138,28 +144,42 @@ def compared(source: Source, shocks: Any, seed: int, runs: int, original: dict[s
     }  # fmt: skip
 
 
+def agreement(source: dict[str, float], synthetic: list[dict[str, Any]]) -> dict[str, Any]:
+    """By design: standard errors on the source and on copies that keep the chain's weeks, and how far apart they are.
+
+    `apart` is in Monte-Carlo errors: the copies' standard deviation, for the source's one draw and the copies' mean.
+    """
+    found = {}
+    for name, real in source.items():
+        copies = [one["advice"]["se"][name] for one in synthetic if one["shocks"] == "kept"]
+        if len(copies) > 1:
+            mean, spread = float(np.mean(copies)), float(np.std(copies, ddof=1))
+            error = spread * (1 + 1 / len(copies)) ** 0.5
+            found[name] = {
+                "source": real, "mean_of_copies": mean, "standard_deviation_of_copies": spread,
+                "ratio": mean / real, "apart": (mean - real) / error,
+            }  # fmt: skip
+    return found
+
+
 def main() -> None:
     """Print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--runs", type=int, default=100, help="rehearsals of each design")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=8, help="copies that keep the chain's weeks")
     parser.add_argument("--json", type=Path, help="write the figures here")
     chosen = parser.parse_args()
     source = from_folder(chosen.folder)
     original = advice(source, source.sold, chosen.runs)
-    figures = {
-        "runs": chosen.runs,
-        "source": original,
-        "synthetic": [
-            compared(source, shocks, seed, chosen.runs, original)
-            for shocks, seeds in (("kept", chosen.seeds), ("redrawn", 1))
-            for seed in range(seeds)
-        ],
-    }
+    figures: dict[str, Any] = {"runs": chosen.runs, "source": original, "synthetic": []}
+    for shocks, seeds in (("kept", chosen.seeds), ("redrawn", 1)):
+        for seed in range(seeds):
+            figures["synthetic"].append(compared(source, shocks, seed, chosen.runs, original))
+            figures["standard_errors"] = agreement(original["se"], figures["synthetic"])
+            if chosen.json:
+                chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
     print(json.dumps(figures, indent=2))
-    if chosen.json:
-        chosen.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from analysis.heterogeneity.synthetic_history import Shocks, Sold, synthesize
-from analysis.heterogeneity.synthetic_moments import Moment, moments
+from analysis.heterogeneity.synthetic.history import Shocks, synthesize
+from analysis.heterogeneity.synthetic.moments import Moment, moments
+from analysis.heterogeneity.synthetic.sold import Sold
 from analysis.panel_data.panel import FloatArray
 from controller.definition.field_types import market_of, product_of
 from controller.errors import FlipsideError

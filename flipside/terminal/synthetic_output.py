@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from analysis.heterogeneity.synthetic_moments import ALLOWED
+from analysis.heterogeneity.synthetic.moments import ALLOWED
 from flipside.sales_history.synthetic import Written
 
 

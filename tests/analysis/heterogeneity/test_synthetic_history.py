@@ -3,17 +3,20 @@
 import numpy as np
 import pytest
 
-from analysis.heterogeneity.synthetic_history import Sold, elasticities, synthesize
-from analysis.heterogeneity.synthetic_moments import closest, moments
+from analysis.heterogeneity.synthetic.history import synthesize
+from analysis.heterogeneity.synthetic.moments import closest, moments
+from analysis.heterogeneity.synthetic.parts import elasticities
+from analysis.heterogeneity.synthetic.sold import Sold
 from controller.errors import NotEstimable
 
 STORES, PRODUCTS, DAYS = 24, 5, 140
+ELASTICITIES = np.linspace(-3.0, -1.0, PRODUCTS)
 #: medians of the two halves' own distances are 2.2 % apart, of twelve stores each: nearness is told to twice that
 HALVES_DIFFER = 0.956
 
 
 def shop(seed=0, stores=STORES, days=DAYS, mean=30.0, missing=0.03):
-    """Days with a weekday, autocorrelated luck of products and stores, an elasticity of -2, some missing cells."""
+    """Days with a weekday, autocorrelated luck of products and stores, elasticities of -3 to -1, some missing cells."""
     rng = np.random.default_rng(seed)
     store, product = np.divmod(np.arange(stores * PRODUCTS), PRODUCTS)
     level = np.log(mean) + rng.normal(0, 0.5, PRODUCTS)[product] + rng.normal(0, 0.4, stores)[store]
@@ -32,7 +35,7 @@ def shop(seed=0, stores=STORES, days=DAYS, mean=30.0, missing=0.03):
         + luck(PRODUCTS, 0.2)[:, product]
         + luck(stores, 0.2)[:, store]
     )
-    z = z - 2.0 * (price - np.log(2.0)) + luck(len(store), 0.25)
+    z = z + ELASTICITIES[product] * (price - np.log(2.0)) + luck(len(store), 0.25)
     quantity = rng.poisson(np.exp(z)).astype(float)
     quantity[rng.random(quantity.shape) < missing] = np.nan
     return Sold(store, product, quantity, np.exp(price), 1)
@@ -56,7 +59,7 @@ def test_rare_sales_keep_their_share_of_zeros():
 def test_price_responses_are_those_of_the_source():
     source = shop()
     drawn = synthesize(source, np.random.default_rng(2))
-    assert elasticities(source) == pytest.approx(np.full(PRODUCTS, -2.0), abs=0.3)
+    assert elasticities(source) == pytest.approx(ELASTICITIES, abs=0.3)
     assert elasticities(drawn) == pytest.approx(elasticities(source), abs=0.3)
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from analysis.heterogeneity.synthetic_history import Sold, elasticities
+from analysis.heterogeneity.synthetic.parts import elasticities
+from analysis.heterogeneity.synthetic.sold import Sold
 from analysis.panel_data.panel import FloatArray
 
 #: a moment that differs by more is lost
