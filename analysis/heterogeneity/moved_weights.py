@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from analysis.panel_data.panel import FloatArray, IntArray
+from analysis.heterogeneity.support_inverse import SupportInverse
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 
 EXACT_SUPPORT = 150
 #: without a ridge a support has no more donors than observations and one, and which they are matters more
@@ -48,7 +49,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class MovedWeights:
-    """A solved problem; rows and target are centred over observations where there is an intercept."""
+    """A solved problem; rows are less the target, and centred over observations where there is an intercept."""
 
     rows: FloatArray
     target: FloatArray
@@ -57,7 +58,11 @@ class MovedWeights:
     intercept: bool
     #: (n, n) Gram matrix of the rows, without the ridge; None where the closed form is used
     gram: FloatArray | None
-    #: (s, s) on the support; None where the active set goes on
+    #: the optimum's support, from which the active set goes on; None where the closed form is used
+    start: SupportInverse | None
+    #: (s,) donors with weight, (s, m) their rows and (s, s) the projector on them; None where the active set goes on
+    inside: IntArray
+    held_rows: FloatArray
     projector: FloatArray | None
 
     @classmethod
@@ -67,13 +72,22 @@ class MovedWeights:
         """``rows`` (n, m), ``target`` (m,), ``weights`` (n,) the optimum."""
         if intercept:
             rows, target = rows - rows.mean(axis=1, keepdims=True), target - target.mean()
+        # weights of sum one follow the target as their differences from it follow zero, with far fewer digits lost
+        rows, target = rows - target, np.zeros(len(target))
         inside = np.flatnonzero(weights > 0)
         most = EXACT_SUPPORT if ridge > 0 else EXACT_WITHOUT_RIDGE
         if len(inside) <= most and len(rows) <= MOST_DONORS:
-            return cls(rows, target, weights, ridge, intercept, rows @ rows.T, None)
-        inverse = np.linalg.pinv(_lifted(rows[inside] @ rows[inside].T, ridge), hermitian=True)
+            gram = rows @ rows.T
+            try:
+                start = SupportInverse.of(_with_ridge(gram, ridge), inside)
+            except np.linalg.LinAlgError:
+                start = None
+            return cls(rows, target, weights, ridge, intercept, gram, start, inside, rows[:0], None)
+        held_rows = rows[inside]
+        inverse = np.linalg.pinv(_lifted(held_rows @ held_rows.T, ridge), hermitian=True)
         ones = inverse.sum(axis=1)
-        return cls(rows, target, weights, ridge, intercept, None, inverse - np.outer(ones, ones) / ones.sum())
+        projector = inverse - np.outer(ones, ones) / ones.sum()
+        return cls(rows, target, weights, ridge, intercept, None, None, inside, held_rows, projector)
 
     @property
     def exact(self) -> bool:
@@ -85,47 +99,49 @@ class MovedWeights:
 
     def _continued(self, change: Change) -> FloatArray:
         assert self.gram is not None
-        gram, lost = self.gram, self._lost(change.observations)
+        nowhere = np.full(len(self.gram), np.nan)
         shift = self.target if change.target is None else self.target + change.target
-        linear = self.rows @ shift
+        linear, lost = self.rows @ shift, self._lost(change.observations)
         for column, picked, factor in lost:
             linear = linear - factor * column * float(picked @ shift)
-        ridge = max(self.ridge + change.ridge, 0.0)
-        allowed = np.ones(len(gram), dtype=np.bool_)
+        allowed = np.ones(len(self.gram), dtype=np.bool_)
         allowed[change.donors] = False
-        support = (self.weights > 0) & allowed
-        scale = float(shift @ shift) + float(np.abs(np.diag(gram)).mean())
-        if not support.any():
-            if not allowed.any():
-                return np.full(len(gram), np.nan)
-            support[np.flatnonzero(allowed)[int(linear[allowed].argmax())]] = True
-        for step in range(ROUNDS):
-            inside = np.flatnonzero(support)
-            part = gram[np.ix_(inside, inside)]
+        if not allowed.any():
+            return nowhere
+        tolerance = DONE * (float(shift @ shift) + float(np.abs(np.diag(self.gram)).mean()))
+        try:
+            support = self._support(change, linear, allowed)
             for column, _, factor in lost:
-                part = part - factor * np.outer(column[inside], column[inside])
-            found = _on_support(part, linear[inside], ridge)
-            if found is None:
-                return np.full(len(gram), np.nan)
-            negative = np.flatnonzero(found < 0)
-            if negative.size:
-                leaving = negative if step < ROUNDS_AT_ONCE else [int(found.argmin())]
-                support[inside[leaving]] = False
-                continue
-            gradient = gram[:, inside] @ found - linear
-            for column, _, factor in lost:
-                gradient = gradient - factor * column * float(column[inside] @ found)
-            gradient[inside] += ridge * found
-            level = float(found @ gradient[inside])
-            wanting = np.flatnonzero(allowed & (gradient < level - DONE * scale))
-            wanting = wanting[~support[wanting]]
-            if not wanting.size:
-                weights = np.zeros(len(gram))
-                weights[inside] = found
-                return weights
-            ordered = wanting[np.argsort(gradient[wanting], kind="stable")]
-            support[ordered[: (3 if step < ROUNDS_AT_ONCE else 1)]] = True
-        return np.full(len(gram), np.nan)
+                support.lose(column, factor)
+            for row in support.rows_of(~allowed):
+                support.leave(row)
+            for step in range(ROUNDS):
+                several = step < ROUNDS_AT_ONCE
+                weights, gradient, negative = support.solved(linear, tolerance)
+                for row in negative if several else negative[:1]:
+                    support.leave(row)
+                if negative:
+                    continue
+                level = float(weights @ gradient)
+                wanting = np.flatnonzero(allowed & (gradient < level - tolerance))
+                if not wanting.size:
+                    return weights
+                for donor in wanting[np.argsort(gradient[wanting], kind="stable")][: 3 if several else 1]:
+                    support.enter(int(donor))
+        except np.linalg.LinAlgError:
+            pass
+        return nowhere
+
+    def _support(self, change: Change, linear: FloatArray, allowed: BoolArray) -> SupportInverse:
+        """To start from: what has weight, or the best donor where nothing that has may stay."""
+        assert self.gram is not None
+        inside = self.inside
+        stays = allowed[inside].any()
+        if stays and change.ridge == 0 and self.start is not None:
+            return self.start.copy()
+        if not stays:
+            inside = np.flatnonzero(allowed)[[int(linear[allowed].argmax())]]
+        return SupportInverse.of(_with_ridge(self.gram, max(self.ridge + change.ridge, 0.0)), inside)
 
     def _lost(self, observations: IntArray) -> list[tuple[FloatArray, FloatArray, float]]:
         """(column (n,), selector (m,), factor): ``X X'`` loses ``factor column column'`` of each.
@@ -144,8 +160,8 @@ class MovedWeights:
 
     def _projected(self, change: Change) -> FloatArray:
         assert self.projector is not None
-        inside = np.flatnonzero(self.weights > 0)
-        held, rows = self.weights[inside], self.rows[inside]
+        inside, rows = self.inside, self.held_rows
+        held = self.weights[inside]
         push = np.zeros(len(inside)) if change.target is None else rows @ change.target
         if change.observations.size:
             out = rows[:, change.observations]
@@ -173,19 +189,14 @@ class MovedWeights:
         return weights
 
 
+def _with_ridge(gram: FloatArray, ridge: float) -> FloatArray:
+    found = gram.copy()
+    found[np.diag_indices(len(found))] += ridge
+    return found
+
+
 def _lifted(gram: FloatArray, ridge: float) -> FloatArray:
     """With a multiple of 11' added, which weights of sum one cannot tell, and the ridge."""
     lifted = gram + float(np.trace(gram)) / max(len(gram), 1)
     lifted[np.diag_indices(len(gram))] += ridge
     return lifted
-
-
-def _on_support(gram: FloatArray, linear: FloatArray, ridge: float) -> FloatArray | None:
-    """Weights of sum one that minimise ``w'Gw - 2 linear'w + ridge |w|^2``, of any sign; None where singular."""
-    lifted = _lifted(gram, ridge)
-    try:
-        share, free = np.linalg.solve(lifted, np.stack([np.ones(len(gram)), linear], axis=1)).T
-    except np.linalg.LinAlgError:
-        return None
-    found: FloatArray = free + share * (1.0 - free.sum()) / share.sum()
-    return found if np.isfinite(found).all() else None

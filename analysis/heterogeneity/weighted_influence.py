@@ -180,8 +180,9 @@ class _Held:
     @property
     def perfect(self) -> bool:
         """sc alone: its optimum is zero, at more than one place."""
-        residual = self.units.target - self.units.weights @ self.units.rows
-        spread = self.units.target - self.units.target.mean()
+        residual = self.units.weights @ self.units.rows
+        target = self.outcome[self.n_control :, : self.n_pre].mean(axis=0)
+        spread = target - target.mean()
         return self.times is None and float(residual @ residual) <= PERFECT * float(spread @ spread)
 
     def ratios(self, code: IntArray, groups: int) -> tuple[FloatArray, FloatArray]:
@@ -233,8 +234,7 @@ class _Held:
         return shift - shift.mean() if self.times is not None else shift
 
     def _effect(self, mean: FloatArray, weights: FloatArray, times: FloatArray | None, kept: BoolArray) -> float:
-        inside = np.flatnonzero(weights)
-        gap = mean - weights[inside] @ self.outcome[inside]
+        gap = mean - weights @ self.outcome[: self.n_control]
         after = float(gap[self.n_pre :][kept[self.n_pre :]].mean())
         return after if times is None else after - float(times @ gap[: self.n_pre])
 
