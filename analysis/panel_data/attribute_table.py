@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 
 from controller.errors import InvalidPanel
 
@@ -145,16 +147,15 @@ def _by_unit(source: str, columns: Mapping[str, list[Any]], unit: str) -> Attrib
 
 
 def _table(path: Path) -> pa.Table:
-
     ending = path.suffix.lower()
     if ending in (".parquet", ".pq"):
-        return pa.parquet.read_table(path)
+        return pyarrow.parquet.read_table(path)
     if ending in (".jsonl", ".ndjson"):
         rows = [_flat(json.loads(line)) for line in path.read_text().splitlines() if line.strip()]
         names = sorted({name for row in rows for name in row} - set(NOT_ATTRIBUTES))
         plain = [n for n in names if not any(isinstance(row.get(n), list | dict) for row in rows)]
         return pa.table({"unit": [row.get("unit") for row in rows], **{n: [row.get(n) for row in rows] for n in plain}})
-    return pa.csv.read_csv(path)
+    return pyarrow.csv.read_csv(path)
 
 
 def _flat(entry: dict[str, Any]) -> dict[str, Any]:

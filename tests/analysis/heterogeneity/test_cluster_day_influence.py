@@ -109,6 +109,26 @@ def test_planted_clusters_that_carry_the_sign_are_found_among_many():
     assert {name for name, _ in found.largest(3)} == {"4", "17", "42"}
 
 
+def test_of_twenty_clusters_the_planted_turn_the_sign_and_no_smaller_set_does():
+    rng = np.random.default_rng(9)
+    arm = np.stack([rng.permutation(20) % 2 == 0 for _ in range(16)])
+    y = rng.normal(0, 0.05, arm.shape) - 0.1 * arm
+    planted = [4, 11, 17]
+    y[:, planted] += 1.0 * arm[:, planted]
+    cluster = np.arange(20)
+    found = cluster_day_influence(y, arm, cluster, tuple(str(g) for g in cluster), estimate)
+    assert found.effect > 0
+    assert found.turning_is_smallest
+    assert {int(name) for name in found.turning} <= set(planted)
+
+    def effect(gone):
+        return without(y, arm, cluster, None, None, np.isin(cluster, gone))
+
+    assert effect([int(name) for name in found.turning]) < 0
+    smaller = (sets for size in range(1, len(found.turning)) for sets in combinations(range(20), size))
+    assert all(effect(sets) > 0 for sets in smaller)
+
+
 def test_one_cluster_is_refused_by_its_reason():
     with pytest.raises(NotEstimable, match="two clusters"):
         cluster_day_influence(np.ones((3, 1)), np.ones((3, 1), bool), np.zeros(1, int), ("a",), estimate)

@@ -1,12 +1,15 @@
 """Groups: a planted conjunction is named with the truth in its interval, and nothing is named where nothing differs."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from analysis.heterogeneity.group_attributes import levels_of
 from analysis.heterogeneity.group_statistics import UnitEffects, group_statistics
 from analysis.heterogeneity.groups import find_groups
+from analysis.heterogeneity.panel_effects import unit_effects
 from analysis.heterogeneity.ranked_groups import ranked_groups
+from analysis.panel_data.panel_files import panel_from_table
 from controller.errors import InvalidPanel, NotEstimable
 
 
@@ -123,6 +126,27 @@ def test_attributes_that_make_no_groups_are_left_out_by_name_and_reason():
     assert "id has 200 levels" in said
     assert "none is not known of any unit" in said
     assert "gap is not known of 100 of 200 units" in said
+
+
+def test_ten_thousand_levels_are_left_out_in_one_line():
+    found = levels_of({"id": [f"u{k}" for k in range(10_000)], "kind": ["a", "b"] * 5_000}, 10_000)
+    assert [one.name for one in found.attributes] == ["kind"]
+    (said,) = found.notes
+    assert "id has 10,000 levels" in said
+    assert len(said) < 200
+
+
+def test_a_history_of_one_day_before_the_start_is_refused_where_units_keep_their_arm():
+    units, days = [f"u{k}" for k in range(20)], ["2026-01-01", "2026-01-02", "2026-01-03"]
+    rows = [(unit, day, 1.0, day > days[0] and k % 2 == 0) for k, unit in enumerate(units) for day in days]
+    names, times, outcome, treated = (list(column) for column in zip(*rows, strict=True))
+    table = {"unit": names, "time": times, "outcome": outcome, "treatment": treated}
+    with pytest.raises(
+        NotEstimable, match=r"1 period.s. before the treatment begins in 2026-01-02.*add earlier periods"
+    ):
+        unit_effects(
+            panel_from_table(pa.table(table), unit="unit", time="time", outcome="outcome", treatment="treatment")
+        )
 
 
 def test_what_cannot_be_said_is_refused_with_what_can():

@@ -71,6 +71,26 @@ def test_planted_clusters_that_carry_the_sign_are_found():
     assert {name for name, _ in found.largest(3)} == {"3", "77", "200"}
 
 
+def test_of_twenty_clusters_the_planted_four_turn_the_sign_and_no_three_do():
+    rng = np.random.default_rng(5)
+    cluster = np.repeat(np.arange(20), 5)
+    arm = cluster % 2 == 1
+    u = rng.normal(0, 0.05, 100) - 0.2 * arm
+    planted = [1, 3, 9, 15]
+    u[np.isin(cluster, planted)] += 2.0
+    found = means_influence(u, arm, cluster)
+    assert found.effect > 0
+
+    def without(gone):
+        kept = ~np.isin(cluster, gone)
+        return difference(u[kept], arm[kept])
+
+    assert {int(name) for name in found.turning} <= set(planted)
+    assert without([int(name) for name in found.turning]) < 0
+    smaller = (sets for size in range(1, len(found.turning)) for sets in combinations(range(20), size))
+    assert all(without(sets) > 0 for sets in smaller)
+
+
 def test_an_arm_without_units_or_a_missing_value_is_refused_by_its_reason():
     with pytest.raises(NotEstimable, match="one arm has no units"):
         means_influence([1.0, 2.0], [True, True])
