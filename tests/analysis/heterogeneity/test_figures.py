@@ -68,3 +68,13 @@ def test_a_classifier_of_series_or_of_their_features_hardly_tells_copies_from_th
         worst = max(max(one["auc"][what].values()) for one in copies())
         assert worst <= 0.75
         assert f"{worst:.2f}" in ANALYST
+
+
+def test_what_is_lost_without_the_chains_weeks_stands_on_the_page() -> None:
+    (redrawn,) = [one for one in kept("synthetic_history")["synthetic"] if one["shocks"] == "redrawn"]
+    ratios = [ratio - 1 for ratio in redrawn["se_ratio"].values()]
+    apart = max(redrawn["auc"]["whole_series"].values())
+    assert len(redrawn["lost"]) == 6
+    words = " ".join(ANALYST.split())
+    assert f"standard errors are {100 * min(ratios):.0f} to {100 * max(ratios):.0f} % larger" in words
+    assert f"tells copies from the source ({apart:.2f})" in words
