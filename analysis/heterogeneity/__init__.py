@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
-    from analysis.heterogeneity.forests.forest import CausalForest, causal_forest
+    from analysis.heterogeneity.forests.fitted_forest import CausalForest
+    from analysis.heterogeneity.forests.forest import causal_forest
     from analysis.heterogeneity.group_attributes import levels_of
     from analysis.heterogeneity.group_statistics import UnitEffects
     from analysis.heterogeneity.groups import Groups, find_groups
@@ -48,7 +49,7 @@ _HOMES = {
     "levels_of": "group_attributes",
     "find_groups": "groups",
     "ranked_groups": "ranked_groups",
-    "CausalForest": "forests.forest",
+    "CausalForest": "forests.fitted_forest",
     "causal_forest": "forests.forest",
     "Hpte": "hpte_result",
     "hpte": "unit_effects",

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 
 from analysis.heterogeneity.differences import kept
-from analysis.heterogeneity.forests.forest import CausalForest, Centring, causal_forest
+from analysis.heterogeneity.forests.fitted_forest import CausalForest, Centring
+from analysis.heterogeneity.forests.forest import causal_forest
 from analysis.heterogeneity.scores import Line, line, mean_error, scores
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable

@@ -1,6 +1,6 @@
 """econml's CausalForestDML on the same draws, added to the file of `forest.py`.
 
-econml pins other versions than this distribution, so it runs in an environment of its own:
+econml is no dependency of this distribution, so it has an environment of its own:
 ``python -m venv peer && peer/bin/pip install econml``, then, where this repository is,
 ``peer/bin/python -m benchmarks.heterogeneity.econml_peer --rows 10000 --draws 3 --into FILE``.
 """
