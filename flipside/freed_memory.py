@@ -1,6 +1,6 @@
 """Freed memory of a long-lived process, given back to the system.
 
-glibc keeps what it once gave out below its last used byte: the buffers of the largest fetches, 75 MB in the analysis
+glibc keeps what it once gave out below its last used byte: the buffers of the largest fetches, 90 MB in the analysis
 under a flood. `malloc_trim` returns it, in 45 ms where there is much and in 1 ms otherwise. Not in the worker: it keeps
 less, and answers competitors' prices meanwhile.
 """
