@@ -5,6 +5,9 @@ import re
 import pytest
 
 from benchmarks.heterogeneity.figures_page import PAGE, kept, written
+from benchmarks.heterogeneity.forest import measured, ours
+from benchmarks.heterogeneity.forest_designs import draw
+from benchmarks.heterogeneity.hpte import one as one_panel
 
 
 def test_the_page_has_the_figures_of_the_committed_results():
@@ -65,3 +68,21 @@ def test_the_analysts_page_has_the_figures_too():
         assert f"{one['unit_coverage']:.1%}".replace("%", " %") in page
     for name in ("rmse", "rmse_category_means", "rmse_raw_forest"):
         assert re.search(f"{few[name]:.3f}( at 50 units)? and {more[name]:.3f}", page)
+
+
+def test_a_committed_panel_is_what_the_present_code_finds():
+    before = next(one for one in kept("hpte_200")["draws"] if one["seed"] == 0)
+    now = one_panel(200, 0, "scores", "shrunk", None)
+    for name in ("average", "error", "cross_check", "rmse", "unit_error"):
+        assert now[name] == pytest.approx(before[name], rel=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("centring", ["none", "auto"])
+def test_a_committed_draw_of_the_forest_is_what_the_present_code_finds(centring):
+    method = f"ours, centring {centring}"
+    rows = kept("forest_10000")["draws"]
+    before = next(one for one in rows if (one["design"], one["method"], one["seed"]) == ("two_steps", method, 0))
+    now = measured(ours(centring), draw("two_steps", 10_000, 0), 0)
+    assert now["rmse"] == pytest.approx(before["rmse"], rel=1e-4)
+    assert now["coverage"] == pytest.approx(before["coverage"], abs=0.002)
