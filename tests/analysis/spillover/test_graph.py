@@ -51,9 +51,10 @@ def test_errors_by_week_are_the_jackknife_that_leaves_out_each_week() -> None:
     np.testing.assert_allclose(clustered(fit.moved[0]), (moved**2).sum(axis=0) * 11 / 12, rtol=1e-8)
 
 
-def test_degrees_of_freedom_are_those_of_the_estimators_matrix_written_out() -> None:
+@pytest.mark.parametrize("weeks_a_cluster", [1, 2])
+def test_degrees_of_freedom_are_those_of_the_estimators_matrix_written_out(weeks_a_cluster: int) -> None:
     sales, prices, codes = drawn_category()
-    week, basis = codes[1], effects_basis(codes[1])
+    week, basis = codes[1] // weeks_a_cluster, effects_basis(codes[1])
     fit = joint_fit(sales, prices, basis, (week,))
     x = prices - basis @ (basis.T @ prices)
     inverse = np.linalg.inv(x.T @ x)
