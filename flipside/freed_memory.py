@@ -1,8 +1,8 @@
 """Freed memory of a long-lived process, given back to the system.
 
 glibc keeps what it once gave out below its last used byte: the buffers of the largest fetches, 90 MB in the analysis
-under a flood. `malloc_trim` returns it, in 45 ms where there is much and in 1 ms otherwise. Not in the worker: it keeps
-less, and answers competitors' prices meanwhile.
+under a flood. `malloc_trim` returns it, in 45 ms where there is much and in 1 ms otherwise. Not in the worker: it stays
+at 200 MB, and an answer to a competitor's price must not wait so long.
 """
 
 import asyncio
