@@ -48,7 +48,7 @@ from controller.validation.cluster_minima import CLUSTERS_FOR_HETEROGENEITY
 PLAIN_BAG = 2
 #: trees that share a half-sample, and the centring fitted on it
 CENTRED_BAG = 5
-#: the same where centring takes most of the time: forests that judge candidates, and those of few clusters' refits
+#: the same where centring takes most of the time: boosting, forests that judge candidates, refits of few clusters
 COARSE_BAG = 10
 #: trees by which a candidate is judged
 JUDGING_TREES = 100
@@ -68,8 +68,6 @@ LEAST_SHARE = 0.05
 CLEAR = 1.0
 #: rows by which the trees' spread is judged
 MOST_FOR_SPREAD = 10_000
-#: centrings that leave out what is in no variance between bags
-SMOOTH: tuple[Centring, ...] = ("quadratic", "boosted")
 
 
 def causal_forest(
@@ -238,7 +236,7 @@ def _fitted(
 ) -> CausalForest:
     """Bags, their centrings and their trees."""
     n, groups = len(data.y), int(data.label.max()) + 1
-    coarse = judging or groups < FEWEST_TO_CHOOSE
+    coarse = judging or groups < FEWEST_TO_CHOOSE or chosen == "boosted"
     per_bag = PLAIN_BAG if chosen == "none" else COARSE_BAG if coarse else CENTRED_BAG
     bags = -(-trees // per_bag)
     drawn = np.stack([np.sort(rng.permutation(groups)[: groups // 2]) for _ in range(bags)])
@@ -272,7 +270,7 @@ def _fitted(
     grown = _grown(data.bins, data.w, target, order, starts, drawn, per_bag, int(rng.integers(2**63)), progress, member)
     gain = grown[4].sum(axis=0)
     # Those that judge candidates are asked for effects alone.
-    smooth = chosen in SMOOTH and not judging
+    smooth = chosen == "quadratic" and not judging
     beyond = smoothed_away(data.x, data.w, data.y, rng) if smooth else NO_REMAINDER
     importance = gain / gain.sum() if gain.sum() > 0 else np.zeros(len(data.edges))
     return CausalForest(

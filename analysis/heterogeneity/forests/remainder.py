@@ -1,6 +1,6 @@
 """How far effects may be from what a smooth centring and trees can follow: a variance component.
 
-Bags vary by noise alone. What a quadratic or boosted centring smooths away, and trees of few rows do not find, is the
+Bags vary by noise alone. What a quadratic centring smooths away, and trees of few rows do not find, is the
 same in all bags and in no variance between them. Its mean square is estimated as a random effect:
 
     y = w q(x)' b + w sum_k g_k h_k(x) + noise,    g_k ~ N(0, s^2 / K),
@@ -12,6 +12,7 @@ what q holds of them taken out. The restricted likelihood of s on a grid, with a
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from analysis.heterogeneity.forests.centring import MOST_FOR_PRODUCTS, basis
 from analysis.panel_data.panel import FloatArray
@@ -45,17 +46,21 @@ def smoothed_away(x: FloatArray, w: FloatArray, y: FloatArray, rng: np.random.Ge
     p = x.shape[1]
     fixed = basis(x, p <= MOST_FOR_PRODUCTS and len(x) >= 4 * (p + 1) * (p + 2)).of(x)
     hinges = _hinges(basis(x, False).of(x)[:, 1:], rng)
-    hinges -= fixed @ np.linalg.lstsq(fixed, hinges, rcond=None)[0]
-    scale = float(np.sqrt(np.mean(hinges**2) * hinges.shape[1]))
+    # In single precision and in place: the posterior is wider than its rounding by five orders of magnitude.
+    held = np.linalg.qr(fixed)[0].astype(np.float32)
+    hinges -= held @ (held.T @ hinges)
+    scale = float(np.sqrt(np.vdot(hinges, hinges) / len(hinges)))
     if scale <= 1e-8:
         return Remainder(0.0, 0.0)
     # Both sides less what w q(x) explains: the likelihood of what is left is the restricted one.
     explained = np.linalg.qr(fixed * w[:, np.newaxis])[0]
-    random = hinges * (w / scale)[:, np.newaxis]
-    random -= explained @ (explained.T @ random)
+    random = hinges
+    random *= (w / scale).astype(np.float32)[:, np.newaxis]
+    single = explained.astype(np.float32)
+    random -= single @ (single.T @ random)
     left = y - explained @ (explained.T @ y)
-    roots, axes = np.linalg.eigh(random.T @ random)
-    roots, along = np.maximum(roots, 0), axes.T @ (random.T @ left)
+    roots, axes = np.linalg.eigh((random.T @ random).astype(np.float64))
+    roots, along = np.maximum(roots, 0), axes.T @ (random.T @ left.astype(np.float32))
     square = (DEVIATIONS**2)[:, np.newaxis]
     freedom = max(len(y) - explained.shape[1], 1)
     noise = np.maximum(left @ left - (along**2 / (roots + 1 / square)).sum(axis=1), 1e-300) / freedom
@@ -67,10 +72,12 @@ def smoothed_away(x: FloatArray, w: FloatArray, y: FloatArray, rng: np.random.Ge
     return Remainder(float(share @ found), float(found[min(above, len(found) - 1)]))
 
 
-def _hinges(z: FloatArray, rng: np.random.Generator) -> FloatArray:
+def _hinges(z: FloatArray, rng: np.random.Generator) -> NDArray[np.float32]:
     """(n, K) hinges of one to three columns with signs, of variance one before they are bent."""
     direction = np.zeros((z.shape[1], HINGES))
     for k in range(HINGES):
         chosen = rng.permutation(z.shape[1])[: rng.integers(1, min(3, z.shape[1]) + 1)]
         direction[chosen, k] = rng.choice([-1.0, 1.0], len(chosen)) / np.sqrt(len(chosen))
-    return np.asarray(np.maximum(z @ direction + rng.normal(0, 0.7, HINGES), 0))
+    hinges = z.astype(np.float32) @ direction.astype(np.float32)
+    hinges += rng.normal(0, 0.7, HINGES).astype(np.float32)
+    return np.maximum(hinges, 0, out=hinges)

@@ -51,7 +51,7 @@ def test_the_forest_beside_grf(method):
     assert len(rows) == 6
     for one in rows:
         assert one["rmse_to_grf"] <= WORST.get((method, one["design"]), 1.03 if method.endswith("none") else 1.0), one
-        assert one["times_as_fast_cpu"] >= (4 if method.endswith("none") else 1), one
+        assert one["times_as_fast_cpu"] >= (4 if method.endswith("none") else 2), one
 
 
 def test_intervals_of_the_chosen_forest_cover_or_are_said_not_to_hold():
