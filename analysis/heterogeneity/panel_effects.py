@@ -3,7 +3,7 @@
 import numpy as np
 
 from analysis.heterogeneity.group_statistics import UnitEffects
-from analysis.panel_data.panel import BoolArray, FloatArray, IntArray, Panel
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray, Panel, mean_of_cells
 from controller.errors import InvalidPanel, NotEstimable
 from controller.validation.cluster_minima import CLUSTERS_FOR_HETEROGENEITY
 
@@ -47,9 +47,9 @@ def unit_effects(panel: Panel, blocks: IntArray | None = None) -> tuple[UnitEffe
         return _by_block(panel.outcome, arm, control, both, _numbered(clusters), blocks)
     if both.mean() >= BOTH_ARMS:
         with_both: BoolArray = np.asarray(arm.any(axis=0) & control.any(axis=0))
-        middle = 0.5 * (_mean(panel.outcome, arm, 0) + _mean(panel.outcome, control, 0))
+        middle = 0.5 * (mean_of_cells(panel.outcome, arm, 0) + mean_of_cells(panel.outcome, control, 0))
         centred = panel.outcome - middle
-        value = _mean(centred, arm & with_both, 1) - _mean(centred, control & with_both, 1)
+        value = mean_of_cells(centred, arm & with_both, 1) - mean_of_cells(centred, control & with_both, 1)
         rows = np.flatnonzero(np.isfinite(value))
         if not rows.size:
             raise NotEstimable("no day has both arms: units cannot be compared with themselves")
@@ -61,7 +61,7 @@ def unit_effects(panel: Panel, blocks: IntArray | None = None) -> tuple[UnitEffe
             "in one arm are compared by their change since then, which needs two at least; add earlier periods"
         )
     before = usable & (np.arange(usable.shape[1]) < start)
-    value = _mean(panel.outcome, since, 1) - _mean(panel.outcome, before, 1)
+    value = mean_of_cells(panel.outcome, since, 1) - mean_of_cells(panel.outcome, before, 1)
     rows = np.flatnonzero(np.isfinite(value))
     notes = [
         f"units stay in one arm: each is its change since {panel.periods[start]}, {len(rows)} of {len(value)} units "
@@ -88,7 +88,7 @@ def _by_block(
     key = np.stack([unit, label, arm[unit, period]], axis=1)
     rows, inverse = np.unique(key, axis=0, return_inverse=True)
     inverse = inverse.ravel()
-    middle = 0.5 * (_mean(outcome, arm, 1) + _mean(outcome, control, 1))
+    middle = 0.5 * (mean_of_cells(outcome, arm, 1) + mean_of_cells(outcome, control, 1))
     value = np.bincount(inverse, outcome[unit, period] - middle[unit]) / np.bincount(inverse)
     shown = UnitEffects(value, rows[:, 2] > 0, _numbered(rows[:, 1]))
     flipping, found = len(np.unique(cluster[both])), len(np.unique(rows[:, 1]))
@@ -111,12 +111,6 @@ def _runs(arm: BoolArray, control: BoolArray, cluster: IntArray) -> IntArray:
         runs[there[1:]] = mostly[1:] != mostly[:-1]
         np.cumsum(runs, out=runs)
     return found
-
-
-def _mean(values: FloatArray, cells: BoolArray, axis: int) -> FloatArray:
-    count = cells.sum(axis=axis)
-    total = np.where(cells, values, 0.0).sum(axis=axis)
-    return np.asarray(np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))
 
 
 def _numbered(labels: np.ndarray) -> IntArray:

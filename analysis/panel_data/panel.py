@@ -86,3 +86,10 @@ class Panel:
     def treated(self) -> BoolArray:
         """(N, T): cells under any arm but control."""
         return self.arm > 0
+
+
+def mean_of_cells(values: FloatArray, cells: BoolArray, axis: int) -> FloatArray:
+    """Means of the chosen cells along an axis; NaN where none is chosen."""
+    count = cells.sum(axis=axis)
+    total = np.where(cells, values, 0.0).sum(axis=axis)
+    return np.asarray(np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))

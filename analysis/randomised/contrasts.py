@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from analysis.panel_data.panel import BoolArray, FloatArray
+from analysis.panel_data.panel import BoolArray, FloatArray, mean_of_cells
 from analysis.randomised.intervals import must_vary
 from controller.errors import NotEstimable
 
@@ -163,10 +163,7 @@ def event_time_outcomes(
 
 
 def _mean_over(outcome: FloatArray, cells: BoolArray) -> FloatArray:
-    cells = cells & np.isfinite(outcome)
-    count = cells.sum(axis=1)
-    total = np.where(cells, outcome, 0.0).sum(axis=1)
-    return np.asarray(np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0))
+    return mean_of_cells(outcome, cells & np.isfinite(outcome), 1)
 
 
 @dataclass(frozen=True, slots=True)

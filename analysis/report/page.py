@@ -20,15 +20,15 @@ from altair.utils.schemapi import debug_mode
 from analysis.export.headline import Headline, Quote, interval_text, kind_text
 from analysis.export.rows import latest_estimates
 from analysis.export.schemas import Tables
+from analysis.panel_data.study import METRICS
 from analysis.report import arms, checks, effect, responses, spillover
 from analysis.report.series import Series, series_of
-from analysis.report.style import FONT, counted, number, percent
+from analysis.report.style import FONT, counted, html_table, number, percent
 from analysis.report.vega import bundled
 from controller.definition.money import major, money
 from controller.errors import FlipsideError
 from controller.messages.events import OBSERVATIONAL
 
-METRICS = ("units", "revenue", "margin")
 #: id of an element -> what is drawn into it
 Charts = dict[str, dict[str, Any]]
 
@@ -179,7 +179,7 @@ def _numbers(found: Found) -> str:
     return (
         "<h3>The numbers of the last closed day</h3>"
         "<p>Quote them with the name of their interval, the design hash and what was left out.</p>"
-        + _table(head, rows, "numbers")
+        + html_table(head, rows, "numbers")
         + f"<p class=note>{escape(_methods(found, estimates))}</p>"
     )
 
@@ -257,7 +257,7 @@ def _arms(found: Found, charts: Charts) -> list[str]:
     left = [r for r in found.tables["panel"]["status"].value_counts().to_pylist() if r["values"] != "counted"]
     if left:
         rows = [[r["values"].replace("_", " "), f"{r['counts']:,}"] for r in sorted(left, key=lambda r: -r["counts"])]
-        parts.append(_table(("unit-days left out", "count"), rows))
+        parts.append(html_table(("unit-days left out", "count"), rows))
     return parts
 
 
@@ -277,7 +277,7 @@ def _checks(found: Found, charts: Charts) -> list[str]:
         f"<figure><h3>{escape(checks.title(standing))}</h3>",
         *(f"<p class=note>{escape(line)}</p>" for line in checks.subtitle(standing)),
         '<div class="chart" id="checks"></div></figure>',
-        _table(head, rows),
+        html_table(head, rows),
     ]
 
 
@@ -295,14 +295,7 @@ def _origin(found: Found) -> list[str]:
             ["estimator", last["estimator"]],
             ["code", last["code_version"]],
         ]
-    return ["<h2>Where this comes from</h2>", _table(("", ""), rows)]
-
-
-def _table(head: tuple[str, ...], rows: list[list[str]], kind: str = "") -> str:
-    top = "".join(f"<th>{escape(h)}</th>" for h in head) if any(head) else ""
-    lines = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
-    thead = f"<thead><tr>{top}</tr></thead>" if top else ""
-    return f'<div class="scroll"><table class="{kind}">{thead}<tbody>{lines}</tbody></table></div>'
+    return ["<h2>Where this comes from</h2>", html_table(("", ""), rows)]
 
 
 def _price(rule: dict[str, Any], definition: dict[str, Any]) -> str:

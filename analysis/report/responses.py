@@ -8,10 +8,10 @@ import pyarrow as pa
 
 from analysis.export.rows import latest_of_series
 from analysis.export.schemas import Tables
-from analysis.report.style import BLUE, INK, QUIET, Width, data, number, percent, styled
+from analysis.panel_data.study import METRICS
+from analysis.report.style import BLUE, INK, QUIET, Width, data, html_table, number, percent, styled
 from controller.definition.money import major
 
-METRICS = ("units", "revenue", "margin")
 PARTS = ("average", "level", "group", "slope")
 SAYS = {
     "average": "all units",
@@ -121,7 +121,7 @@ def _who(series: dict[tuple[str, str], list[dict[str, Any]]], charts: dict[str, 
             lines.append([metric, arm, "", "", f"none: {rows[0]['reason_absent']}", "", "", ""])
     head = ("metric", "arm", "of", "what it is", "relative to control [95 %]", "units", "clusters", "differs")
     notes = dict.fromkeys(note for rows in series.values() for note in rows[0]["notes"] or ())
-    return [*parts, _table(head, lines), *(f"<p class=note>{escape(note)}</p>" for note in notes)]
+    return [*parts, html_table(head, lines), *(f"<p class=note>{escape(note)}</p>" for note in notes)]
 
 
 def _carriers(series: dict[tuple[str, str], list[dict[str, Any]]], currency: str) -> list[str]:
@@ -144,7 +144,7 @@ def _carriers(series: dict[tuple[str, str], list[dict[str, Any]]], currency: str
     return [
         "<h2>Which clusters carry it</h2>",
         "<p>The ten clusters that move each fixed-horizon effect most: the effect, less the effect without them.</p>",
-        *([_table(head, lines)] if lines else []),
+        *([html_table(head, lines)] if lines else []),
         *(f"<p class=note>{escape(sentence)}</p>" for sentence in said),
     ]
 
@@ -177,9 +177,3 @@ def _by_series(table: pa.Table) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 def _order(series: tuple[str, str]) -> tuple[str, int]:
     return series[1], METRICS.index(series[0])
-
-
-def _table(head: tuple[str, ...], lines: list[list[str]]) -> str:
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'

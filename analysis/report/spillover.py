@@ -7,7 +7,8 @@ import altair as alt
 import pyarrow as pa
 
 from analysis.export.rows import latest_of_series
-from analysis.report.style import BLUE, INK, VERMILLION, Width, data, number, styled
+from analysis.panel_data.study import METRICS
+from analysis.report.style import BLUE, INK, VERMILLION, Width, data, html_table, number, styled
 from controller.definition.money import major
 
 ORDER = ("naive", "total", "direct", "spillover")
@@ -18,7 +19,6 @@ COMPARES = {
     "direct": "treated alone, and nobody treated",
     "spillover": "control among treated neighbours, and nobody treated",
 }
-METRICS = ("units", "revenue", "margin")
 
 
 def rows_of(table: pa.Table, currency: str) -> list[dict[str, Any]]:
@@ -106,9 +106,7 @@ def section(table: pa.Table, currency: str, charts: dict[str, dict[str, Any]]) -
                 [metric, arm, row["effect"] or "", row["exposure_estimator"] or "", said(row), str(row["dropped"] or 0)]
             )
     head = ("metric", "arm", "effect", "estimator", "per unit-day", "units dropped")
-    top = "".join(f"<th>{name}</th>" for name in head)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    return [*parts, f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>']
+    return [*parts, html_table(head, lines)]
 
 
 def _cut(row: dict[str, Any]) -> str:

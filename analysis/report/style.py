@@ -6,6 +6,8 @@ grey says as well.
 
 import csv
 import io
+from collections.abc import Sequence
+from html import escape
 from typing import Any
 
 import altair as alt
@@ -91,3 +93,11 @@ def styled(chart: Any, heading: tuple[str, list[str]] | None, width: Width, heig
             view=alt.ViewConfig(stroke=None),
         ),
     )
+
+
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
+    """A table of escaped cells that scrolls where it is too wide; without a head where that is empty."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head) if any(head) else ""
+    body = "".join(f"<tr>{''.join(f'<td>{escape(str(cell))}</td>' for cell in row)}</tr>" for row in rows)
+    thead = f"<thead><tr>{top}</tr></thead>" if top else ""
+    return f'<div class="scroll"><table class="{kind}">{thead}<tbody>{body}</tbody></table></div>'

@@ -24,7 +24,7 @@ from analysis.heterogeneity.scores import projection
 from analysis.panel_data.analysis_context import CONFIDENCE, Case, Metric
 from analysis.panel_data.attribute_table import Attributes
 from analysis.panel_data.design_facts import is_undrawn, method_of
-from analysis.panel_data.panel import BoolArray, FloatArray, IntArray, Panel
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray, Panel, mean_of_cells
 from analysis.panel_data.study import State, outcome
 from analysis.randomised.cluster_day import cluster_day_difference
 from analysis.randomised.effects import cluster_weights, draws_of
@@ -143,10 +143,10 @@ def _in_own_levels(case: Case, metric: Metric, arm: int) -> tuple[Panel, bool, l
         raise NotEstimable("no usable unit-day is treated yet")
     own = bool(both.sum() >= BOTH_ARMS * max(int(seen.sum()), 1))
     if own:
-        level = 0.5 * (_mean(values, treated) + _mean(values, control))
+        level = 0.5 * (mean_of_cells(values, treated, 0) + mean_of_cells(values, control, 0))
         kept = both & (level > 0)
     else:
-        level = _mean(values, before)
+        level = mean_of_cells(values, before, 0)
         kept = seen & (level > 0) & ((before & (np.nan_to_num(values) > 0)).sum(axis=0) >= FEWEST_DAYS)
     if not kept.any():
         why = "no unit sold anything under both arms" if own else f"no unit sold on {FEWEST_DAYS} days before the start"
@@ -164,12 +164,6 @@ def _in_own_levels(case: Case, metric: Metric, arm: int) -> tuple[Panel, bool, l
         clusters=tuple(case.roster.cluster_of[unit] for unit in units),
     )
     return panel, own, notes
-
-
-def _mean(values: FloatArray, cells: BoolArray) -> FloatArray:
-    count = cells.sum(axis=0)
-    total = np.where(cells, values, 0.0).sum(axis=0)
-    return np.asarray(np.divide(total, count, out=np.full(len(count), np.nan), where=count > 0))
 
 
 def _blocks(case: Case) -> IntArray:

@@ -107,8 +107,9 @@ class Replayer:
             for number in range(past):
                 await self._period(registered, shop, number)
             today = experiment.start + past * ONE_DAY
-            await self._eve(self._days(today), experiment.lead)
-            await self._until(f"the arms of {today}", partial(self._informed, shop, today))
+            days = self._days(today)
+            await self._eve(days, experiment.lead)
+            await self._until(f"the arms of {today}", partial(self._informed, shop, today, days))
             ready(experiment.units[0])
             while not stop.is_set():
                 await self.tick(now())
@@ -116,16 +117,16 @@ class Replayer:
                 with suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), SERVED_TICK_SECONDS)
 
-    async def _informed(self, shop: Shop, day: date) -> bool:
+    async def _informed(self, shop: Shop, day: date, days: Mapping[str, Period]) -> bool:
         await self._answers.read_log()
-        return not self._uninformed(shop, day)
+        return not self._uninformed(shop, day, days)
 
-    def _uninformed(self, shop: Shop, day: date) -> list[str]:
+    def _uninformed(self, shop: Shop, day: date, days: Mapping[str, Period]) -> list[str]:
         """Units without an assignment for a day, as far as the log was read.
 
         An arm that holds over a block of days is published again on each of them.
         """
-        return shop.uninformed(shop.experiment.units, self._days(day), self._answers.assignments[day])
+        return shop.uninformed(shop.experiment.units, days, self._answers.assignments[day])
 
     # --- talking to the system ----------------------------------------------------------------------------------------
 
@@ -202,7 +203,7 @@ class Replayer:
 
         async def informed() -> bool:
             await self._answers.read_log()
-            missing = len(self._uninformed(shop, day))
+            missing = len(self._uninformed(shop, day, days))
             if self.first_assignment_seconds is None and missing < len(experiment.units):
                 self.first_assignment_seconds = time.monotonic() - self._started
                 plan.on_first_assignment(self.first_assignment_seconds)
@@ -210,7 +211,7 @@ class Replayer:
             return not missing or bool(self._answers.guardrail_changes())
 
         def missing() -> str:
-            units = self._uninformed(shop, day)
+            units = self._uninformed(shop, day, days)
             named = ", ".join(units[:UNITS_NAMED])
             return (
                 f"the assignments of {day}: {len(units)} of {len(experiment.units)} units have none, among them {named}"

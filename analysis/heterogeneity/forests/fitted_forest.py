@@ -12,8 +12,8 @@ from analysis.heterogeneity.forests.boosting import U8, Boosted
 from analysis.heterogeneity.forests.calibration import Calibration, calibration
 from analysis.heterogeneity.forests.centring import Basis, missed_effects
 from analysis.heterogeneity.forests.remainder import Remainder
-from analysis.heterogeneity.forests.threads import one_blas_thread
 from analysis.heterogeneity.forests.trees import predict_trees
+from analysis.panel_data.blas_threads import one_blas_thread
 from analysis.panel_data.panel import FloatArray
 from controller.errors import NotEstimable
 

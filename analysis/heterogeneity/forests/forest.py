@@ -38,8 +38,8 @@ from analysis.heterogeneity.forests.fitted_forest import (
 )
 from analysis.heterogeneity.forests.nuisances import expected_outcome, expected_treatment, ridge_outcome
 from analysis.heterogeneity.forests.remainder import NO_REMAINDER, smoothed_away
-from analysis.heterogeneity.forests.threads import one_blas_thread
 from analysis.heterogeneity.forests.trees import grow_trees
+from analysis.panel_data.blas_threads import one_blas_thread
 from analysis.panel_data.panel import FloatArray, IntArray
 from controller.errors import NotEstimable
 from controller.validation.cluster_minima import CLUSTERS_FOR_HETEROGENEITY

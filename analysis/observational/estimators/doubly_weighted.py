@@ -22,7 +22,7 @@ import numpy as np
 from analysis.observational.estimators import low_rank
 from analysis.observational.estimators.estimable import first_cut_off, require_estimable
 from analysis.observational.estimators.low_rank import LowRankFit, WeightedPanel
-from analysis.observational.estimators.threads import blas_threads
+from analysis.panel_data.blas_threads import blas_threads
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 

@@ -14,7 +14,7 @@ from joblib import Parallel, delayed
 
 from analysis.observational.estimators import low_rank
 from analysis.observational.estimators.doubly_weighted import Penalties, block_weights, imputation_problem
-from analysis.observational.estimators.threads import blas_threads
+from analysis.panel_data.blas_threads import blas_threads
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 

@@ -20,7 +20,7 @@ from analysis.observational.estimators.estimable import require_estimable, requi
 from analysis.observational.estimators.low_rank import Groups, LowRankFit
 from analysis.observational.estimators.placebo_folds import N_FOLDS, Folds, latin_cells, placebo_blocks
 from analysis.observational.estimators.row_pooling import BLOCK_UNITS, PooledPanel, pool_rows
-from analysis.observational.estimators.threads import blas_threads
+from analysis.panel_data.blas_threads import blas_threads
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from controller.errors import NotEstimable
 

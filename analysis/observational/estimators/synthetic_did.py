@@ -14,8 +14,8 @@ from scipy.linalg import LinAlgError, cholesky
 
 from analysis.observational.estimators.simplex import FINISHED_GAP, SimplexFit, averaged_away, certify, nnls_on_simplex
 from analysis.observational.estimators.simplex_newton import ridge_weights
-from analysis.observational.estimators.threads import blas_threads
 from analysis.observational.estimators.weighted import WeightedFit, noise_level, weighted_fit
+from analysis.panel_data.blas_threads import blas_threads
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 
 #: ridge of the time weights, as a share of the noise sd (AER 2021, section I): only there to make them unique

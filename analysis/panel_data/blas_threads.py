@@ -1,4 +1,4 @@
-"""How many threads linear algebra gets: one where a panel is small, because two would wait for each other."""
+"""How many threads linear algebra gets: one where a second would cost more than it brings."""
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -11,8 +11,11 @@ CELLS_FOR_THREADS = 2_000_000
 
 def blas_threads(cells: int) -> AbstractContextManager[object]:
     """One BLAS thread for a panel of so many cells where a second would cost more than it brings."""
-    if cells >= CELLS_FOR_THREADS:
-        return nullcontext()
+    return nullcontext() if cells >= CELLS_FOR_THREADS else one_blas_thread()
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """One BLAS thread; two round differently from one."""
     limited: AbstractContextManager[object] = _controller().limit(limits=1, user_api="blas")
     return limited
 
