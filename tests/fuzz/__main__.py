@@ -17,18 +17,20 @@ from tests.fuzz.ways_in import ways_in
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0, help="of CPU time, for each kind of message")
+    parser.add_argument("--minutes", type=float, default=10.0, help="on the clock, for each kind of message")
+    parser.add_argument("--records", type=int, default=1_000_000, help="at least so many of each kind, however long")
     parser.add_argument("--only", action="append", choices=sorted(ways_in()), help="only this kind; may be repeated")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same records")
     parser.add_argument("--write", type=Path, help="JSON of all kinds; those that it has already are kept")
     asked = parser.parse_args()
     kinds = asked.only or sorted(ways_in())
     if len(kinds) == 1 and asked.write is None:
-        print(json.dumps(asdict(fuzz(ways_in()[kinds[0]], asked.minutes * 60, asked.seed))))
+        print(json.dumps(asdict(fuzz(ways_in()[kinds[0]], asked.minutes * 60, asked.records, asked.seed))))
         return 0
     found: dict[str, dict[str, object]] = {}
     for kind in kinds:
-        command = ["--only", kind, "--minutes", str(asked.minutes), "--seed", str(asked.seed)]
+        command = ["--only", kind, "--minutes", str(asked.minutes), "--records", str(asked.records)]
+        command += ["--seed", str(asked.seed)]
         done = subprocess.run([sys.executable, "-m", "tests.fuzz", *command], capture_output=True, text=True)
         if done.returncode:
             print(f"{kind}: the process ended with {done.returncode}\n{done.stderr[-3000:]}")
@@ -47,8 +49,8 @@ def shown(one: dict[str, object]) -> str:
     failures = one["failures"]
     assert isinstance(failures, list)
     text = (
-        f"{one['kind']:18} {one['seconds']:>7} s {one['records']:>9} records {one['messages']:>8} messages "
-        f"slowest {one['slowest_ms']} ms, growth {one['growth_mb']} MB, {one['later_mb']} of it later, "
+        f"{one['kind']:18} {one['seconds']:>7} s ({one['cpu_seconds']} of CPU) {one['records']:>9} records "
+        f"{one['messages']:>8} messages slowest {one['slowest_ms']} ms, growth {one['growth_mb']} MB, {one['later_mb']} of it later, "
         f"{len(failures)} failures"
     )
     return "\n".join([text, *(f"    {failure}" for failure in failures[:5])])
