@@ -50,7 +50,8 @@ def shown(one: dict[str, object]) -> str:
     assert isinstance(failures, list)
     text = (
         f"{one['kind']:18} {one['seconds']:>7} s ({one['cpu_seconds']} of CPU) {one['records']:>9} records "
-        f"{one['messages']:>8} messages slowest {one['slowest_ms']} ms, growth {one['growth_mb']} MB, {one['later_mb']} of it later, "
+        f"{one['messages']:>8} messages slowest {one['slowest_ms']} ms, growth {one['growth_mb']} MB, "
+        f"{one['later_mb']} of it later, "
         f"{len(failures)} failures"
     )
     return "\n".join([text, *(f"    {failure}" for failure in failures[:5])])
