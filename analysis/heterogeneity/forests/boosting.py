@@ -17,6 +17,8 @@ from analysis.panel_data.panel import FloatArray
 U8 = NDArray[np.uint8]
 #: bins that boosting looks at: a quarter of the forest's
 COARSE = 64
+#: points that one model predicts in a row
+POINTS_TOGETHER = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,36 +72,40 @@ def _boost(
     uses = np.minimum(np.arange(models), len(y) - 1)
     for m in prange(models):
         own = y[uses[m]]
-        rows = np.flatnonzero(fits[m] | judged[m])
-        count = len(rows)
+        # The rows of the fit first: only they are counted in histograms.
+        fitted = np.flatnonzero(fits[m])
+        rows = np.concatenate((fitted, np.flatnonzero(judged[m] & ~fits[m])))
+        count, inside = len(rows), len(fitted)
         x = np.empty((count, p), np.uint8)
         for i in range(count):
             for f in range(p):
                 x[i, f] = bins[f, rows[i]] >> 2
-        fit, judge = np.empty(count, np.bool_), np.empty(count, np.bool_)
+        judge = np.empty(count, np.bool_)
         ww, yy, F = np.empty(count), np.empty(count), np.zeros(count)
+        g, h = np.empty(inside), np.empty(inside)
         total = 0.0
         for i in range(count):
-            fit[i], judge[i], ww[i], yy[i] = fits[m, rows[i]], judged[m, rows[i]], w[rows[i]], own[rows[i]]
+            judge[i], ww[i], yy[i] = judged[m, rows[i]], w[rows[i]], own[rows[i]]
             if judge[i]:
                 loss[m, 0] += yy[i] * yy[i]
-            if fit[i]:
-                total += ww[i] * ww[i]
+        for i in range(inside):
+            h[i] = ww[i] * ww[i]
+            total += h[i]
         shrink = ridge * total / max(count, 1)
         at = np.empty(count, np.int64)
         for r in range(rounds):
             at[:] = 0
+            for i in range(inside):
+                g[i] = ww[i] * (yy[i] - ww[i] * F[i])
             for level in range(depth):
                 here = 1 << level
                 first = here - 1
                 hist = np.zeros((here, p, COARSE, 2))
-                for i in range(count):
-                    if not fit[i]:
-                        continue
-                    g, h, node = ww[i] * (yy[i] - ww[i] * F[i]), ww[i] * ww[i], at[i]
+                for i in range(inside):
+                    node, its_g, its_h = at[i], g[i], h[i]
                     for f in range(p):
-                        hist[node, f, x[i, f], 0] += g
-                        hist[node, f, x[i, f], 1] += h
+                        hist[node, f, x[i, f], 0] += its_g
+                        hist[node, f, x[i, f], 1] += its_h
                 for node in range(here):
                     G = H = 0.0
                     for b in range(COARSE):
@@ -124,10 +130,9 @@ def _boost(
                     right = f >= 0 and x[i, f] > cut[m, r, first + at[i]]
                     at[i] = 2 * at[i] + (1 if right else 0)
             top, bottom = np.zeros(leaves), np.zeros(leaves)
-            for i in range(count):
-                if fit[i]:
-                    top[at[i]] += ww[i] * (yy[i] - ww[i] * F[i])
-                    bottom[at[i]] += ww[i] * ww[i]
+            for i in range(inside):
+                top[at[i]] += g[i]
+                bottom[at[i]] += h[i]
             for leaf in range(leaves):
                 values[m, r, leaf] = rate * top[leaf] / (bottom[leaf] + shrink) if bottom[leaf] > 0 else 0.0
             wrong = 0.0
@@ -143,13 +148,21 @@ def _boost(
 
 
 @compiled(parallel=True)
-def _apply(bins: U8, feature: NDArray[np.int16], cut: U8, values: FloatArray, rounds: int) -> FloatArray:
-    """(K, points): predictions of K models after ``rounds`` trees."""
+def _apply(
+    bins: U8, feature: NDArray[np.int16], cut: U8, values: FloatArray, rounds: int, wanted: NDArray[np.bool_]
+) -> FloatArray:
+    """(K, points): predictions of K models after ``rounds`` trees; zero where ``wanted`` (K, points) is false."""
     models, points = len(feature), bins.shape[1]
     out = np.zeros((models, points))
     leaves = values.shape[2]
-    for i in prange(points):
-        for m in range(models):
+    # A model's trees are read by many points in a row.
+    parts = -(-points // POINTS_TOGETHER)
+    for part in prange(models * parts):
+        m = part // parts
+        start = (part % parts) * POINTS_TOGETHER
+        for i in range(start, min(start + POINTS_TOGETHER, points)):
+            if wanted.shape[1] > 0 and not wanted[m, i]:
+                continue
             total = 0.0
             for r in range(rounds):
                 node = 0
@@ -171,9 +184,10 @@ class Boosted:
     values: FloatArray
     rounds: int
 
-    def predict(self, bins: U8) -> FloatArray:
-        """(K, points)."""
-        return _apply(bins, self.feature, self.cut, self.values, self.rounds)
+    def predict(self, bins: U8, wanted: NDArray[np.bool_] | None = None) -> FloatArray:
+        """(K, points); zero where ``wanted`` (K, points) is false."""
+        some = np.zeros((0, 0), np.bool_) if wanted is None else wanted
+        return _apply(bins, self.feature, self.cut, self.values, self.rounds, some)
 
 
 def boost(

@@ -262,7 +262,8 @@ def _fitted(
             how = Boosting(EFFECT.depth, EFFECT.rate, max(rounds, 1), EFFECT.ridge)
             nothing = np.zeros((2 * bags, n), np.bool_)
             boosted, _ = boost(data.bins, data.w, data.y, fits.reshape(2 * bags, n), nothing, how)
-            both = boosted.predict(data.bins).reshape(bags, 2, n)
+            # Rows of the bag are asked of the half that they are not in; no other is looked at.
+            both = boosted.predict(data.bins, fits[:, ::-1].reshape(2 * bags, n)).reshape(bags, 2, n)
         target = data.y - data.w * np.where(side, both[:, 1], both[:, 0])
     order = np.argsort(data.label, kind="stable")
     starts = np.searchsorted(data.label[order], np.arange(groups + 1))

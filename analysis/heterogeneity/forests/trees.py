@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numba import prange
+from numba.cpython.unsafe.numbers import trailing_zeros  # one instruction: "unsafe" only of zero
 from numpy.typing import NDArray
 
 from analysis.heterogeneity.forests.compiled import compiled
@@ -19,6 +20,11 @@ from analysis.panel_data.panel import FloatArray, IntArray
 MIN_ARM = 5
 #: part of the parent's treatment variance that a child must have
 ALPHA = 0.05
+
+#: a word with its lowest bit
+ONE = np.uint64(1)
+#: points whose ways through a tree are followed together, so that its nodes are read from memory once for all of them
+POINTS_TOGETHER = 64
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -67,7 +73,7 @@ def _partition(values: NDArray[Any], goes: NDArray[np.bool_], start: int, end: i
 
 @compiled()
 def _grow(
-    bins: U8,
+    by_row: U8,
     w: FloatArray,
     y: FloatArray,
     rows: IntArray,
@@ -81,12 +87,11 @@ def _grow(
 
     The rows' values are copied once and kept in the order of the nodes, so that each node reads memory in a row.
     """
-    p, n = bins.shape[0], len(rows)
+    p, n = by_row.shape[1], len(rows)
     x, ww, yy = np.empty((p, n), np.uint8), np.empty(n), np.empty(n)
-    for f in range(p):
-        for k in range(n):
-            x[f, k] = bins[f, rows[k]]
     for k in range(n):
+        for f in range(p):
+            x[f, k] = by_row[rows[k], f]
         ww[k], yy[k] = w[rows[k]], y[rows[k]]
     order = np.arange(p)
     starts, ends = np.zeros(len(child), np.int64), np.zeros(len(child), np.int64)
@@ -95,6 +100,8 @@ def _grow(
     rho, var, high = np.empty(n), np.empty(n), np.empty(n)
     #: sums of rho and of squares, number of rows and of those above the mean treatment
     hist = np.zeros((256, 4))
+    #: a bit for each bin that has rows: nodes are mostly small, and a walk over all 256 bins would take longest
+    there = np.zeros(4, np.uint64)
     goes = np.empty(n, np.bool_)
     spare, spare_bins = np.empty(n), np.empty(n, np.uint8)
     while node < nodes:
@@ -128,34 +135,39 @@ def _grow(
             treated += high[k]
         best, best_feature, best_cut = total * total / size + 1e-300, -1, 0
         tried = _variables(state, order)
+        if treated < 2 * MIN_ARM or size - treated < 2 * MIN_ARM:
+            tried = 0  # no cut leaves enough of both arms on both sides
         for t in range(tried):
             column = x[order[t], start:end]
-            low, top = 255, 0
             for k in range(size):
                 b = column[k]
                 hist[b, 0] += rho[k]
                 hist[b, 1] += var[k]
                 hist[b, 2] += 1.0
                 hist[b, 3] += high[k]
-                low, top = min(low, b), max(top, b)
+                there[b >> 6] |= ONE << np.uint64(b & 63)
             l_rho = l_var = l_n = l_high = 0.0
-            for b in range(low, top):
-                if hist[b, 2] == 0:
-                    continue
-                l_rho += hist[b, 0]
-                l_var += hist[b, 1]
-                l_n += hist[b, 2]
-                l_high += hist[b, 3]
-                if l_high < MIN_ARM or l_n - l_high < MIN_ARM or l_var < ALPHA * sww:
-                    continue
-                r_n, r_high = size - l_n, treated - l_high
-                if r_high < MIN_ARM or r_n - r_high < MIN_ARM or sww - l_var < ALPHA * sww:
-                    break
-                r_rho = total - l_rho
-                found = l_rho * l_rho / l_n + r_rho * r_rho / r_n
-                if found > best:
-                    best, best_feature, best_cut = found, order[t], b
-            hist[low : top + 1] = 0.0
+            beyond = False  # further cuts leave too little on the right
+            for word in range(4):
+                bits, there[word] = there[word], np.uint64(0)
+                while bits:
+                    b = 64 * word + trailing_zeros(bits)
+                    bits &= bits - ONE
+                    l_rho += hist[b, 0]
+                    l_var += hist[b, 1]
+                    l_n += hist[b, 2]
+                    l_high += hist[b, 3]
+                    hist[b] = 0.0
+                    if beyond or l_high < MIN_ARM or l_n - l_high < MIN_ARM or l_var < ALPHA * sww:
+                        continue
+                    r_n, r_high = size - l_n, treated - l_high
+                    if r_high < MIN_ARM or r_n - r_high < MIN_ARM or sww - l_var < ALPHA * sww:
+                        beyond = True
+                        continue
+                    r_rho = total - l_rho
+                    found = l_rho * l_rho / l_n + r_rho * r_rho / r_n
+                    if found > best:
+                        best, best_feature, best_cut = found, order[t], b
         if best_feature < 0:
             node += 1
             continue
@@ -215,6 +227,7 @@ def grow_trees(
         member: (trees, n), rows of the estimation half; (trees, 0) where nobody asks for them.
 
     """
+    by_row = np.ascontiguousarray(bins.T)
     for t in prange(len(feature)):
         bag = t // per_bag
         target = y[bag_of_rows[bag]]
@@ -235,7 +248,7 @@ def grow_trees(
             for i in range(cluster_starts[clusters[k]], cluster_starts[clusters[k] + 1]):
                 rows[at] = cluster_rows[i]
                 at += 1
-        nodes = _grow(bins, w, target, rows, state, feature[t], cut[t], child[t], gain[t])
+        nodes = _grow(by_row, w, target, rows, state, feature[t], cut[t], child[t], gain[t])
         sums = np.zeros((nodes, 5))
         for k in range(half, g):
             for i in range(cluster_starts[clusters[k]], cluster_starts[clusters[k] + 1]):
@@ -243,16 +256,18 @@ def grow_trees(
                 if member.shape[1] > 0:
                     member[t, row] = True
                 node = 0
-                while True:
-                    sums[node, 0] += 1.0
-                    sums[node, 1] += w[row]
-                    sums[node, 2] += target[row]
-                    sums[node, 3] += w[row] * w[row]
-                    sums[node, 4] += w[row] * target[row]
-                    f = feature[t, node]
-                    if f < 0:
-                        break
-                    node = child[t, node] + (0 if bins[f, row] <= cut[t, node] else 1)
+                while feature[t, node] >= 0:
+                    node = child[t, node] + (0 if by_row[row, feature[t, node]] <= cut[t, node] else 1)
+                sums[node, 0] += 1.0
+                sums[node, 1] += w[row]
+                sums[node, 2] += target[row]
+                sums[node, 3] += w[row] * w[row]
+                sums[node, 4] += w[row] * target[row]
+        # A child has a higher number than its parent.
+        for node in range(nodes - 1, -1, -1):
+            if feature[t, node] >= 0:
+                for k in range(5):
+                    sums[node, k] = sums[child[t, node], k] + sums[child[t, node] + 1, k]
         for node in range(nodes):
             moments[t, node, 0] = sums[node, 0]
             for k in range(1, 5):
@@ -297,48 +312,56 @@ def predict_trees(
         kept: share of the trees' part that variances are of; effects are of all of it.
 
     """
-    points, bags = bins.shape[1], len(feature) // per_bag
+    points, trees = bins.shape[1], len(feature)
+    bags = trees // per_bag
     out = np.full((points, 4), np.nan)
-    for i in prange(points):
-        each = np.empty((len(feature), 4))
-        mean = np.zeros(4)
-        level, count = 0.0, 0
-        for b in range(bags):
-            if used.shape[1] > 0 and not used[b, i]:
+    for block in prange(-(-points // POINTS_TOGETHER)):
+        start = block * POINTS_TOGETHER
+        end = min(start + POINTS_TOGETHER, points)
+        leaves = np.empty((POINTS_TOGETHER, trees), np.int32)
+        for t in range(trees):
+            for i in range(start, end):
+                if used.shape[1] == 0 or used[t // per_bag, i]:
+                    leaves[i - start, t] = leaf_of(bins, i, feature[t], cut[t], child[t], moments[t])
+        for i in range(start, end):
+            each = np.empty((len(feature), 4))
+            mean = np.zeros(4)
+            level, count = 0.0, 0
+            for b in range(bags):
+                if used.shape[1] > 0 and not used[b, i]:
+                    continue
+                count += 1
+                if centre.shape[1] > 0:
+                    level += centre[b, i]
+                for t in range(b * per_bag, (b + 1) * per_bag):
+                    for k in range(4):
+                        each[t, k] = moments[t, leaves[i - start, t], k + 1]
+                        mean[k] += each[t, k]
+            if count < 2:
                 continue
-            count += 1
-            if centre.shape[1] > 0:
-                level += centre[b, i]
-            for t in range(b * per_bag, (b + 1) * per_bag):
-                leaf = leaf_of(bins, i, feature[t], cut[t], child[t], moments[t])
-                for k in range(4):
-                    each[t, k] = moments[t, leaf, k + 1]
-                    mean[k] += each[t, k]
-        if count < 2:
-            continue
-        level /= count
-        mean /= count * per_bag
-        spread = mean[2] - mean[0] * mean[0]
-        if spread <= 1e-10:
-            continue
-        tau = (mean[3] - mean[0] * mean[1]) / spread
-        base = mean[1] - tau * mean[0]
-        between = noise = 0.0
-        for b in range(bags):
-            if used.shape[1] > 0 and not used[b, i]:
+            level /= count
+            mean /= count * per_bag
+            spread = mean[2] - mean[0] * mean[0]
+            if spread <= 1e-10:
                 continue
-            s = ss = 0.0
-            for t in range(b * per_bag, (b + 1) * per_bag):
-                about = each[t, 3] - tau * each[t, 2] - base * each[t, 0]
-                about -= mean[0] * (each[t, 1] - tau * each[t, 0] - base)
-                about *= kept / spread
-                s += about
-                ss += about * about
-            s /= per_bag
-            if per_bag > 1:
-                noise += max(ss - per_bag * s * s, 0.0) / ((per_bag - 1) * per_bag)
-            if centre.shape[1] > 0:
-                s += centre[b, i] - level
-            between += s * s
-        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = level + tau, between / (count - 1), noise / count, count
+            tau = (mean[3] - mean[0] * mean[1]) / spread
+            base = mean[1] - tau * mean[0]
+            between = noise = 0.0
+            for b in range(bags):
+                if used.shape[1] > 0 and not used[b, i]:
+                    continue
+                s = ss = 0.0
+                for t in range(b * per_bag, (b + 1) * per_bag):
+                    about = each[t, 3] - tau * each[t, 2] - base * each[t, 0]
+                    about -= mean[0] * (each[t, 1] - tau * each[t, 0] - base)
+                    about *= kept / spread
+                    s += about
+                    ss += about * about
+                s /= per_bag
+                if per_bag > 1:
+                    noise += max(ss - per_bag * s * s, 0.0) / ((per_bag - 1) * per_bag)
+                if centre.shape[1] > 0:
+                    s += centre[b, i] - level
+                between += s * s
+            out[i, 0], out[i, 1], out[i, 2], out[i, 3] = level + tau, between / (count - 1), noise / count, count
     return out
