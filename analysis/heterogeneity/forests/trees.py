@@ -6,11 +6,12 @@ As in Athey, Tibshirani, Wager (2019), a split maximises the heterogeneity of th
 the tree, so that the number of threads changes nothing.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numpy as np
 from numba import prange
-from numba.cpython.unsafe.numbers import trailing_zeros  # one instruction: "unsafe" only of zero
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from analysis.heterogeneity.forests.compiled import compiled
@@ -23,6 +24,8 @@ ALPHA = 0.05
 
 #: a word with its lowest bit
 ONE = np.uint64(1)
+#: place of the lowest bit of a word, which must not be zero: one instruction, seen as what it is to callers
+lowest_bit = cast("Callable[[np.uint64], int]", trailing_zeros)
 #: points whose ways through a tree are followed together, so that its nodes are read from memory once for all of them
 POINTS_TOGETHER = 64
 
@@ -151,7 +154,7 @@ def _grow(
             for word in range(4):
                 bits, there[word] = there[word], np.uint64(0)
                 while bits:
-                    b = 64 * word + trailing_zeros(bits)
+                    b = 64 * word + lowest_bit(bits)
                     bits &= bits - ONE
                     l_rho += hist[b, 0]
                     l_var += hist[b, 1]
