@@ -9,17 +9,18 @@ import pyarrow as pa
 from analysis.export.schemas import TABLES, Tables
 from analysis.export.tables import tables_of
 from analysis.panel_data.ledger import Ledger
+from analysis.panel_data.study import Metric
 from analysis.worker.analyse import due
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message
 from controller.messages.events import Assignment, Estimate
-from controller.messages.findings import Health, Look, RunningSequence
+from controller.messages.findings import Health, HealthVerdict, Look, RunningSequence
 from tests.analysis.traffic import experiment, history, registered
 
 AT = datetime(2026, 6, 1, tzinfo=UTC)
 TRUTH = -0.1
 #: check, value, threshold, verdict
-CHECKS = (
+CHECKS: tuple[tuple[str, float | None, float, HealthVerdict], ...] = (
     ("carryover", 0.43, 0.05, "pass"),
     ("non-anticipation", 0.06, 0.05, "pass"),
     ("sample-ratio", 0.002, 0.05, "pass"),
@@ -60,11 +61,12 @@ def outcome(markets: int = 12, products: int = 3, days: int = 14, **more: object
     return tables_of(messages_of(experiment(markets, products, days), **more), TRUTH)  # type: ignore[arg-type]
 
 
-def sequences(definition: Experiment, looks: int, metrics: Sequence[str] = ("units", "revenue")) -> list[Message]:
+def sequences(definition: Experiment, looks: int, metrics: Sequence[Metric] = ("units", "revenue")) -> list[Message]:
     """Running sequences with the shape of real ones; the margin has a reason instead."""
     rng = np.random.default_rng(5)
     found: list[Message] = []
-    for metric in (*metrics, "margin"):
+    named: tuple[Metric, ...] = (*metrics, "margin")
+    for metric in named:
         mean = {"units": 60.0, "revenue": 18_000.0}.get(metric)
         absent = "at most 2 clusters in an arm: an always-valid interval needs 3 clusters in each arm"
         steps = [] if mean is None else _looks(definition.start, looks, mean, rng)

@@ -4,6 +4,7 @@ The long form, with thousands of repetitions, is ``python -m benchmarks.randomis
 """
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,7 @@ from benchmarks.randomised.worlds import balanced_blocks, white, with_effect
 
 def error(share: float, repetitions: int) -> float:
     """Three Monte-Carlo standard errors of a share."""
-    return 3.0 * (share * (1.0 - share) / repetitions) ** 0.5
+    return 3.0 * math.sqrt(share * (1.0 - share) / repetitions)
 
 
 @pytest.mark.parametrize("clusters", [6, 20])

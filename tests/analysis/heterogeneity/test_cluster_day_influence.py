@@ -1,11 +1,13 @@
 """Influence on the cluster-day difference against brute force: the production estimator without each part."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pytest
 
 from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.randomised.cluster_day import cluster_day_difference
 from controller.errors import NotEstimable
 
@@ -13,11 +15,26 @@ from controller.errors import NotEstimable
 DESIGNS = {"random days": 1, "blocks of three days": 3, "one draw": 0}
 
 
-def estimate(outcome, treated, cluster, draws=None, weight=None):
+def estimate(
+    outcome: FloatArray,
+    treated: BoolArray,
+    cluster: IntArray,
+    draws: BoolArray | None = None,
+    weight: FloatArray | None = None,
+) -> float:
     return cluster_day_difference(outcome, treated, cluster, draws=draws, weight=weight).absolute.value
 
 
-def shop(design, seed, *, units_of=(1, 2, 3), clusters=9, days=12, missing=0.15, within=False):
+def shop(
+    design: str,
+    seed: int,
+    *,
+    units_of: tuple[int, ...] = (1, 2, 3),
+    clusters: int = 9,
+    days: int = 12,
+    missing: float = 0.15,
+    within: bool = False,
+) -> tuple[FloatArray, BoolArray, IntArray, BoolArray | None]:
     """Clusters of several sizes with levels, day shocks and missing cells; every cluster in one arm on a day."""
     rng = np.random.default_rng(seed)
     cluster = np.repeat(np.arange(clusters), rng.choice(units_of, clusters))
@@ -40,7 +57,14 @@ def shop(design, seed, *, units_of=(1, 2, 3), clusters=9, days=12, missing=0.15,
     return y, treated, cluster, draws
 
 
-def without(y, treated, cluster, draws, weight, gone):
+def without(
+    y: FloatArray,
+    treated: BoolArray,
+    cluster: IntArray,
+    draws: BoolArray | None,
+    weight: FloatArray | None,
+    gone: BoolArray,
+) -> float:
     """The estimator without units, clusters numbered anew."""
     kept = ~gone
     names, cluster = np.unique(cluster[kept], return_inverse=True)
@@ -51,7 +75,9 @@ def without(y, treated, cluster, draws, weight, gone):
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("within", [False, True])
 @pytest.mark.parametrize("design", DESIGNS)
-def test_leaving_out_units_clusters_and_days_is_what_estimating_anew_gives(design, within, weighted):
+def test_leaving_out_units_clusters_and_days_is_what_estimating_anew_gives(
+    design: str, within: bool, weighted: bool
+) -> None:
     y, treated, cluster, draws = shop(design, 3, within=within)
     size = np.bincount(cluster).astype(float)
     weight = size if weighted else None
@@ -70,7 +96,7 @@ def test_leaving_out_units_clusters_and_days_is_what_estimating_anew_gives(desig
         assert found.without_day[t] == pytest.approx(anew, abs=1e-9)
 
 
-def test_a_day_that_alone_foretold_a_unit_is_left_out_as_the_estimator_does():
+def test_a_day_that_alone_foretold_a_unit_is_left_out_as_the_estimator_does() -> None:
     y, treated, cluster, _ = shop("random days", 5, missing=0.0)
     y[2:, 0] = np.nan
     found = cluster_day_influence(y, treated, cluster, tuple("abcdefghi"), estimate)
@@ -80,12 +106,12 @@ def test_a_day_that_alone_foretold_a_unit_is_left_out_as_the_estimator_does():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_no_smaller_set_of_clusters_turns_the_sign(seed):
+def test_no_smaller_set_of_clusters_turns_the_sign(seed: int) -> None:
     y, treated, cluster, _ = shop("random days", seed, clusters=8, units_of=(1, 2), days=8)
     y -= 0.3 * treated
     found = cluster_day_influence(y, treated, cluster, tuple("abcdefgh"), estimate, most=3)
 
-    def turns(gone):
+    def turns(gone: Sequence[int]) -> bool:
         try:
             return without(y, treated, cluster, None, None, np.isin(cluster, gone)) * found.effect < 0
         except NotEstimable:
@@ -97,7 +123,7 @@ def test_no_smaller_set_of_clusters_turns_the_sign(seed):
     assert found.turning is None or turns(["abcdefgh".index(name) for name in found.turning])
 
 
-def test_planted_clusters_that_carry_the_sign_are_found_among_many():
+def test_planted_clusters_that_carry_the_sign_are_found_among_many() -> None:
     rng = np.random.default_rng(8)
     arm = np.stack([rng.permutation(60) % 2 == 0 for _ in range(30)])
     y = rng.normal(0, 0.05, arm.shape) - 0.1 * arm
@@ -105,11 +131,12 @@ def test_planted_clusters_that_carry_the_sign_are_found_among_many():
     y[:, planted] += 3.0 * arm[:, planted]
     found = cluster_day_influence(y, arm, np.arange(60), tuple(str(g) for g in range(60)), estimate)
     assert found.effect > 0
+    assert found.turning is not None
     assert set(found.turning) <= {"4", "17", "42"}
     assert {name for name, _ in found.largest(3)} == {"4", "17", "42"}
 
 
-def test_of_twenty_clusters_the_planted_turn_the_sign_and_no_smaller_set_does():
+def test_of_twenty_clusters_the_planted_turn_the_sign_and_no_smaller_set_does() -> None:
     rng = np.random.default_rng(9)
     arm = np.stack([rng.permutation(20) % 2 == 0 for _ in range(16)])
     y = rng.normal(0, 0.05, arm.shape) - 0.1 * arm
@@ -119,9 +146,10 @@ def test_of_twenty_clusters_the_planted_turn_the_sign_and_no_smaller_set_does():
     found = cluster_day_influence(y, arm, cluster, tuple(str(g) for g in cluster), estimate)
     assert found.effect > 0
     assert found.turning_is_smallest
+    assert found.turning is not None
     assert {int(name) for name in found.turning} <= set(planted)
 
-    def effect(gone):
+    def effect(gone: Sequence[int]) -> float:
         return without(y, arm, cluster, None, None, np.isin(cluster, gone))
 
     assert effect([int(name) for name in found.turning]) < 0
@@ -129,6 +157,6 @@ def test_of_twenty_clusters_the_planted_turn_the_sign_and_no_smaller_set_does():
     assert all(effect(sets) > 0 for sets in smaller)
 
 
-def test_one_cluster_is_refused_by_its_reason():
+def test_one_cluster_is_refused_by_its_reason() -> None:
     with pytest.raises(NotEstimable, match="two clusters"):
         cluster_day_influence(np.ones((3, 1)), np.ones((3, 1), bool), np.zeros(1, int), ("a",), estimate)

@@ -4,16 +4,19 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from analysis.heterogeneity.group_attributes import levels_of
+from analysis.heterogeneity.group_attributes import AttributeLevels, levels_of
 from analysis.heterogeneity.group_statistics import UnitEffects, group_statistics
 from analysis.heterogeneity.groups import find_groups
 from analysis.heterogeneity.panel_effects import unit_effects
 from analysis.heterogeneity.ranked_groups import ranked_groups
+from analysis.panel_data.panel import BoolArray
 from analysis.panel_data.panel_files import panel_from_table
 from controller.errors import InvalidPanel, NotEstimable
 
 
-def drawn(seed, planted=0.2, n=1000, clusters=None):
+def drawn(
+    seed: int, planted: float = 0.2, n: int = 1000, clusters: int | None = None
+) -> tuple[UnitEffects, AttributeLevels, BoolArray]:
     rng = np.random.default_rng(seed)
     levels = rng.integers(0, 4, (n, 4))
     inside = (levels[:, 0] == 1) & (levels[:, 2] == 3)
@@ -24,7 +27,7 @@ def drawn(seed, planted=0.2, n=1000, clusters=None):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_planted_conjunction_is_named_with_its_sign(seed):
+def test_a_planted_conjunction_is_named_with_its_sign(seed: int) -> None:
     shown, attributes, inside = drawn(seed)
     found = find_groups(shown, attributes, rng=np.random.default_rng(seed))
     exact = [one for one in found.named if (one.members == inside).all()]
@@ -33,7 +36,7 @@ def test_a_planted_conjunction_is_named_with_its_sign(seed):
     assert {one.name for one in exact} == {"a0 = l1 and a2 = l3"}
 
 
-def test_effects_come_from_the_half_that_did_not_find_the_group():
+def test_effects_come_from_the_half_that_did_not_find_the_group() -> None:
     shown, attributes, inside = drawn(3)
     found = find_groups(shown, attributes, rng=np.random.default_rng(3))
     one = next(one for one in found.named if (one.members == inside).all())
@@ -48,7 +51,7 @@ def test_effects_come_from_the_half_that_did_not_find_the_group():
     assert 0 < sum(seen) < 20
 
 
-def test_the_table_says_how_many_groups_were_looked_at():
+def test_the_table_says_how_many_groups_were_looked_at() -> None:
     shown, attributes, _ = drawn(0)
     found = find_groups(shown, attributes, rng=np.random.default_rng(0))
     # 4 attributes of 4 levels: 4 * 4, 6 * 16 and 4 * 64 conjunctions
@@ -57,7 +60,7 @@ def test_the_table_says_how_many_groups_were_looked_at():
     assert sum(one.named for one in found.looked) == len(found.named)
 
 
-def test_statistics_are_those_of_the_formulas_computed_by_hand():
+def test_statistics_are_those_of_the_formulas_computed_by_hand() -> None:
     rng = np.random.default_rng(4)
     value, arm, cluster = rng.normal(0, 1, 40), rng.random(40) < 0.5, np.arange(40) // 2
     member = rng.random(40) < 0.5
@@ -80,7 +83,7 @@ def test_statistics_are_those_of_the_formulas_computed_by_hand():
     assert found.contrast_error[0] == pytest.approx(np.sqrt((psi[1] ** 2).sum()))
 
 
-def test_the_lowest_groups_are_looked_for_below_the_rest_only():
+def test_the_lowest_groups_are_looked_for_below_the_rest_only() -> None:
     shown, attributes, inside = drawn(1)
     up = find_groups(shown, attributes, rng=np.random.default_rng(1), direction="lowest")
     assert not any((one.members == inside).all() for one in up.named)
@@ -89,7 +92,7 @@ def test_the_lowest_groups_are_looked_for_below_the_rest_only():
     assert any((one.members == inside).all() for one in found.named)
 
 
-def test_units_of_one_cluster_are_on_one_side_and_shared_noise_names_nothing():
+def test_units_of_one_cluster_are_on_one_side_and_shared_noise_names_nothing() -> None:
     named = 0
     for seed in range(20):
         shown, attributes, _ = drawn(seed, planted=0.0, n=600, clusters=40)
@@ -100,7 +103,7 @@ def test_units_of_one_cluster_are_on_one_side_and_shared_noise_names_nothing():
     assert named <= 4
 
 
-def test_ranked_fifths_rise_where_effects_differ_and_tell_nothing_where_they_do_not():
+def test_ranked_fifths_rise_where_effects_differ_and_tell_nothing_where_they_do_not() -> None:
     rng = np.random.default_rng(5)
     levels = rng.integers(0, 5, 2000)
     attributes = levels_of({"size": [f"s{v}" for v in levels], "other": list("ab") * 1000}, 2000)
@@ -114,7 +117,7 @@ def test_ranked_fifths_rise_where_effects_differ_and_tell_nothing_where_they_do_
     assert parallel.spread_low > 0.2
 
 
-def test_attributes_that_make_no_groups_are_left_out_by_name_and_reason():
+def test_attributes_that_make_no_groups_are_left_out_by_name_and_reason() -> None:
     found = levels_of(
         {"same": ["x"] * 200, "id": [f"u{k}" for k in range(200)], "kind": ["a", "b"] * 100, "price": list(range(200)),
          "gap": [None, "p", "q", ""] * 50, "none": [None] * 200}, 200
@@ -128,7 +131,7 @@ def test_attributes_that_make_no_groups_are_left_out_by_name_and_reason():
     assert "gap is not known of 100 of 200 units" in said
 
 
-def test_ten_thousand_levels_are_left_out_in_one_line():
+def test_ten_thousand_levels_are_left_out_in_one_line() -> None:
     found = levels_of({"id": [f"u{k}" for k in range(10_000)], "kind": ["a", "b"] * 5_000}, 10_000)
     assert [one.name for one in found.attributes] == ["kind"]
     (said,) = found.notes
@@ -136,7 +139,7 @@ def test_ten_thousand_levels_are_left_out_in_one_line():
     assert len(said) < 200
 
 
-def test_a_history_of_one_day_before_the_start_is_refused_where_units_keep_their_arm():
+def test_a_history_of_one_day_before_the_start_is_refused_where_units_keep_their_arm() -> None:
     units, days = [f"u{k}" for k in range(20)], ["2026-01-01", "2026-01-02", "2026-01-03"]
     rows = [(unit, day, 1.0, day > days[0] and k % 2 == 0) for k, unit in enumerate(units) for day in days]
     names, times, outcome, treated = (list(column) for column in zip(*rows, strict=True))
@@ -149,7 +152,7 @@ def test_a_history_of_one_day_before_the_start_is_refused_where_units_keep_their
         )
 
 
-def test_what_cannot_be_said_is_refused_with_what_can():
+def test_what_cannot_be_said_is_refused_with_what_can() -> None:
     with pytest.raises(NotEstimable, match="no attribute can make groups"):
         levels_of({"same": ["x"] * 3}, 3)
     with pytest.raises(InvalidPanel, match="2 values for 3 units"):
@@ -162,7 +165,7 @@ def test_what_cannot_be_said_is_refused_with_what_can():
         find_groups(UnitEffects(np.arange(20.0), None, np.arange(20) % 8), kind, rng=np.random.default_rng(0))
 
 
-def test_a_category_of_one_product_is_counted_as_too_small():
+def test_a_category_of_one_product_is_counted_as_too_small() -> None:
     shown, _, _ = drawn(0, n=200)
     kinds = levels_of({"kind": ["only"] + ["a", "b"] * 99 + ["a"]}, 200)
     found = find_groups(shown, kinds, rng=np.random.default_rng(0))

@@ -6,7 +6,7 @@ from pathlib import Path
 PAGE = Path(__file__).parents[3] / "docs" / "heterogeneity.md"
 
 
-def test_the_examples_run_as_they_stand():
+def test_the_examples_run_as_they_stand() -> None:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert blocks
     for block in blocks:

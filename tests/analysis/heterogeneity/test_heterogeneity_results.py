@@ -10,12 +10,12 @@ from benchmarks.heterogeneity.forest_designs import draw
 from benchmarks.heterogeneity.hpte import one as one_panel
 
 
-def test_the_page_has_the_figures_of_the_committed_results():
+def test_the_page_has_the_figures_of_the_committed_results() -> None:
     assert PAGE.read_text("utf-8") == written()
 
 
 @pytest.mark.parametrize("units", [50, 200, 1000])
-def test_the_averages_interval_covers(units):
+def test_the_averages_interval_covers(units: int) -> None:
     found = kept(f"hpte_{units}")["summary"]
     error = found["covers_monte_carlo_error"]
     assert error <= 0.01
@@ -23,18 +23,18 @@ def test_the_averages_interval_covers(units):
     assert found["rmse"] < min(found["rmse_category_means"], found["rmse_raw_forest"])
 
 
-def test_trimming_costs_no_bias_and_a_third_of_the_error_is_gone():
+def test_trimming_costs_no_bias_and_a_third_of_the_error_is_gone() -> None:
     found = kept("trimming_50")
     assert abs(found["bias"]) < 0.03
     assert found["ratio"] <= 0.7
 
 
-def test_scores_say_what_refits_say():
+def test_scores_say_what_refits_say() -> None:
     found = kept("hpte_200_refits")["summary"]
     assert found["beside_error"] == pytest.approx(found["error"], rel=0.1)
 
 
-def test_the_planted_group_is_found_and_nothing_without_one():
+def test_the_planted_group_is_found_and_nothing_without_one() -> None:
     found = kept("groups")["own differences"]
     assert (found["draws"], found["draws_without"]) == (200, 400)
     assert found["found_with_the_right_sign"] >= 0.9
@@ -46,7 +46,7 @@ WORST = {("ours, centring auto", "nie_wager_b"): 0.6, ("ours, centring auto", "n
 
 
 @pytest.mark.parametrize("method", ["ours, centring none", "ours, centring auto"])
-def test_the_forest_beside_grf(method):
+def test_the_forest_beside_grf(method: str) -> None:
     rows = [one for one in kept("forest_10000")["summary"] if one["method"] == method]
     assert len(rows) == 6
     for one in rows:
@@ -54,13 +54,13 @@ def test_the_forest_beside_grf(method):
         assert one["times_as_fast_cpu"] >= (4 if method.endswith("none") else 2), one
 
 
-def test_intervals_of_the_chosen_forest_cover_or_are_said_not_to_hold():
+def test_intervals_of_the_chosen_forest_cover_or_are_said_not_to_hold() -> None:
     rows = [one for one in kept("forest_10000")["summary"] if one["method"] == "ours, centring auto"]
     for one in rows:
         assert one["coverage"] >= 0.92 or one["said_not_to_hold"] == one["draws"], one
 
 
-def test_the_analysts_page_has_the_figures_too():
+def test_the_analysts_page_has_the_figures_too() -> None:
     page = " ".join((PAGE.parents[1] / "heterogeneity.md").read_text("utf-8").split())
     few, more = kept("hpte_50")["summary"], kept("hpte_200")["summary"]
     assert f"covered {few['covers']:.1%} at 50 units and {more['covers']:.1%} at 200".replace("%", " %") in page
@@ -70,7 +70,7 @@ def test_the_analysts_page_has_the_figures_too():
         assert re.search(f"{few[name]:.3f}( at 50 units)? and {more[name]:.3f}", page)
 
 
-def test_a_committed_panel_is_what_the_present_code_finds():
+def test_a_committed_panel_is_what_the_present_code_finds() -> None:
     before = next(one for one in kept("hpte_200")["draws"] if one["seed"] == 0)
     now = one_panel(200, 0, "scores", "shrunk", None)
     for name in ("average", "error", "cross_check", "rmse", "unit_error"):
@@ -79,7 +79,7 @@ def test_a_committed_panel_is_what_the_present_code_finds():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("centring", ["none", "auto"])
-def test_a_committed_draw_of_the_forest_is_what_the_present_code_finds(centring):
+def test_a_committed_draw_of_the_forest_is_what_the_present_code_finds(centring: str) -> None:
     method = f"ours, centring {centring}"
     rows = kept("forest_10000")["draws"]
     before = next(one for one in rows if (one["design"], one["method"], one["seed"]) == ("two_steps", method, 0))

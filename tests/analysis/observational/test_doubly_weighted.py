@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Literal
 
 import cvxpy as cp
 import numpy as np
@@ -14,7 +15,8 @@ from controller.errors import NotEstimable
 
 #: published figures are printed to two decimals; weights below 1e-4 are cut
 PRINTED = 0.005
-FORMS = ("masked", "block-masked")
+Form = Literal["masked", "block-masked"]
+FORMS: tuple[Form, ...] = ("masked", "block-masked")
 SOME = Penalties(0.3, 0.2, 0.3)
 
 
@@ -112,7 +114,7 @@ def test_forms_agree_where_one_cell_is_treated_and_time_weighs_nothing() -> None
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_constant_effect_on_the_treated_cells_moves_masked_forms_by_exactly_that(form: str) -> None:
+def test_a_constant_effect_on_the_treated_cells_moves_masked_forms_by_exactly_that(form: Form) -> None:
     outcome, treated, observed = example()
     before = doubly_weighted(outcome, treated, observed, SOME, form)
     after = doubly_weighted(outcome + 2.5 * treated, treated, observed, SOME, form)
@@ -127,7 +129,7 @@ def test_a_constant_effect_moves_the_homogeneous_form_by_exactly_that() -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_order_of_units_common_shocks_and_scale(form: str) -> None:
+def test_order_of_units_common_shocks_and_scale(form: Form) -> None:
     outcome, treated, observed = example()
     before = doubly_weighted(outcome, treated, observed, SOME, form, scale=2.0).effect
     order = np.random.default_rng(1).permutation(14)
@@ -200,7 +202,7 @@ def test_placebo_blocks_use_units_about_equally_often() -> None:
     ],
 )
 @pytest.mark.parametrize("form", FORMS)
-def test_what_cannot_be_estimated_is_refused_with_its_reason(form: str, case: str, reason: str) -> None:
+def test_what_cannot_be_estimated_is_refused_with_its_reason(form: Form, case: str, reason: str) -> None:
     outcome, treated, observed = example()
     if case == "nobody treated":
         treated[:] = False

@@ -49,6 +49,7 @@ def test_the_largest_influence_comes_first_and_weights_name_the_control() -> Non
     assert moves == sorted(moves, reverse=True)
     assert sum(one.weight for one in found.unit_weights) == pytest.approx(1)
     assert found.unit_weights[0].weight == max(one.weight for one in found.unit_weights)
+    assert found.effective_controls is not None
     assert 1 <= found.effective_controls <= 20
 
 

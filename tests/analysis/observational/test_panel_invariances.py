@@ -50,7 +50,7 @@ def changed(drawn: Drawn, change: Callable[[FloatArray], FloatArray]) -> Drawn:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_shift_of_each_period_changes_nothing(method: str, drawn: Drawn) -> None:
-    shift = 10 * np.random.default_rng(1).normal(size=drawn.outcome.shape[1])
+    shift: FloatArray = 10 * np.random.default_rng(1).normal(size=drawn.outcome.shape[1:])
     # the noise level of sdid comes from first differences, of which a common shift moves the mean path only when equal
     if method == "sdid":
         shift[:] = np.linspace(0, 30, len(shift))

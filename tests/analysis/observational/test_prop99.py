@@ -90,7 +90,8 @@ def test_the_printed_placebo_error_of_sc_is_that_of_weights_that_were_stopped_ea
     panel = prop99(shared_data)
     outcome = panel.outcome[~panel.treated.any(axis=1)]
     before = outcome[:, :19]
-    exact, early = [], []
+    exact: list[float] = []
+    early: list[float] = []
     for unit in range(38):
         others = np.delete(np.arange(38), unit)
         conic = cvxpy.Variable(37, nonneg=True)

@@ -13,6 +13,7 @@ from analysis.worker.analyse import Finding, due, job_of, key, mark_of
 from controller.definition.experiment import Experiment
 from controller.definition.parameters import StaggeredRollout, Step
 from controller.messages.events import OBSERVATIONAL, Estimate
+from tests.analysis.panels import interval
 from tests.analysis.traffic import experiment, history
 
 
@@ -55,10 +56,12 @@ def test_a_roll_out_gets_a_labelled_panel_estimate_beside_the_design_based_one(i
     assert observed.settings["method"] == "sdid"
     assert "label" not in designed.settings
     assert observed.absolute is not None
-    assert observed.absolute.ci_low < observed.absolute.value < observed.absolute.ci_high
+    low, high = interval(observed.absolute)
+    assert low < observed.absolute.value < high
     assert observed.absolute.value < 0
     assert observed.relative is not None
-    assert -1 < observed.relative.ci_low < observed.relative.value < observed.relative.ci_high < 0
+    low, high = interval(observed.relative)
+    assert -1 < low < observed.relative.value < high < 0
     assert observed.anytime is None
     assert observed.significant is None
     assert observed.anytime_reason_absent is not None

@@ -37,7 +37,7 @@ def test_pandas_csv_and_parquet_give_the_same_panel(tmp_path: Path) -> None:
         assert panel.units == ("de/a", "de/b")
         assert panel.periods == ("2026-03-01", "2026-03-02")
         assert panel.arm.tolist() == [[0, 1], [1, 0]]
-        assert np.array_equal(panel.outcome, [[5, 7], [3, np.nan]], equal_nan=True)
+        assert np.array_equal(panel.outcome, np.array([[5, 7], [3, np.nan]]), equal_nan=True)
         assert panel.usable.tolist() == [[True, False], [True, False]]
         assert panel.exposure is not None
         assert panel.exposure.tolist() == [[24, 24], [12, 24]]

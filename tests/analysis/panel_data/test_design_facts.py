@@ -24,6 +24,7 @@ from controller.messages.events import OBSERVATIONAL, Estimate
 from controller.schedule.calendar import calendar
 from flipside.sales_history.history import read_history
 from flipside.simulated_shop.demand import made_up_history
+from tests.analysis.panels import interval
 from tests.analysis.traffic import START, assignment, closing, experiment, history, unit_day
 
 DAY = timedelta(days=1)
@@ -89,7 +90,7 @@ def test_each_half_of_a_crossover_has_a_mean_of_its_own_so_that_t_has_at_most_g_
         assert found.absolute.se == pytest.approx(parts.sum() ** 0.5, rel=1e-9)
         welch = parts.sum() ** 2 / (parts**2 / 3).sum()
         assert welch <= 6
-        spread = (found.absolute.ci_high - found.absolute.value) / found.absolute.se
+        spread = (interval(found.absolute)[1] - found.absolute.value) / found.absolute.se
         assert spread == pytest.approx(t.ppf(0.975, welch), rel=1e-9)
 
 

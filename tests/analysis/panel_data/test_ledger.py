@@ -76,8 +76,8 @@ def state_after(*messages: Message, unit: str = "m00/p0", day: date = DAY) -> in
     through = ledger.horizon(study)
     assert through == days[-1]
     ledger.settle(study, through)
-    days = study.unit_days(through)
-    return int(days.state[(day - days.first_day).days, study.units.index(unit)])
+    found = study.unit_days(through)
+    return int(found.state[(day - found.first_day).days, study.units.index(unit)])
 
 
 TWO = experiment(markets=2, products=1, days=3)

@@ -1,7 +1,9 @@
 """Tables that become panels, and tables that are refused with row, rule and way out."""
 
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas
@@ -13,7 +15,7 @@ from analysis.panel_data.panel import Panel
 from analysis.panel_data.panel_files import panel_from_table, read_panel
 from controller.errors import InvalidPanel
 
-COLUMNS = {"unit": "shop", "time": "day", "outcome": "sales", "treatment": "low"}
+COLUMNS: dict[str, Any] = {"unit": "shop", "time": "day", "outcome": "sales", "treatment": "low"}
 GOOD = [
     ("b", 1, 10.0, 0),
     ("b", 2, 11.0, 0),
@@ -24,12 +26,12 @@ GOOD = [
 ]
 
 
-def table(rows: list[tuple[object, ...]] | None = None) -> pandas.DataFrame:
+def table(rows: Sequence[tuple[object, ...]] | None = None) -> pandas.DataFrame:
     return pandas.DataFrame(GOOD if rows is None else rows, columns=list(COLUMNS.values()))
 
 
-def panel(rows: list[tuple[object, ...]] | None = None, **options: object) -> Panel:
-    return panel_from_table(table(rows), **COLUMNS, **options)  # type: ignore[arg-type]
+def panel(rows: Sequence[tuple[object, ...]] | None = None, **options: Any) -> Panel:
+    return panel_from_table(table(rows), **COLUMNS, **options)
 
 
 def changed(row: int, column: str, value: object) -> list[tuple[object, ...]]:

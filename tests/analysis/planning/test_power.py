@@ -3,6 +3,7 @@
 import json
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,14 @@ from analysis.planning.rehearsal import History
 from benchmarks.randomised.worlds import balanced_blocks
 from flipside.commands.power import power
 
-PUBLISHED = {"clusters": 100, "blocks": 168, "observations": 20, "cv": 1.5, "macro_share": 0.2, "sd": 1000}
+PUBLISHED: dict[str, Any] = {
+    "clusters": 100,
+    "blocks": 168,
+    "observations": 20,
+    "cv": 1.5,
+    "macro_share": 0.2,
+    "sd": 1000,
+}
 ARGUMENTS = [f"--{name.replace('_', '-')}={value}" for name, value in PUBLISHED.items()]
 
 app = typer.Typer()

@@ -112,7 +112,8 @@ def test_three_price_levels_give_back_slope_and_curvature() -> None:
     mean = 50.0 * np.exp(-2.0 * x + 1.5 * x**2)
     level = np.tile(np.arange(3), (6, 10))
     found = demand_curve(mean[level], level, prices)
-    assert (found.slope, found.curvature) == (pytest.approx(-2.0), pytest.approx(1.5))
+    assert found.slope == pytest.approx(-2.0)
+    assert found.curvature == pytest.approx(1.5)
 
 
 def test_the_errors_of_a_demand_curve_match_its_scatter_over_repetitions() -> None:

@@ -12,6 +12,7 @@ from analysis.randomised.triggered_entries import difference_by_entry
 from controller.designs.entries import Entry
 from controller.errors import NotEstimable
 from controller.time.periods import day_start
+from tests.analysis.panels import interval
 from tests.controller.decisions.triggered import triggered
 
 #: rows of the pre-period, then of the experiment
@@ -100,7 +101,8 @@ def test_intervals_cover_at_their_rate() -> None:
             continue
         outcome, free = seen(world(12, seed), entries, np.full(12, 4.0))
         number = event_time_difference(outcome, free, np.arange(12), entries, 1).absolute
-        covered += number.ci_low <= 4.0 <= number.ci_high
+        low, high = interval(number)
+        covered += low <= 4.0 <= high
     # 95 %; four standard errors of 400 draws are 4.4 points
     assert covered / runs >= 0.906
 

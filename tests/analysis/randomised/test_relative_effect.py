@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import optimize
 from scipy.special import stdtrit
 
+from analysis.panel_data.panel import BoolArray
 from analysis.randomised.cluster_day import ClusterDayDifference, Effect, cluster_day_difference
 from analysis.randomised.cluster_weights import FormSums, inflation
 from analysis.randomised.event_time import Clock, event_time_difference
@@ -98,7 +99,13 @@ def test_equal_weights_are_no_weights() -> None:
     rng = np.random.default_rng(5)
     outcome, cluster = rng.lognormal(2, 0.5, (14, 12)), np.repeat(np.arange(6), 2)
     treated = (rng.permuted(np.tile([0, 0, 0, 1, 1, 1], (14, 1)), axis=1) > 0)[:, cluster]
-    for draws in (None, np.ones((14, 1), dtype=bool), np.arange(14)[:, None] // 2 == np.arange(7)):
+    kinds: tuple[BoolArray | None, ...] = (
+        None,
+        np.ones((14, 1), dtype=bool),
+        np.arange(14)[:, None] // 2 == np.arange(7),
+    )
+    for draws in kinds:
+        draws_: BoolArray | None
         if draws is not None and draws.all():
             outcome_, treated_ = np.vstack([outcome[:7], outcome]), np.vstack([treated[:7], treated])
             draws_ = np.vstack([np.zeros((7, 1), dtype=bool), draws])

@@ -68,7 +68,9 @@ def test_over_every_path_of_two_days_a_forecast_from_the_first_does_no_harm_to_t
         seen = base + effect * np.stack([first, second])
         forecast = (seen[0] - seen[0].mean()) / 2
         plan = BlockPlan(1, np.array([1]), 1)
-        totals.append(block_sum(plan, seen[1:], second[np.newaxis], forecast, clusters_of(np.arange(4))).difference)
+        found = block_sum(plan, seen[1:], second[np.newaxis], forecast, clusters_of(np.arange(4))).difference
+        assert found is not None
+        totals.append(found)
     assert np.mean(totals) == pytest.approx(effect[1].mean(), abs=1e-12)
 
 

@@ -1,10 +1,12 @@
 """The simulated shop: what it is asked to do can be computed by hand."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from analysis.panel_data.panel import FloatArray
 from analysis.spillover.demand import Shop, nested_logit, play, truth_of
 from controller.errors import NotEstimable
 
@@ -40,7 +42,7 @@ def test_an_empty_shelf_sells_its_stock_and_sends_buyers_to_the_substitute() -> 
 
 
 @pytest.mark.parametrize("more", [{}, {"carryover": 0.3}, {"reaction": 0.5, "rival_elasticity": 0.2}])
-def test_the_truth_is_what_playing_each_unit_alone_gives(more: dict[str, float]) -> None:
+def test_the_truth_is_what_playing_each_unit_alone_gives(more: dict[str, Any]) -> None:
     shop = replace(TWO, **more)
     fast, slow = truth_of(shop, UP, 5), truth_of(replace(shop, stock=1e9), UP, 5)
     np.testing.assert_allclose(
@@ -52,11 +54,12 @@ def test_a_nested_logits_elasticities_are_its_derivatives() -> None:
     rng = np.random.default_rng(3)
     utility, nest, slope, within = rng.normal(size=6), np.array([0, 0, 0, 1, 1, 2]), 2.0, 0.6
 
-    def share(log_price: np.ndarray) -> np.ndarray:
+    def share(log_price: FloatArray) -> FloatArray:
         strength = np.exp((utility - slope * log_price) / (1 - within))
         nests = np.bincount(nest, strength)
         powers = nests ** (1 - within)
-        return strength / nests[nest] * powers[nest] / (1 + powers.sum())
+        found: FloatArray = strength / nests[nest] * powers[nest] / (1 + powers.sum())
+        return found
 
     step = 1e-6
     moved = [(np.log(share(step * one)) - np.log(share(-step * one))) / (2 * step) for one in np.eye(6)]

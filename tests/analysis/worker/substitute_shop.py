@@ -1,6 +1,7 @@
 """A shop of twelve pairs of substitutes: what the worker would read of an experiment on it, and the graph."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ GRAPH = Substitutes("g1", PAIRS)
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def definition(**more: object) -> Experiment:
+def definition(**more: Any) -> Experiment:
     clusters = {f"c{c:02d}": tuple(f"m00/p{SIZE * c + k}" for k in range(SIZE)) for c in range(CLUSTERS)}
     return experiment(**{"markets": 1, "products": PRODUCTS, "days": 14, "clusters": clusters, **more})
 

@@ -42,7 +42,8 @@ def test_each_day_closed_in_all_markets_is_one_step_computed_on_exactly_the_days
     whole = list(due(fold(messages), {}))
     steps = estimates_of(whole)
     assert [e.through for e in steps if e.metric == "units"] == [START + k * DAY for k in range(5)]
-    ledger, published, stepwise = Ledger(), {}, []
+    ledger, stepwise = Ledger(), []
+    published: dict[str, Mark] = {}
     for message in messages:
         ledger.fold(message)
         stepwise += publish(ledger, published)
@@ -60,7 +61,8 @@ def test_a_day_that_one_market_has_not_closed_is_no_step() -> None:
 
 
 def test_a_late_sale_makes_the_latest_step_anew_with_a_higher_revision() -> None:
-    definition, published = experiment(days=4), {}
+    definition = experiment(days=4)
+    published: dict[str, Mark] = {}
     ledger = fold(history(definition))
     before = estimates_of(publish(ledger, published))[-3:]
     assert publish(ledger, published) == []

@@ -96,7 +96,9 @@ def test_the_linear_total_is_found_under_every_design_of_clusters(design: dict[s
         assert "pre-period" in found.reason_absent
         assert design["kind"] == "crossover"
         return
-    assert abs(effect(found, "total", "linear").value - (DIRECT + SPILL)) < 3
+    total = effect(found, "total", "linear").value
+    assert total is not None
+    assert abs(total - (DIRECT + SPILL)) < 3
 
 
 def test_without_a_graph_nothing_is_said_of_neighbours() -> None:
@@ -120,6 +122,7 @@ def test_five_clusters_get_no_effects_with_spillover_and_the_reason() -> None:
 def test_a_cluster_of_half_of_all_weight_is_a_caution() -> None:
     heavy = Substitutes("g1", (("p0", "p1", 100.0), *PAIRS[1:]))
     found = spillover_of(sold(definition(), heavy), heavy)
+    assert found.heaviest is not None
     assert found.heaviest > 0.5
     assert "decides the result" in (found.caution or "")
     assert spillover_of(sold(definition())).caution is None

@@ -1,7 +1,7 @@
 """The analysis worker: closings wait for what was written before them; over a real broker, restarts and poison."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -59,7 +59,7 @@ async def make_topics(kafka: Kafka, namespace: str) -> None:
     await admin.close()
 
 
-async def write(kafka: Kafka, namespace: str, messages: list[Message], poison: bytes | None = None) -> None:
+async def write(kafka: Kafka, namespace: str, messages: Sequence[Message], poison: bytes | None = None) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=kafka.address, enable_idempotence=True)
     await producer.start()
     for message in messages:
@@ -96,7 +96,8 @@ async def compacted(kafka: Kafka, namespace: str) -> dict[bytes, bytes]:
     topics = [f"{namespace}.{name}" for name in SINKS.values()]
     consumer = AIOKafkaConsumer(*topics, bootstrap_servers=kafka.address, auto_offset_reset="earliest", group_id=None)
     await consumer.start()
-    ends, values = await consumer.end_offsets(list(consumer.assignment())), {}
+    ends = await consumer.end_offsets(list(consumer.assignment()))
+    values: dict[bytes, bytes] = {}
     while any([await consumer.position(partition) < end for partition, end in ends.items()]):
         for records in (await consumer.getmany(timeout_ms=100)).values():
             values |= {record.key: record.value for record in records}
@@ -148,7 +149,7 @@ async def test_a_worker_stopped_midway_and_started_again_leaves_the_topic_of_one
 async def test_a_worker_that_is_started_again_still_shows_what_it_found(kafka: Kafka, namespace: str) -> None:
     await make_topics(kafka, namespace)
     ignored = [report.model_copy(update={"arm": "control"}) for report in REPORTS]
-    await write(kafka, namespace, [m for m in history(DEFINITION) if not isinstance(m, Applied)] + ignored)
+    await write(kafka, namespace, [*(m for m in history(DEFINITION) if not isinstance(m, Applied)), *ignored])
     before = await analysed(kafka, namespace, at_last_step)
     failing = {f.key for f in before[0] if isinstance(f, Health) and f.verdict == "fail"}
     assert f"{DEFINITION.name}/fidelity" in failing
