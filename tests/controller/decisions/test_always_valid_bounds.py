@@ -49,7 +49,7 @@ def test_the_one_sided_bound_lies_just_above_the_root_of_the_half_normal_mixture
     def log_mixture(total: float) -> float:
         spread = variance + mixing
         z = total / spread**0.5
-        return math.log(2.0) + 0.5 * math.log(mixing / spread) + z * z / 2.0 + stats.norm.logcdf(z)
+        return float(math.log(2.0) + 0.5 * math.log(mixing / spread) + z * z / 2.0 + stats.norm.logcdf(z))
 
     exact = optimize.brentq(lambda total: log_mixture(total) + math.log(alpha), 0.0, 1e6)
     assert exact <= one_sided_bound(variance, mixing, alpha) <= 1.02 * exact

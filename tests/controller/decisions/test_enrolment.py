@@ -211,7 +211,7 @@ def replayed(experiment: Experiment, arriving: Sequence[tuple[CompetitorPrice, d
         market = event.unit[:2]
         trigger = a_trigger(0, event.unit, event.id).model_copy(update={"observed_at": event.observed_at})
         markets[market] = admit(experiment, markets[market], trigger, now).enrolment
-    return Enrolment(markets["m0"].clusters | markets["m1"].clusters)
+    return Enrolment({**markets["m0"].clusters, **markets["m1"].clusters})
 
 
 def test_ten_thousand_events_replayed_twice_and_with_duplicates_lead_to_the_same_entries() -> None:

@@ -124,7 +124,8 @@ def test_a_signal_pauses_and_the_owner_may_resume() -> None:
 
 def lived(life: Lifecycle, until: datetime) -> list[tuple[str, datetime]]:
     """What the clock does on its own: (action, first hour at which it is asked for)."""
-    found, now = [], BEFORE
+    found: list[tuple[str, datetime]] = []
+    now = BEFORE
     while now < until:
         request = due_by_clock(life, now)
         if request is not None:

@@ -267,9 +267,9 @@ class Controller(RuleBasedStateMachine):
                 break
         told: Counter[tuple[str, str, object]] = Counter(self.world.delivered)
         for m in self.world.undelivered:
-            days = (m.last_day - m.first_day).days + 1
+            count = (m.last_day - m.first_day).days + 1
             which = f"{m.experiment}.{m.experiment_version}"
-            told.update((which, m.market, m.first_day + timedelta(days=k)) for k in range(days))
+            told.update((which, m.market, m.first_day + timedelta(days=k)) for k in range(count))
         for name, life in self.world.lives.items():
             finished = any(change.action == "finish" for change in life.history)
             uninterrupted = {change.action for change in life.history} <= {"submit", "begin", "finish", "washed_out"}

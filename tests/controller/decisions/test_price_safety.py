@@ -26,7 +26,8 @@ DAY = timedelta(days=1)
 
 
 def limits(**rules: Any) -> Limits:
-    return Limits(**{name: Decimal(v) if isinstance(v, str) else v for name, v in rules.items()})
+    given: dict[str, Any] = {name: Decimal(v) if isinstance(v, str) else v for name, v in rules.items()}
+    return Limits(**given)
 
 
 def past(*steps: tuple[float, int]) -> tuple[PriceChange, ...]:

@@ -45,7 +45,8 @@ def answered(
     experiment: Experiment, triggers: Sequence[tuple[TriggerFired, float]], frozen: bool = False
 ) -> tuple[Enrolment, list[str]]:
     """Answer triggers, each so many hours after it was observed; the reasons, "entered" or "nothing"."""
-    enrolment, reasons = Enrolment(), []
+    enrolment = Enrolment()
+    reasons: list[str] = []
     for trigger, late in triggers:
         done = admit(experiment, enrolment, trigger, trigger.observed_at + timedelta(hours=late), frozen=frozen)
         enrolment = done.enrolment

@@ -22,7 +22,18 @@ from controller.definition.field_types import (
     milliseconds,
 )
 from controller.errors import UnreadableMessage
-from controller.messages.codec import MODELS, Headers, ce_type, decode, decode_many, encode, key_of, read, read_all
+from controller.messages.codec import (
+    MODELS,
+    GivenHeaders,
+    ce_type,
+    decode,
+    decode_many,
+    encode,
+    key_of,
+    read,
+    read_all,
+    told,
+)
 from controller.messages.control import Kill, LifecycleRequest
 from controller.messages.events import (
     StopExperiment,
@@ -50,7 +61,7 @@ def test_every_message_of_the_contract_has_an_example_here() -> None:
 def test_what_is_encoded_is_decoded_to_the_same_message(model: type[Message]) -> None:
     message, key = EXAMPLES[model]
     record = encode(message, "id-1", AT)
-    assert decode(record.headers, record.value) == message
+    assert decode(record.headers, record.value or b"") == message
     assert record.key == (None if key is None else key.encode())
     assert key_of(message) == key
 
@@ -59,13 +70,13 @@ def test_what_is_encoded_is_decoded_to_the_same_message(model: type[Message]) ->
 def test_the_official_sdk_reads_our_records(model: type[Message]) -> None:
     message, key = EXAMPLES[model]
     record = encode(message, "id-1", AT)
-    event = from_binary(KafkaMessage(dict(record.headers), record.key, record.value), JSONFormat(), CloudEvent)
+    event = from_binary(KafkaMessage(told(record.headers), record.key, record.value or b""), JSONFormat(), CloudEvent)
     assert (event.get_id(), event.get_source(), event.get_specversion()) == ("id-1", "/flipside", "1.0")
     assert event.get_type() == ce_type(record.headers)
     assert event.get_time() == AT
     assert event.get_datacontenttype() == "application/json"
     assert event.get_extension("partitionkey") == key
-    assert model.model_validate_json(record.value).model_dump(mode="json") == event.get_data()
+    assert model.model_validate_json(record.value or b"").model_dump(mode="json") == event.get_data()
 
 
 @everything
@@ -240,7 +251,7 @@ def test_what_many_mappings_may_have_is_what_each_may_have(changes: list[tuple[s
     good = A_SALE.model_dump_json()
     values = [good.replace(*change).encode() for change in changes]
     assert all(old in good for old, _ in changes)
-    one_by_one = []
+    one_by_one: list[SaleRow | None] = []
     for value in values:
         try:
             one_by_one.append(TypeAdapter(SaleRow).validate_json(value))
@@ -254,7 +265,7 @@ def test_what_many_mappings_may_have_is_what_each_may_have(changes: list[tuple[s
 
 def test_many_records_at_once_are_read_as_one_by_one_and_a_broken_one_spoils_no_other() -> None:
     examples = [example[0] for example in EXAMPLES.values()] * 60
-    records: list[tuple[Headers, bytes]] = [
+    records: list[tuple[GivenHeaders, bytes]] = [
         (record.headers, record.value or b"") for record in (encode(one, "id", AT) for one in examples)
     ]
     records[7] = (records[7][0], b"{}")

@@ -7,7 +7,7 @@ from controller.time.periods import day_start
 def raised(wrong: object) -> BaseException:
     """An error that passed through a function of the product, and began below it."""
     try:
-        day_start(wrong, "Europe/Berlin")  # type: ignore[arg-type]
+        day_start(wrong, "Europe/Berlin")
     except Exception as error:  # noqa: BLE001 - any will do
         return error
     raise AssertionError("that was a day")

@@ -151,7 +151,7 @@ def _by_hand(published: dict[str, object]) -> dict[int, dict[str, int]]:
             unit: hashlib.sha256(f"{definition['seed']}|{definition['name']}|{day}|{unit}".encode()).hexdigest()[:16]
             for unit in definition["units"]
         }
-        ranked = sorted(definition["units"], key=lambda unit, digest=digest: (digest[unit], unit))
+        ranked = [unit for _, unit in sorted((hashed, unit) for unit, hashed in digest.items())]
         half = len(ranked) // 2  # the first half of the ranking is treated
         arms[day] = {unit: int(ranked.index(unit) < half) for unit in sorted(ranked)}
     return arms
