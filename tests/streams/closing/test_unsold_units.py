@@ -10,7 +10,7 @@ import structlog
 
 from controller.errors import CannotReach
 from controller.messages.checkpoints import Checkpoint
-from controller.messages.codec import ce_type, read
+from controller.messages.codec import M, ce_type, read
 from controller.messages.events import CE_TYPES, PeriodClosed, UnitDay, UnsoldUnits
 from controller.messages.inputs import CatalogEntry
 from controller.outcomes.listing import ALWAYS, Listed, read_whole_days
@@ -83,7 +83,7 @@ class Panel:
             self.records.append((key, value, ce_type(headers)))
         return acknowledged()
 
-    def of(self, model: Any) -> list[Any]:
+    def of(self, model: type[M]) -> list[M]:
         return [read(model, value) for _, value, kind in self.records if kind == CE_TYPES[model]]
 
     def compacted(self) -> dict[bytes, bytes]:
@@ -489,8 +489,8 @@ async def test_a_shard_that_lost_its_notes_has_them_again(market: Market, summed
     assert after["history"] == before["history"]
     assert after["unsold"].keys() == before["unsold"].keys()
     gone = {row.unit.partition("/")[2] for row in market.panel.of(UnitDay) if row.day == at(9).date()}
-    for day, text in before["unsold"].items():
-        assert counts(unpacked(after["unsold"][day]), gone) == counts(unpacked(text), gone)
+    for name, text in before["unsold"].items():
+        assert counts(unpacked(after["unsold"][name]), gone) == counts(unpacked(text), gone)
     assert after["listing"].keys() == before["listing"].keys()
     assert all(ordinal(13) in read_whole_days(text) for text in after["listing"].values())
 
@@ -544,6 +544,7 @@ class PanelRecord:
     partition: int = 0
     offset: int = 0
     timestamp: int = 0
+    topic: str = "panel"
 
 
 @pytest.mark.parametrize("key", [b"\xff/a/2027-03-01", b"", None], ids=["no text", "empty", "none"])

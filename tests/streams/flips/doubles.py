@@ -12,7 +12,7 @@ from aiokafka import TopicPartition
 
 from controller.decisions.roster import roster
 from controller.definition.experiment import Experiment
-from controller.messages.codec import MODELS
+from controller.messages.codec import MODELS, GivenHeaders
 from controller.messages.control import Entered, TriggerIgnored
 from controller.messages.inputs import CatalogEntry, CompetitorPrice
 from controller.messages.topics import COMPETITOR_PRICE, TRIGGER
@@ -42,7 +42,7 @@ class Rec:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...] = ()
+    headers: GivenHeaders = ()
     timestamp: int = 0
 
 

@@ -18,7 +18,7 @@ def sequence(experiment: Experiment, differences: list[float], se: float = 1.0, 
         )
         for k, difference in enumerate(differences)
     )  # fmt: skip
-    said = {
+    said: dict[str, Any] = {
         "experiment": experiment.name, "experiment_version": experiment.version,
         "design_hash": design_hash(experiment), "metric": "units", "arm": "cheap", "method": "block_sequence",
         "alpha": 0.05, "looks": looks, "reason_absent": None, "planned_day": experiment.end, "planned_looks": 10,

@@ -8,7 +8,7 @@ import pytest
 from controller.decisions.guardrails import first_breach
 from controller.definition.experiment import design_hash
 from controller.definition.parameters import Guardrail
-from controller.messages.codec import MODELS, encode
+from controller.messages.codec import MODELS, encode, told
 from controller.messages.control import GuardrailBreached, LifecycleChanged, LifecycleRequest
 from controller.messages.topics import ASSIGNMENT_LOG, DEFINITION
 from streams.control.control_agents import Heard, on_definition
@@ -63,8 +63,8 @@ async def test_harm_puts_control_prices_at_once_and_freezes_while_a_signal_only_
         await guard.look(Rec("sequence", 0, 0, record.key, record.value, tuple(record.headers)))
 
     def published(topic: str) -> list[Any]:
-        logs = [log for (name, _), log in sorted(system.topics.logs.items()) if name == topic for log in log]
-        return [MODELS[dict(r.headers)["ce_type"].decode()].model_validate_json(r.value or b"") for r in logs]
+        logs = [record for (name, _), log in sorted(system.topics.logs.items()) if name == topic for record in log]
+        return [MODELS[told(r.headers)["ce_type"].decode()].model_validate_json(r.value or b"") for r in logs]
 
     (breached,) = [m for m in published(ASSIGNMENT_LOG) if isinstance(m, GuardrailBreached)]
     assert (breached.metric, breached.arm, breached.on_breach, breached.tolerance) == ("units", "cheap", on_breach, 1.0)

@@ -19,7 +19,7 @@ from streams.flips.intraday_entries import anything_begins, begin, begin_at_once
 from streams.flips.shard import Shard, key_of_plan
 from streams.flips.trigger_answers import answer
 from streams.runtime.settings import Settings
-from streams.store import Registration
+from streams.store import LogRecord, Registration
 from streams.store.memory.store import MemoryStore
 from streams.worker.last_line import Suspended
 from streams.worker.metrics import Metrics
@@ -106,7 +106,7 @@ async def test_an_answer_begins_its_entry_and_leaves_other_markets_alone() -> No
 async def test_a_crash_after_the_flips_leaves_the_entry_to_the_next_tick_which_begins_it_no_second_time() -> None:
     parts, shard = await an_owner()
     await answer(parts, shard, [fired("de/a", 0)])
-    records: list[tuple[str, str]] = []
+    records: list[LogRecord] = []
     await begin(parts, shard, NOON, CATALOG, records)
     assert (await begun_units(parts), records) == (["de/a"], [])
     # Here the owner dies: nobody has marked it as begun.

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
@@ -26,7 +27,7 @@ from streams.inputs.sales import DAY_MS, Counted, Judged, Rules, fitted, fold, j
 from streams.kafka.dead_letters import Rejected, dead_letter, letter
 from tests.streams.inputs.arrivals import CATALOG, MONDAY, NOON, PARTITIONS, Arrived, sale
 
-LIMITS = {"future_ms": 300_000, "past_ms": 1100 * DAY_MS}
+LIMITS: dict[str, Any] = {"future_ms": 300_000, "past_ms": 1100 * DAY_MS}
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,8 @@ class Producer:
 
 def parts(store: MemoryStore, **more: Any) -> Parts:
     # Ids are not compared: they would hide what this is about.
-    settings = Settings(**{"clock": "ticks", "partitions": PARTITIONS, "deduplicate": False} | more)
+    given: dict[str, Any] = {"clock": "ticks", "partitions": PARTITIONS, "deduplicate": False} | more
+    settings = Settings(**given)
     return Parts(settings, TickClock(), store, cast("Any", Producer()), Metrics(), structlog.get_logger(), "w", {})
 
 

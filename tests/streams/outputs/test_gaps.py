@@ -7,7 +7,7 @@ from typing import Any, cast
 import structlog
 
 from controller.decisions.roster import roster
-from controller.messages.codec import Record
+from controller.messages.codec import Record, told
 from controller.messages.events import CE_TYPES, Undelivered
 from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG
 from controller.schedule.due import MarketPlan
@@ -15,7 +15,7 @@ from streams.flips.market_state import granted_through
 from streams.outputs.outbox_relay import Relay
 from streams.runtime.clock import WallClock
 from streams.runtime.settings import Settings
-from streams.store import Store
+from streams.store import LogRecord, Store
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from tests.e2e.running import eventually
@@ -65,14 +65,14 @@ class Failing(Parts):
     sent: list[str]
 
     async def publish(self, topic: str, records: Iterable[Record]) -> None:
-        kinds = [dict(record.headers)["ce_type"].decode() for record in records]
+        kinds = [told(record.headers)["ce_type"].decode() for record in records]
         self.sent.extend(kinds)
         if kinds:
             raise ConnectionError("no acknowledgement")
 
 
 async def test_no_decision_is_sent_before_the_gap_ahead_of_it_is_acknowledged(store: Store) -> None:
-    await store.tell(0, 1, [(CE_TYPES[Undelivered], GAP.model_dump_json())])
+    await store.tell(0, 1, [LogRecord(CE_TYPES[Undelivered], GAP.model_dump_json())])
     await store.flip(0, 1, flip({A: 1, B: 0}, day=FUTURE))
     none = cast(Any, None)
     parts = Failing(Settings(partitions=2), WallClock(), store, none, Metrics(), structlog.get_logger(), "one")

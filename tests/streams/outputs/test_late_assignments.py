@@ -16,7 +16,7 @@ from streams.outputs.late_assignments import overdue, put_back, unannounced
 from streams.outputs.outbox_relay import assignments
 from streams.runtime.clock import WallClock
 from streams.runtime.settings import Settings
-from streams.store import Fenced, Granted, OutboxEntry, Store
+from streams.store import Fenced, Granted, LogRecord, OutboxEntry, Store
 from streams.worker.metrics import Metrics
 from streams.worker.services import Parts
 from tests.streams.builders import at, flip
@@ -168,7 +168,7 @@ async def test_what_is_put_back_is_not_overdue_again(store: Store) -> None:
 
 async def test_the_report_of_a_gap_stays_as_it_is_beside_what_is_late(store: Store) -> None:
     """Nobody was there over two midnights: the outbox holds a report, and what was late for the second."""
-    await store.tell(0, 1, [("kind", "{}")])
+    await store.tell(0, 1, [LogRecord("kind", "{}")])
     await store.flip(0, 1, flip({A: 1}))
     with embedded_broker({f"late.{ASSIGNMENT}": 2}) as address:
         settings = Settings(kafka=address, namespace="late", partitions=2)

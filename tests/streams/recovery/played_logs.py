@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from controller.messages.codec import LOG_APPEND_TIME, Record
+from controller.messages.codec import LOG_APPEND_TIME, GivenHeaders, Record
 from streams.outputs.outbox_relay import assignment_records
 from streams.store import Registration
 from streams.store.memory.store import MemoryStore
@@ -22,7 +22,7 @@ class Kept:
 
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: GivenHeaders
     topic: str = "log"
     partition: int = 0
     offset: int = 0

@@ -1,7 +1,5 @@
 """What a rebuild remembers of experiments whose seed is only committed to, and of triggers that were answered."""
 
-from dataclasses import dataclass
-
 from controller.definition.experiment import design_hash, withheld
 from controller.definition.field_types import Message
 from controller.messages.codec import encode
@@ -10,23 +8,11 @@ from controller.messages.events import Registered
 from streams.recovery.log_fold import Remembered
 from tests.controller.builders import BEFORE, an_experiment
 from tests.controller.decisions.triggered import NOON, a_trigger, answered, triggered
+from tests.streams.recovery.played_logs import Kept, kept
 
 
-@dataclass(frozen=True)
-class Logged:
-    """A record of the log."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
-    topic: str = "log"
-    partition: int = 0
-    offset: int = 0
-
-
-def logged(message: Message) -> Logged:
-    record = encode(message, "id", BEFORE)
-    return Logged(record.key, record.value, tuple(record.headers))
+def logged(message: Message) -> Kept:
+    return kept(encode(message, "id", BEFORE))
 
 
 def test_a_committed_seed_comes_from_the_definition_and_without_it_the_experiment_is_not_remembered() -> None:

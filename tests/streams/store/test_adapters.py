@@ -71,7 +71,8 @@ def test_the_ports_that_a_store_hands_out_are_adapters_too(store: Store) -> None
 
 def test_a_method_that_is_missing_renamed_or_not_awaited_is_found() -> None:
     class Short:
-        async def fold(self, partition: int, begin: int, end: int, histories: Any) -> bool: ...
+        async def fold(self, partition: int, begin: int, end: int, histories: Any) -> bool:
+            return True
 
         def begun(self, shard: int, epoch: int, clusters: Any) -> None: ...
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from controller.schedule.due import MarketPlan
-from streams.store import DIGEST_BYTES, Cell, DayFull, DirtyCell, Registration, Store, plan_key
+from streams.store import DIGEST_BYTES, Cell, DayFull, DirtyCell, LogRecord, Registration, Store, plan_key
 from tests.streams.builders import at, cell, experiment, flip, ordinal, total
 
 LAST = {"de": ordinal(99)}
@@ -19,8 +19,8 @@ LAST = {"de": ordinal(99)}
 async def test_settling_moves_ticks_forward_only_and_repeats_nothing(store: Store) -> None:
     key, plan = plan_key("juice", 1, "de"), MarketPlan(date(2026, 3, 2))
     for _ in range(2):
-        await store.settle(0, 1, {key: plan}, [("kind", "{}")], 5)
-    await store.settle(0, 1, {key: MarketPlan(date(2020, 1, 1))}, [("old", "{}")], 4)
+        await store.settle(0, 1, {key: plan}, [LogRecord("kind", "{}")], 5)
+    await store.settle(0, 1, {key: MarketPlan(date(2020, 1, 1))}, [LogRecord("old", "{}")], 4)
     assert await store.claim(0, 1) == 5
     assert await store.plans(0) == {key: plan}
     assert [entry.records for entry in await store.outbox(0, 9)] == [(("kind", "{}"),)]

@@ -34,9 +34,9 @@ async def test_nothing_an_old_owner_says_changes_anything(store: Store) -> None:
     with pytest.raises(Fenced):
         await store.flip(0, 1, flip({A: 1}))
     with pytest.raises(Fenced):
-        await store.settle(0, 1, {"juice.1/de": _plan()}, [("t", "{}")], 5)
+        await store.settle(0, 1, {"juice.1/de": _plan()}, [LogRecord("t", "{}")], 5)
     with pytest.raises(Fenced):
-        await store.tell(0, 1, [("t", "{}")])
+        await store.tell(0, 1, [LogRecord("t", "{}")])
     with pytest.raises(Fenced):
         await store.set_closed(0, 1, {"de": (1, 1)})
     with pytest.raises(Fenced):
@@ -217,7 +217,7 @@ async def test_prices_and_instants_pass_through_the_store_whole(store: Store) ->
 async def test_the_outbox_gives_the_oldest_first_and_drops_only_what_is_published(store: Store) -> None:
     units = {f"de/{k:04d}": 1 for k in range(2 * UNITS_PER_CALL + 1)}
     await store.flip(0, 1, flip(units))
-    await store.settle(0, 1, {}, [("kind", '{"a": "ü"}'), ("other", "{}")], 1)
+    await store.settle(0, 1, {}, [LogRecord("kind", '{"a": "ü"}'), LogRecord("other", "{}")], 1)
     entries = await store.outbox(0, 9)
     assert [len(entry.granted) for entry in entries] == [UNITS_PER_CALL, UNITS_PER_CALL, 1, 0]
     assert entries[3] == OutboxEntry(
@@ -233,7 +233,7 @@ async def test_the_outbox_gives_the_oldest_first_and_drops_only_what_is_publishe
 
 
 async def test_what_is_told_comes_ahead_of_what_is_decided_next(store: Store) -> None:
-    await store.tell(0, 1, [("kind", '{"a": "ü"}')])
+    await store.tell(0, 1, [LogRecord("kind", '{"a": "ü"}')])
     await store.tell(0, 1, [])
     await store.flip(0, 1, flip({A: 1}))
     told, decided = await store.outbox(0, 9)

@@ -137,9 +137,9 @@ class Drive:
         await self.store.settle(0, self.owner(stale), plans, records, self.tick)
         return await self.store.claim(0, self.epoch)
 
-    async def _published(self, places: set[int]) -> object:
+    async def _published(self, places: set[int]) -> None:
         entries = await self.store.outbox(0, 100)
-        return await self.store.published(0, [entry.id for k, entry in enumerate(entries) if k in places])
+        await self.store.published(0, [entry.id for k, entry in enumerate(entries) if k in places])
 
     async def _put_blackout(self, blackout: Blackout) -> object:
         return await self.store.put_blackout(blackout)
@@ -147,8 +147,8 @@ class Drive:
     async def _remove_blackout(self, id: str) -> object:
         return await self.store.remove_blackout(id)
 
-    async def _put_registration(self, registration: Registration) -> object:
-        return await self.store.put_registration(registration)
+    async def _put_registration(self, registration: Registration) -> None:
+        await self.store.put_registration(registration)
 
     async def _put_kill(self, kill: Kill) -> object:
         return await self.store.put_kill(kill)
@@ -162,32 +162,33 @@ class Drive:
         except DayFull as full:
             return full.held
 
-    async def _seal(self, day: int) -> object:
-        return await self.store.seal(0, {"de": ordinal(day), "fr": ordinal(9)})
+    async def _seal(self, day: int) -> None:
+        await self.store.seal(0, {"de": ordinal(day), "fr": ordinal(9)})
 
-    async def _shut(self, day: int) -> object:
-        return await self.store.shut({"de": ordinal(day)})
+    async def _shut(self, day: int) -> None:
+        await self.store.shut({"de": ordinal(day)})
 
     async def _fold_rivals(self, step: int, size: int, moves: Any) -> object:
         start = await self.store.position("competitor-price", 0) + step
         return await self.store.triggers.fold(0, start, start + size, moves)
 
-    async def _enrol(self, stale: bool, clusters: dict[str, str], records: Any, step: int) -> object:
+    async def _enrol(self, stale: bool, clusters: dict[str, str], records: Any, step: int) -> None:
         position, _ = await self.store.triggers.enrolments(0)
-        return await self.store.triggers.enrol(0, self.owner(stale), clusters, records, position + step)
+        await self.store.triggers.enrol(0, self.owner(stale), clusters, records, position + step)
 
-    async def _begun(self, stale: bool, clusters: dict[str, str]) -> object:
-        return await self.store.triggers.begun(0, self.owner(stale), clusters)
+    async def _begun(self, stale: bool, clusters: dict[str, str]) -> None:
+        await self.store.triggers.begun(0, self.owner(stale), clusters)
 
     async def _look(self) -> object:
         self.looks.append(await self.store.dirty({"de": ordinal(5)}))
         return self.looks[-1]
 
-    async def _cleaned(self, back: int) -> object:
-        return await self.store.cleaned(self.looks[-1 - back]) if back < len(self.looks) else None
+    async def _cleaned(self, back: int) -> None:
+        if back < len(self.looks):
+            await self.store.cleaned(self.looks[-1 - back])
 
-    async def _set_closed(self, stale: bool, markets: Any) -> object:
-        return await self.store.set_closed(0, self.owner(stale), markets)
+    async def _set_closed(self, stale: bool, markets: Any) -> None:
+        await self.store.set_closed(0, self.owner(stale), markets)
 
     async def seen(self) -> list[object]:
         """All that can be read."""

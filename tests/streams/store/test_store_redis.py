@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
 
 from controller.schedule.due import MarketPlan
-from streams.store import CannotReach, Registration, StoreRefuses
+from streams.store import CannotReach, LogRecord, Registration, StoreRefuses
 from streams.store.redis.store import RedisStore
 from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
@@ -81,7 +81,7 @@ async def test_what_is_asked_again_because_the_reply_was_lost_is_done_once(
         wire.lose = losses
         assert (await store.flip(0, 1, flip({"de/a": 1}))).kept == 0
         wire.lose = losses
-        await store.settle(0, 1, {"juice.1/de": MarketPlan(MIDNIGHT.date())}, [("kind", "{}")], 2)
+        await store.settle(0, 1, {"juice.1/de": MarketPlan(MIDNIGHT.date())}, [LogRecord("kind", "{}")], 2)
         wire.lose = losses
         assert await store.fold_sales(0, 1, 2, [cell()]), "applied, though the first answer to that was lost"
         wire.lose = losses
@@ -200,9 +200,9 @@ async def test_a_full_server_writes_nothing_by_halves_and_goes_on_once_it_has_ro
     await store.flip(0, 1, flip({"de/z": 1}))
     await store.fold_sales(0, 0, 1, [cell("de/z")])
     await server.config_set("maxmemory", 1)
-    writes = {
+    writes: dict[str, Callable[[], Awaitable[object]]] = {
         "flip": lambda: store.flip(0, 1, flip({f"de/{k}": 1 for k in range(900)})),
-        "settle": lambda: store.settle(0, 1, {"juice.1/de": MarketPlan(MIDNIGHT.date())}, [("kind", "{}")], 2),
+        "settle": lambda: store.settle(0, 1, {"juice.1/de": MarketPlan(MIDNIGHT.date())}, [LogRecord("kind", "{}")], 2),
         "sales": lambda: store.fold_sales(0, 1, 2, [cell("de/z"), cell("de/y")]),
         "rivals": lambda: store.triggers.fold(0, 0, 1, {"juice.1": {"de/a|x": "100"}}),
         "registration": lambda: store.put_registration(Registration(experiment("tea"), "hash")),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from streams.store import Fenced, Store
+from streams.store import Fenced, LogRecord, Store
 from tests.streams.builders import at, flip, window
 
 RIVALS = ["a|b", "two words", "ü ☃ 𝄞", "*", "new\nline", "nul\0", '"quoted"', "-", ""]
@@ -39,8 +39,8 @@ async def test_a_rival_may_have_any_name(store: Store, rival: str) -> None:
 
 async def test_answers_move_forward_only_and_repeat_nothing(store: Store) -> None:
     for _ in range(2):
-        await store.triggers.enrol(0, 1, {"c": "one"}, [("entered", "{}")], 3)
-    await store.triggers.enrol(0, 1, {"c": "older"}, [("late", "{}")], 2)
+        await store.triggers.enrol(0, 1, {"c": "one"}, [LogRecord("entered", "{}")], 3)
+    await store.triggers.enrol(0, 1, {"c": "older"}, [LogRecord("late", "{}")], 2)
     assert await store.triggers.enrolments(0) == (3, {"c": "one"})
     assert [entry.records for entry in await store.outbox(0, 9)] == [(("entered", "{}"),)]
     await store.triggers.begun(0, 1, {"c": "begun"})

@@ -119,7 +119,7 @@ def parts(kafka: str) -> Parts:
     settings = Settings(kafka=kafka, partitions=1)
     producer = SimpleNamespace()  # the watchdog sends nothing
     log = structlog.get_logger()
-    return Parts(settings, TickClock(), MemoryStore(1), producer, Metrics(), log, "w", pulse=Pulse(PATIENCE))  # type: ignore[arg-type]
+    return Parts(settings, TickClock(), MemoryStore(1), producer, Metrics(), log, "w", pulse=Pulse(PATIENCE))
 
 
 async def test_a_worker_that_stands_still_while_its_parts_answer_ends(mock_broker: str) -> None:
