@@ -57,4 +57,4 @@ async def struck(settings: Settings, place: str = "", call: str = "") -> AsyncIt
             "w1", command, child_environment({**settings.environment(), "STRUCK_PLACE": place, "STRUCK_CALL": call})
         )
         yield child
-        assert child.running, child.tail(100)
+        assert child.running(), child.tail(100)

@@ -66,7 +66,7 @@ async def test_a_market_that_fails_is_named_within_a_minute_and_all_others_go_on
         await sell(settings)
 
         async def others_are_announced() -> bool:
-            assert worker.running, worker.tail(200)
+            assert worker.running(), worker.tail(200)
             return await announced(settings) >= OTHERS
 
         await eventually("arms of all other markets", others_are_announced)
