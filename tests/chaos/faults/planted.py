@@ -155,15 +155,17 @@ def published_late(parts: type) -> type:
     async def never(*_: Any) -> bool:
         return False
 
-    outbox_relay.put_back = never  # type: ignore[assignment]
+    outbox_relay.put_back = never  # type: ignore[assignment,attr-defined]
     return parts
 
 
 class TakesVoid(Fold):
     """A reader that takes what the brokers had too late."""
 
-    def take(self, key: bytes | None, value: bytes | None, late: bool = False) -> tuple[Outcome, Assignment | None]:
-        return super().take(key, value)
+    def take(
+        self, key: bytes | None, value: bytes | None, late: bool = False, latest_ms: int | None = None
+    ) -> tuple[Outcome, Assignment | None]:
+        return super().take(key, value, latest_ms=latest_ms)
 
 
 class LastWins(TakesVoid):
