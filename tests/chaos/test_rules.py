@@ -56,7 +56,7 @@ def replaced_when_late(sequence: int, appended_after: int) -> Evidence:
     begins = midnight(old.body["unit"], number_of(old.body))
     zombie = replace(old, real=PACE.real(begins + appended_after * HOUR))
     late = {"id": old.body["id"] + "/late", "arm": "control", "sequence": sequence}
-    body = old.body | late | {"reason": {"code": "late", "detail": ""}}
+    body = {**old.body, **late, "reason": {"code": "late", "detail": ""}}
     log = [*evidence.log[:k], zombie, *evidence.log[k + 1 :], entry("assignment", body, begins + HOUR, offset=99)]
     return replace(evidence, log=log, assignments=log)
 
@@ -111,7 +111,7 @@ def first_treated(evidence: Evidence) -> dict[str, Any]:
 def test_what_was_replaced_before_it_took_effect_need_not_be_everywhere() -> None:
     evidence = replaced_when_late(sequence=99, appended_after=2)
     lacking = on_the_log_alone(evidence, first_treated(evidence)["id"])
-    states = evidence.states | {first_treated(evidence)["unit"]: ("control", 0, 99)}
+    states = {**evidence.states, first_treated(evidence)["unit"]: ("control", 0, 99)}
     assert RULES["same everywhere"](replace(lacking, states=states)) == []
 
 
@@ -131,7 +131,7 @@ def decided_anew(epoch: int) -> Evidence:
     body = evidence.log[0].body
     assert body is not None
     hour = {"epoch": epoch, "sequence": 99, "decided_at": said(instant(body["decided_at"]) + HOUR)}
-    again = entry("assignment", body | hour, instant(body["decided_at"]) + 2 * HOUR, 99)
+    again = entry("assignment", {**body, **hour}, instant(body["decided_at"]) + 2 * HOUR, 99)
     begins = PACE.real(instant(body["decided_at"]))
     loss = Fault("Redis flushed", "redis", begins + 0.01, begins + 0.02)
     log = [*evidence.log, again]
@@ -162,7 +162,7 @@ def test_of_two_rows_of_one_revision_the_one_with_more_events_stands() -> None:
     evidence = calm()
     row = next(e for e in evidence.panel if e.kind == "flipside.unit-day.v1")
     assert row.body is not None
-    older = replace(row, offset=99, real=row.real + 9, body=row.body | {"quantity": 0, "events": 0})
+    older = replace(row, offset=99, real=row.real + 9, body={**row.body, "quantity": 0, "events": 0})
     assert RULES["sales lost"](replace(evidence, panel=[*evidence.panel, older])) == []
 
 

@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 
 from streams.kafka.connection import connection
 from tests.chaos.evidence.evidence import Entry, Evidence, Look
-from tests.chaos.evidence.seen import decided_through, positions, redis_of, undecided
+from tests.chaos.evidence.seen import decided_through, positions, redis_of, texts, undecided
 from tests.chaos.shop.setting import ORIGIN
 from tests.chaos.shop.stage import LOG, Stage, stop, tell
 from tests.e2e.running import records
@@ -79,7 +79,7 @@ async def _unpublished(stage: Stage, client: Redis) -> str:
     """Unit-days of closed days whose last total the panel does not have yet."""
     namespace, partitions = stage.settings.namespace, range(stage.setting.partitions)
     for shard in partitions:
-        for market, text in (await client.hgetall(f"{{{namespace}:t{shard}}}:closed")).items():
+        for market, text in (await texts(client, f"{{{namespace}:t{shard}}}:closed")).items():
             for partition in partitions:
                 changed = f"{{{namespace}:sale:{partition}}}:dirty:{market}"
                 if count := await client.zcount(changed, "-inf", int(text.split()[0])):
@@ -105,7 +105,7 @@ async def collect(stage: Stage, resting: Rest) -> Evidence:
         "dead_letters": "pricing.experiment.dead-letter.v1",
     }
     read = {name: [entry(r) for r in await records(stage.settings, topic)] for name, topic in topics.items()}
-    told = {}
+    told: dict[str, float] = {}
     for said in sorted(read["log"], key=lambda e: e.real):
         if said.kind == "flipside.blackout-set.v1" and said.body is not None:
             told.setdefault(said.body["blackout"], said.real)
@@ -184,15 +184,15 @@ async def held(stage: Stage) -> tuple[Cells, dict[str, int], dict[str, tuple[str
     async with redis_of(stage) as client:
         async for key in client.scan_iter(match=f"{{{namespace}:sale:*}}:cells:*"):
             day = int(key.rpartition(":")[2])
-            for unit, text in (await client.hgetall(key)).items():
+            for unit, text in (await texts(client, key)).items():
                 quantity, _, _, _, events, *_ = (int(part) for part in text.split())
                 before = cells.get((unit, day), (0, 0))
                 cells[unit, day] = (before[0] + quantity, before[1] + events)
         for partition in range(stage.setting.partitions):
-            for market, day in (await client.hgetall(f"{{{namespace}:sale:{partition}}}:sealed")).items():
-                sealed[market] = max(int(day), sealed.get(market, 0))
+            for market, text in (await texts(client, f"{{{namespace}:sale:{partition}}}:sealed")).items():
+                sealed[market] = max(int(text), sealed.get(market, 0))
         for shard in range(stage.setting.partitions):
-            for unit, text in (await client.hgetall(f"{{{namespace}:t{shard}}}:units")).items():
+            for unit, text in (await texts(client, f"{{{namespace}:t{shard}}}:units")).items():
                 state = json.loads(text)
                 states[unit] = (state[2], state[8], state[7])
     return cells, sealed, states

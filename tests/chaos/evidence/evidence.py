@@ -45,6 +45,12 @@ class Entry:
     body: Mapping[str, Any] | None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """The JSON object of a record that must have one."""
+        assert self.body is not None
+        return self.body
+
 
 @dataclass(frozen=True, slots=True)
 class Window:

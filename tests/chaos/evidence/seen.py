@@ -16,6 +16,11 @@ def redis_of(stage: Stage) -> Redis:
     return Redis.from_url(stage.redis.url, decode_responses=True)
 
 
+async def texts(client: Redis, key: str) -> dict[str, str]:
+    """A hash of Redis, which is decoded."""
+    return {str(name): str(text) for name, text in (await client.hgetall(key)).items()}
+
+
 async def positions(stage: Stage, client: Redis) -> list[int]:
     """Up to where each partition of sales is folded."""
     keys = [f"{{{stage.settings.namespace}:sale:{n}}}:position" for n in range(stage.setting.partitions)]
@@ -27,7 +32,8 @@ async def decided_through(stage: Stage, client: Redis) -> dict[str, int]:
     found = {}
     for market in stage.zones:
         shard = shard_of(f"{market}/", stage.setting.partitions)
-        text = await client.hget(f"{{{stage.settings.namespace}:t{shard}}}:plans", f"prices.1/{market}") or "-"
+        plans = await texts(client, f"{{{stage.settings.namespace}:t{shard}}}:plans")
+        text = plans.get(f"prices.1/{market}", "-")
         found[market] = 0 if text.startswith("-") else int(text.split()[0])
     return found
 

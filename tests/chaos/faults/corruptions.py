@@ -44,7 +44,8 @@ def said_changed(
         real = changed.get("real", entries[k].real)
         body = entries[k].body | {name: value for name, value in changed.items() if name != "real"}
         entries[k] = replace(entries[k], body=body, real=real)
-        evidence = replace(evidence, **{topic: entries})
+        at_topic: dict[str, Any] = {topic: entries}
+        evidence = replace(evidence, **at_topic)
     return evidence
 
 
@@ -87,7 +88,7 @@ def a_flip_inside_a_window(e: Evidence) -> Evidence:
 
 def a_day_is_forgotten(e: Evidence) -> Evidence:
     gone = f"prices.1/{day(1)}/berlin/tea"
-    kept = [entry for entry in e.log if entry.body["id"] != gone]
+    kept = [entry for entry in e.log if entry.told["id"] != gone]
     return replace(e, log=kept, assignments=kept)
 
 
@@ -97,19 +98,19 @@ def decided_though_reported(e: Evidence) -> Evidence:
 
 
 def published_late(e: Evidence) -> Evidence:
-    k = next(k for k, x in enumerate(e.log) if x.body["arm"] != "control" and number_of(x.body) == 1)
-    body = e.log[k].body
+    k = next(k for k, x in enumerate(e.log) if x.told["arm"] != "control" and number_of(x.told) == 1)
+    body = e.log[k].told
     return said_changed(e, k, ("assignments",), real=PACE.real(midnight(body["unit"], 1)) + 0.2)
 
 
 def begins_at_noon(e: Evidence) -> Evidence:
-    k = next(k for k, x in enumerate(e.log) if x.body["arm"] == "control" and number_of(x.body) == 3)
-    body = e.log[k].body
+    k = next(k for k, x in enumerate(e.log) if x.told["arm"] == "control" and number_of(x.told) == 3)
+    body = e.log[k].told
     return said_changed(e, k, effective_at=said(midnight(body["unit"], 3) + 12 * HOUR))
 
 
 def decided_twice(e: Evidence) -> Evidence:
-    again = replace(e.log[5], body=e.log[5].body | {"sequence": 99})
+    again = replace(e.log[5], body={**e.log[5].told, "sequence": 99})
     return replace(e, log=[*e.log, again])
 
 
@@ -119,23 +120,23 @@ def written_by_a_zombie(e: Evidence) -> Evidence:
 
 def epoch_from_nowhere(e: Evidence) -> Evidence:
     k = len(e.log) - 1
-    unit = e.log[k].body["unit"]
+    unit = e.log[k].told["unit"]
     e = said_changed(e, k, epoch=5)
-    return replace(e, states=e.states | {unit: (e.states[unit][0], 5, e.states[unit][2])})
+    return replace(e, states={**e.states, unit: (e.states[unit][0], 5, e.states[unit][2])})
 
 
 def drawn_by_somebody_else(e: Evidence) -> Evidence:
-    k = next(k for k, x in enumerate(e.log) if x.body["arm"] == "control")
+    k = next(k for k, x in enumerate(e.log) if x.told["arm"] == "control")
     return said_changed(e, k, planned_arm="low", reason={"code": "blackout", "detail": ""})
 
 
 def not_in_the_topic(e: Evidence) -> Evidence:
-    k = next(k for k, x in enumerate(e.log) if x.body["arm"] == "control" and number_of(x.body) < DAYS - 1)
+    k = next(k for k, x in enumerate(e.log) if x.told["arm"] == "control" and number_of(x.told) < DAYS - 1)
     return replace(e, assignments=[x for x in e.assignments if x is not e.log[k]])
 
 
 def redis_is_behind(e: Evidence) -> Evidence:
-    return replace(e, states=e.states | {"berlin/tea": ("control", 0, 1)})
+    return replace(e, states={**e.states, "berlin/tea": ("control", 0, 1)})
 
 
 def a_cell_changed(e: Evidence, by: int) -> Evidence:
@@ -160,8 +161,8 @@ def a_good_sale_is_rejected(e: Evidence) -> Evidence:
 
 def late_and_void(e: Evidence, by_hours: int = 0) -> Evidence:
     """The brokers had a day of a unit an hour after it began, when it is void; clients show it, nobody reports it."""
-    k = next(k for k, x in enumerate(e.log) if number_of(x.body) == 1 and x.body["arm"] != "control")
-    begins = instant(e.log[k].body["effective_at"])
+    k = next(k for k, x in enumerate(e.log) if number_of(x.told) == 1 and x.told["arm"] != "control")
+    begins = instant(e.log[k].told["effective_at"])
     by = datetime.fromtimestamp(PACE.real(begins + by_hours * HOUR), UTC).isoformat()
     late = replace(e.log[k], real=PACE.real(begins + HOUR), headers={"ce_announceby": by})
     log = [*e.log[:k], late, *e.log[k + 1 :]]

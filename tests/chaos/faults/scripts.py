@@ -5,7 +5,7 @@ A script is given a stage on which the experiment has begun, and returns when ev
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import partial
@@ -20,7 +20,7 @@ from tests.chaos.shop.stage import Stage, lasting, stop, tell
 HOUR_MS = 3_600_000
 DATES = [date.fromisoformat(START) + timedelta(days=k) for k in range(400)]
 
-Script = Callable[[Stage], Awaitable[None]]
+Script = Callable[[Stage], Coroutine[None, None, None]]
 
 #: real seconds that a worker may take to come by a point: a horizon, not a duration
 COMES_BY = 120.0

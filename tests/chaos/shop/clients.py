@@ -24,8 +24,9 @@ LETTERS = {"assigned": "a", "lapsed": "l", "announced": "n", "released": "r", "u
 
 def new_client(bootstrap: str, namespace: str, bug: str) -> Assignments:
     client = Assignments(bootstrap, namespace, ready_timeout_seconds=60.0)
-    if bug and BUGS[bug].fold is not None:
-        client._fold = BUGS[bug].fold()
+    fold = BUGS[bug].fold if bug else None
+    if fold is not None:
+        client._fold = fold()
     return client
 
 

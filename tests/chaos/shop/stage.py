@@ -291,7 +291,7 @@ async def staged(setting: Setting) -> AsyncIterator[Stage]:
         stack.push_async_callback(asyncio.to_thread, redis.__exit__)
         settings = Settings(
             kafka=kafka.address,
-            redis=redis.url,  # type: ignore[arg-type]
+            redis=redis.url,
             namespace=f"chaos-{uuid.uuid4().hex[:8]}",
             partitions=setting.partitions,
             replication_factor=setting.nodes,

@@ -103,14 +103,15 @@ class StruckParts(Parts):
 
 def fitted(parts: Parts, points: Points, opening: Opening, bug: str) -> Parts:
     """The parts with fast time, the points and, where one is asked for, a planted bug."""
-    kind = StruckParts
+    kind: Any = StruckParts
     store: Any = parts.store
-    if bug and BUGS[bug].parts is not None:
-        kind = BUGS[bug].parts(StruckParts)
-    if bug and BUGS[bug].store is not None:
-        store = BUGS[bug].store(store, points)
+    planted = BUGS[bug] if bug else None
+    if planted is not None and planted.parts is not None:
+        kind = planted.parts(StruckParts)
+    if planted is not None and planted.store is not None:
+        store = planted.store(store, points)
     given = {field.name: getattr(parts, field.name) for field in fields(parts)}
-    found = kind(**(given | {"store": StruckStore(store, points, opening), "clock": FastClock(opening)}))
+    found: Parts = kind(**(given | {"store": StruckStore(store, points, opening), "clock": FastClock(opening)}))
     object.__setattr__(found, "points", points)
     return found
 
