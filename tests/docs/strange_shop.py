@@ -38,10 +38,10 @@ def write_strange_shop(folder: Path, today: date) -> None:
         for currency, (_, stores, first, places) in LANDS.items():
             for store in stores:
                 for number, product in enumerate(PRODUCTS):
-                    price = f"{first * (1 + number / 4):.{places}f}".replace(".", ",")
+                    asked = f"{first * (1 + number / 4):.{places}f}".replace(".", ",")
                     for quantity in 1 + rng.poisson(0.5, rng.poisson(12 * busy)):
                         clock = f"{rng.integers(8, 20):02d}:{rng.integers(0, 60):02d}"
-                        lines.append(f"b{len(lines)};{written} {clock};{store};{product};{quantity};{price};{currency}")
+                        lines.append(f"b{len(lines)};{written} {clock};{store};{product};{quantity};{asked};{currency}")
     start = today + timedelta(days=14 - today.weekday())
     window = {
         "id": "inventur", "scope": {"kind": "market", "name": "Wien-2"}, "reason": "Inventur",

@@ -87,7 +87,9 @@ def codes_of_dead_letters() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Rejected":
                 code = node.args[1]
-                assert isinstance(code, ast.Constant), f"{path}: the code of a dead letter is a plain word"
+                plain = f"{path}: the code of a dead letter is a plain word"
+                assert isinstance(code, ast.Constant), plain
+                assert isinstance(code.value, str), plain
                 found.add(code.value)
     return found
 

@@ -18,9 +18,9 @@ assert sum(type(finder).__name__ == "_WithoutPandas" for finder in sys.meta_path
 HELP = "import sys, flipside.cli; assert not {'numba', 'pandas', 'sklearn'} & set(sys.modules)"
 
 
-def test_pyarrow_works_and_pandas_is_not_loaded():
+def test_pyarrow_works_and_pandas_is_not_loaded() -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
 
 
-def test_help_loads_neither_numba_nor_pandas_nor_scikit_learn():
+def test_help_loads_neither_numba_nor_pandas_nor_scikit_learn() -> None:
     subprocess.run([sys.executable, "-c", HELP], check=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from controller.definition.field_types import Message
 from controller.errors import UnreadableMessage
@@ -74,7 +75,7 @@ def same(path: str, found: Sequence[object], alone: Sequence[object]) -> None:
 
 def sales(records: Sequence[Arrived]) -> None:
     """A batch of sales is judged as each alone."""
-    limits = {"future_ms": 300_000, "past_ms": 1100 * DAY_MS}
+    limits: dict[str, Any] = {"future_ms": 300_000, "past_ms": 1100 * DAY_MS}
     together: list[Judged] = judge_all(records, Rules(CATALOG, PARTITIONS, **limits))
     alone = [judge(record, Rules(CATALOG, PARTITIONS, **limits)) for record in records]
     assert together == alone, f"judge_all says {together!r:.1500}, judge {alone!r:.1500}"

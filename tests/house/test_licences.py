@@ -36,12 +36,13 @@ HERE = [found.name for found in locked() if found.marker is None or found.marker
 
 def licences(package: Distribution) -> set[str]:
     """The licences by which a package names its own: the newest way of naming them comes first."""
-    expression = package.metadata.get("License-Expression")
+    expression = "".join(package.metadata.get_all("License-Expression") or [])
     if expression:
         return set(re.split(r" (?:AND|OR|WITH) ", expression.strip("()")))
     classifiers = package.metadata.get_all("Classifier") or []
     named = {line.rpartition(" :: ")[2] for line in classifiers if line.startswith("License :: ")}
-    return named or {(package.metadata.get("License") or "nothing").splitlines()[0]}
+    text = "".join(package.metadata.get_all("License") or [])
+    return named or {(text or "nothing").splitlines()[0]}
 
 
 def texts(package: Distribution) -> str:

@@ -49,6 +49,7 @@ class Foreign(str):
     """A header's name as bytes: aiokafka's builder asks it to encode itself."""
 
     __slots__ = ("given",)
+    given: bytes
 
     def __new__(cls, given: bytes) -> "Foreign":
         made = super().__new__(cls, given.decode(errors="replace"))
@@ -67,7 +68,8 @@ class Written:
         for number, record in enumerate(records):
             headers: Any = [(Foreign(name), value) for name, value in record.headers]
             builder.append(number, record.timestamp, record.key, record.value, headers)
-        self._data, self._count = builder.build(), len(records)
+        self._data: bytearray = builder.build()
+        self._count = len(records)
 
     def close(self) -> None: ...
 

@@ -61,7 +61,7 @@ class Shop:
 
 def sale(id: str, unit: str = "de/tea", ahead: float = 0.0) -> bytes:
     at = datetime.now(UTC) + timedelta(seconds=ahead)
-    return plain(Sale(id=id, unit=unit, occurred_at=at, quantity=1, price_minor=100, currency="EUR")).value
+    return plain(Sale(id=id, unit=unit, occurred_at=at, quantity=1, price_minor=100, currency="EUR")).value or b""
 
 
 @pytest_asyncio.fixture

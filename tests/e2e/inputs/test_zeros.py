@@ -240,8 +240,8 @@ async def test_each_cell_is_a_sale_a_zero_or_missing_for_a_reason(
             ledger.fold(message)
     assert cells(ledger) == expected(), worker.tail()
     assert [book.unmet for book in ledger.books.values()] == [set()] * 2, "all that closings promise was read"
-    late = ledger.books["de"].rows
-    first = late.read(at(6).date(), late.slots_of([f"de/{A_RARE}"]))
+    rows = ledger.books["de"].rows
+    first = rows.read(at(6).date(), rows.slots_of([f"de/{A_RARE}"]))
     assert (first.revision.tolist(), first.late.tolist()) == ([1], [1])
     letters = [dict(letter.headers)["ce_reasoncode"] for letter in await records(settings, DEAD_LETTER)]
     assert set(letters) == {b"key", b"unreadable"}

@@ -23,7 +23,7 @@ SAMPLES: Mapping[str, str] = {
 
 def seconds_of(row: Mapping[str, Any]) -> float:
     """How long it took until metrics showed the fault, at worst."""
-    return max(row["seconds"].values())
+    return float(max(row["seconds"].values()))
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,7 +137,7 @@ def test_whole_replays_count_misses_and_a_changed_definition_is_replayed_anew(tm
     assert len(keys) == 3
 
 
-def lease(plan: Experiment, day: date, arm: str, **more: object) -> Assignment:
+def lease(plan: Experiment, day: date, arm: str, **more: Any) -> Assignment:
     """One unit's arm from a day to the end of its block."""
     block = design_of(plan).block_on(plan, day)
     assert block is not None

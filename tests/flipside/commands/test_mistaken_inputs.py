@@ -1,6 +1,6 @@
 """Thirty mistakes of a first hour: `design` refuses or warns of each before anything is published, none in silence."""
 
-from dataclasses import dataclass, field
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from flipside.cli import app
 from tests.flipside.commands.shop import catalog, definition, entry, window, written
 
 
-@dataclass
+@dataclasses.dataclass
 class Mistake:
     """One of the three files spoilt, and what must be said of it."""
 
@@ -22,9 +22,9 @@ class Mistake:
     words: str
     #: refused whatever is asked; otherwise a warning, and refused with --strict
     refused: bool
-    body: Any = field(default_factory=definition)
-    entries: list[Any] = field(default_factory=catalog)
-    windows: list[Any] = field(default_factory=lambda: [window()])
+    body: Any = dataclasses.field(default_factory=definition)
+    entries: list[Any] = dataclasses.field(default_factory=catalog)
+    windows: list[Any] = dataclasses.field(default_factory=lambda: [window()])
 
 
 def arms(**price: Any) -> list[dict[str, Any]]:

@@ -64,7 +64,7 @@ async def counted(port: int, behind: int) -> AsyncIterator[Gauge]:
         yield gauge
         for task in filter(None, under_way):
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*filter(None, under_way), return_exceptions=True)
 
 
 @pytest.fixture
