@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import IntEnum
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -16,10 +16,9 @@ from analysis.panel_data.design_facts import method_of
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.panel_data.sales_columns import UNKNOWN, Rows, Unseen
 from controller.decisions.roster import Roster
+from controller.definition.field_types import METRICS, Metric
 from controller.time.periods import period
 
-Metric = Literal["units", "revenue", "margin"]
-METRICS: tuple[Metric, ...] = ("units", "revenue", "margin")
 Cells = NDArray[Any]
 #: days before the start that are kept, to measure changes against: eight weeks, older ones tell little of today
 PRE_PERIOD_DAYS = 56

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, PlainSerializer, StringConstraints
 
-from controller.definition.field_types import ClusterId, Message, Name
+from controller.definition.field_types import ClusterId, Message, Metric, Name
 
 LONGEST = 3660
 DayNumber = Annotated[int, Field(ge=1, le=LONGEST)]
@@ -205,7 +205,7 @@ class Limits(Message):
 class Guardrail(Message):
     """A metric that must not fall by more than ``tolerance`` against control."""
 
-    metric: Literal["units", "revenue", "margin"]
+    metric: Metric
     #: harm reverts to control and freezes at once; a signal only pauses
     on_breach: Literal["revert", "pause"] = "revert"
     #: loss per cluster-day that is put up with, in the metric's own unit

@@ -13,6 +13,7 @@ from controller.definition.field_types import (
     Hash,
     Instant,
     Message,
+    Metric,
     Name,
     Ordinal,
     PlainText,
@@ -173,7 +174,7 @@ class GuardrailBreached(OfVersion):
     """A guardrail's bound has left what is tolerated: harm reverts, a signal pauses."""
 
     design_hash: Hash
-    metric: Literal["units", "revenue", "margin"]
+    metric: Metric
     arm: Name
     #: the effect is below this, at every look, with error at most alpha; per cluster-day in the metric's own unit
     upper_limit: float

@@ -14,6 +14,7 @@ from controller.definition.field_types import (
     Hash,
     Instant,
     Message,
+    Metric,
     Name,
     Ordinal,
     PartitionName,
@@ -400,7 +401,7 @@ class Estimate(Message):
     experiment: Name
     experiment_version: Version
     design_hash: Hash
-    metric: Literal["units", "revenue", "margin"]
+    metric: Metric
     arm: Name
     estimator: Name
     #: in the metric's own unit per unit-day; absent with a reason where it cannot be computed

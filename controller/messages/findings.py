@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from controller.definition.experiment import Target
-from controller.definition.field_types import Day, Hash, Instant, Message, Name, Text, UnitId, Version
+from controller.definition.field_types import Day, Hash, Instant, Message, Metric, Name, Text, UnitId, Version
 from controller.messages.control import ControlMessage
 
 Number = Annotated[int, Field(ge=0)]
@@ -70,7 +70,7 @@ class RunningSequence(ControlMessage):
     experiment: Name
     experiment_version: Version
     design_hash: Hash
-    metric: Literal["units", "revenue", "margin"]
+    metric: Metric
     arm: Name
     #: how the looks were made: docs/methods.md has a section of this name
     method: Name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from flipside.commands.options import AsJson
-from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
+from flipside.commands.sales_options import CatalogFile, CurrencyCode, Metric, tell, with_sales_columns
 
 if TYPE_CHECKING:
     from flipside.sales_history.columns import SalesColumns
@@ -36,9 +36,7 @@ def advise(
         list[str] | None,
         typer.Option(metavar="KIND", help="Try only this kind of design (random_days, crossover, ...); repeatable."),
     ] = None,
-    metric: Annotated[
-        Literal["units", "revenue", "margin"], typer.Option(help="Of a folder of sales: what the effect acts on.")
-    ] = "units",
+    metric: Annotated[Metric, typer.Option(help="Of a folder of sales: what the effect acts on.")] = "units",
     clusters: Annotated[
         Literal["market", "product", "unit"] | None,
         typer.Option(help="What gets one price at a time; market for a folder, else unit. Zones: see --cluster."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
+from flipside.commands.sales_options import CatalogFile, CurrencyCode, Metric, tell, with_sales_columns
 
 if TYPE_CHECKING:
     from flipside.sales_history.columns import SalesColumns
@@ -56,9 +56,7 @@ def power(
         list[str] | None,
         typer.Option(metavar="KIND", help="With --history: only this kind (random_days, ...); repeatable."),
     ] = None,
-    metric: Annotated[
-        Literal["units", "revenue", "margin"], typer.Option(help="With --history: what the effect acts on.")
-    ] = "units",
+    metric: Annotated[Metric, typer.Option(help="With --history: what the effect acts on.")] = "units",
     cluster_by: Annotated[
         Literal["market", "product", "unit"], typer.Option(help="With --history: what gets one price at a time.")
     ] = "market",

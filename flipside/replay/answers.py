@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
 
 from controller.definition.experiment import Experiment
+from controller.definition.field_types import METRICS
 from controller.errors import FlipsideError
 from controller.messages.control import Entered, LifecycleChanged, TriggerIgnored
 from controller.messages.events import Assignment, BlackoutSet, Estimate, PeriodClosed, Refused, Registered
@@ -13,8 +14,6 @@ from controller.messages.findings import RunningSequence
 from controller.messages.topics import ASSIGNMENT_LOG, DEAD_LETTER, ESTIMATE, HEALTH, PANEL, SEQUENCE
 from flipside.topics.reader import Reader
 from streams.runtime.settings import Settings
-
-METRICS = frozenset({"units", "revenue", "margin"})
 
 
 class ReplayFailed(FlipsideError):
@@ -96,7 +95,7 @@ class Answers:
         """Whether the estimates of all metrics through a day are there."""
         await self.estimates.poll()
         come = {m.metric for m in self.estimates.messages if isinstance(m, Estimate) and m.through == through}
-        return come >= METRICS
+        return come >= set(METRICS)
 
     async def read_findings(self) -> None:
         """Take in running sequences and findings."""

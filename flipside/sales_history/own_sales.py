@@ -5,14 +5,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Literal
 
 import numpy as np
 
 from analysis.panel_data.panel import FloatArray
 from analysis.planning.candidates import Clusters
 from analysis.planning.rehearsal import History as Rehearsal
-from controller.definition.field_types import market_of
+from controller.definition.field_types import Metric, market_of
 from controller.definition.money import NO_CURRENCY, minor_digits
 from controller.errors import FlipsideError
 from controller.messages.inputs import CatalogEntry
@@ -23,7 +22,6 @@ from flipside.sales_history.history import History, WeekOfSales
 from flipside.sales_history.sales_table import read_table
 from flipside.sales_history.unit_periods import UnitPeriods, summed
 
-Metric = Literal["units", "revenue", "margin"]
 #: stands in for the list price of a unit whose price nobody knows
 UNKNOWN_PRICE = 1.0
 ZONE = "UTC"
