@@ -26,7 +26,9 @@ from streams.runtime.settings import Settings, child_environment
 
 PARTITIONS = 4
 PATIENCE_SECONDS = 120.0
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.05
+#: twice the default: idle processes ask brokers half as often, and that is most of what these tests compute
+FETCH_WAIT_MS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Servers:
     def settings(self, namespace: str, **more: object) -> Settings:
         """Settings of an installation; it follows ticks unless told otherwise."""
         given = {"kafka": self.kafka, "redis": self.redis, "namespace": namespace, "partitions": PARTITIONS}
-        return Settings.model_validate({**given, "clock": "ticks", **more})
+        return Settings.model_validate({**given, "clock": "ticks", "fetch_wait_ms": FETCH_WAIT_MS, **more})
 
 
 def market(stores: int = 6, products: int = 3, days: int = 8, seed: int = 1) -> History:

@@ -40,6 +40,7 @@ class Shop:
             "FLIPSIDE_REDIS": self.settings.redis.get_secret_value(),
             "FLIPSIDE_NAMESPACE": self.settings.namespace,
             "FLIPSIDE_PARTITIONS": str(self.settings.partitions),
+            "FLIPSIDE_FETCH_WAIT_MS": str(self.settings.fetch_wait_ms),
         }
 
     def definition(self, **changed: object) -> dict[str, Any]:

@@ -137,6 +137,7 @@ class Night:
             "FLIPSIDE_NAMESPACE": self.settings.namespace,
             "FLIPSIDE_PARTITIONS": str(self.settings.partitions),
             "FLIPSIDE_SESSION_TIMEOUT_MS": "6000",
+            "FLIPSIDE_FETCH_WAIT_MS": str(self.settings.fetch_wait_ms),
             "NIGHT_CLOCK": str(self.clocks.file),
             "PYTHONPATH": str(Path.cwd()),
         }
