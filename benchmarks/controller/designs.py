@@ -78,7 +78,8 @@ def two_way(outcome: Array, treated: Array, weight: Array) -> float:
     share = weight / weight.sum(axis=1, keepdims=True)
 
     def within(values: Array) -> Array:
-        return weight * (values - (share * values).sum(axis=1, keepdims=True))
+        found: Array = weight * (values - (share * values).sum(axis=1, keepdims=True))
+        return found
 
     days = np.eye(outcome.shape[1])
     gram = np.diag(weight.sum(axis=0)) - share.T @ weight

@@ -12,10 +12,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numba
 import numpy as np
 
+from analysis.heterogeneity.forests.fitted_forest import Centring
 from analysis.heterogeneity.forests.forest import causal_forest
 from benchmarks.heterogeneity import grf_core
 from benchmarks.heterogeneity.forest_designs import DESIGNS, Floats, Sample, draw
@@ -25,7 +27,7 @@ TREES = 500
 Fit = Callable[[Sample, int], tuple[Floats, Floats, Callable[[], str]]]
 
 
-def ours(centring: str) -> Fit:
+def ours(centring: Literal["auto"] | Centring) -> Fit:
     def fit(sample: Sample, seed: int) -> tuple[Floats, Floats, Callable[[], str]]:
         forest = causal_forest(sample.x, sample.treatment, sample.outcome, trees=TREES, seed=seed, centring=centring)
         effect, error = forest.predict(sample.points)

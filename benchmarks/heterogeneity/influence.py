@@ -19,7 +19,8 @@ import numpy as np
 from analysis.heterogeneity.cluster_day_influence import cluster_day_influence
 from analysis.heterogeneity.influence import did_influence, means_influence
 from analysis.heterogeneity.weighted_influence import Weights, weighted_influence
-from analysis.observational.estimators.by_name import ESTIMATORS
+from analysis.observational.estimators.by_name import ESTIMATORS, WeightedEstimator
+from analysis.panel_data.panel import FloatArray
 from analysis.randomised.cluster_day import cluster_day_difference
 
 CLUSTERS, DAYS, TREATED, AFTER = 1000, 365, 300, 65
@@ -30,7 +31,8 @@ def drawn(seed: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
     factors = rng.normal(0, 0.1, (3, DAYS)).cumsum(axis=1)
     level = 10 + rng.normal(0, 2, (CLUSTERS, 1)) + np.sin(np.arange(DAYS) * 2 * np.pi / 7)
-    return level + rng.normal(0, 1, (CLUSTERS, 3)) @ factors + rng.normal(0, 1, (CLUSTERS, DAYS))
+    found: FloatArray = level + rng.normal(0, 1, (CLUSTERS, 3)) @ factors + rng.normal(0, 1, (CLUSTERS, DAYS))
+    return found
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -76,7 +78,9 @@ def did(seed: int) -> dict[str, Any]:
 def weighted(method: str, seed: int) -> dict[str, Any]:
     y = drawn(seed)
     n_control, n_pre = CLUSTERS - TREATED, DAYS - AFTER
-    fit = ESTIMATORS[method].fit
+    estimator = ESTIMATORS[method]
+    assert isinstance(estimator, WeightedEstimator)
+    fit = estimator.fit
 
     def refit(outcome: np.ndarray, controls: int, before: int) -> float:
         return float(fit(outcome, controls, before).effect)
@@ -123,7 +127,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, help="write the figures here")
     chosen = parser.parse_args()
-    figures = {
+    figures: dict[str, Any] = {
         "clusters": CLUSTERS,
         "days": DAYS,
         "did": did(chosen.seed),

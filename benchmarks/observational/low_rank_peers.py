@@ -8,13 +8,17 @@ Prints one line of JSON: seconds, and the peer's answer.
 import json
 import sys
 import time
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
 
+Arrays = dict[str, Any]
 
-def trop_point(data):
+
+def trop_point(data: Arrays) -> float:
     """Block-masked estimate by the `trop` package."""
     import trop
 
@@ -23,7 +27,7 @@ def trop_point(data):
     return float(trop.TROP_TWFE_average(data["Y"], data["W"], treated, *data["penalties"], treated_periods=length))
 
 
-def trop_cv(data):
+def trop_cv(data: Arrays) -> tuple[float, str]:
     """All triples times all placebos by the `trop` package, on two processes, as far as its budget of seconds goes.
 
     Fits are taken in random order, so those that were done stand for all; seconds are scaled up to all of them, and
@@ -34,7 +38,7 @@ def trop_cv(data):
     controls = data["Y"][~data["W"].any(axis=1)]
     length = int(data["W"].any(axis=0).sum())
 
-    def effect(unit, triple):
+    def effect(unit: int, triple: tuple[float, float, float]) -> Any:
         W = np.zeros(controls.shape)
         W[unit, -length:] = 1.0
         return trop.TROP_TWFE_average(controls, W, [unit], *triple, treated_periods=length)
@@ -51,7 +55,7 @@ def trop_cv(data):
     return spent * len(fits) / done, f"scaled from {done} of {len(fits)} fits in {spent:.0f} s"
 
 
-def causaltensor_mc(data):
+def causaltensor_mc(data: Arrays) -> float:
     """Matrix completion at a fixed penalty by `causaltensor`, whose penalty stands beside half the SUM of squares."""
     from causaltensor.cauest.MCNNM import MCNNMPanelSolver
 
@@ -60,7 +64,10 @@ def causaltensor_mc(data):
     return float(solver.solve_with_regularizer(float(data["penalty"]) * cells / 2, eps=1e-10, max_iter=20000).tau)
 
 
-TASKS = {"trop_point": trop_point, "trop_cv": trop_cv, "causaltensor_mc": causaltensor_mc}
+#: an answer, or its seconds and what they were scaled from
+TASKS: dict[str, Callable[[Arrays], Any]] = {
+    "trop_point": trop_point, "trop_cv": trop_cv, "causaltensor_mc": causaltensor_mc,
+}  # fmt: skip
 
 if __name__ == "__main__":
     arrays = dict(np.load(sys.argv[2]))

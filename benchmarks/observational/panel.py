@@ -49,7 +49,7 @@ class Measured:
 
     task: str
     seconds: float
-    estimate: float
+    estimate: float | None
     se: float | None
     peak_gb: float | None = None
     peers: dict[str, dict[str, float | None]] = field(default_factory=dict)

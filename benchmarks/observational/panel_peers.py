@@ -12,14 +12,21 @@ import statistics
 import sys
 import time
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 warnings.filterwarnings("ignore")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+Floats = NDArray[np.float64]
+#: what a call gives: the estimate, and its standard error
+Run = Callable[[], tuple[float, float | None]]
 
-def long_frame(outcome, n_control, n_pre):
+
+def long_frame(outcome: Floats, n_control: int, n_pre: int) -> Any:
     import pandas as pd
 
     unit, period = np.indices(outcome.shape)
@@ -29,13 +36,13 @@ def long_frame(outcome, n_control, n_pre):
     return frame
 
 
-def diff_diff(outcome, n_control, n_pre, se, draws):
+def diff_diff(outcome: Floats, n_control: int, n_pre: int, se: str, draws: int) -> Run:
     from diff_diff import SyntheticDiD
 
     frame = long_frame(outcome, n_control, n_pre)
     post = list(range(n_pre, outcome.shape[1]))
 
-    def run():
+    def run() -> tuple[float, float | None]:
         model = SyntheticDiD(variance_method=se, n_bootstrap=draws, seed=0)
         found = model.fit(frame, outcome="y", treatment="ever", unit="unit", time="time", post_periods=post)
         return found.att, found.se
@@ -43,7 +50,7 @@ def diff_diff(outcome, n_control, n_pre, se, draws):
     return run
 
 
-def azcausal(outcome, n_control, n_pre, se, draws):
+def azcausal(outcome: Floats, n_control: int, n_pre: int, se: str, draws: int) -> Run:
     import pandas as pd
     from azcausal.core.error import JackKnife, Placebo
     from azcausal.core.panel import CausalPanel
@@ -53,7 +60,7 @@ def azcausal(outcome, n_control, n_pre, se, draws):
     treated[n_control:, n_pre:] = 1
     panel = CausalPanel(dict(outcome=pd.DataFrame(outcome.T), intervention=pd.DataFrame(treated.T))).setup()
 
-    def run():
+    def run() -> tuple[float, float | None]:
         estimator = SDID()
         found = estimator.fit(panel)
         error = Placebo(n_samples=draws) if se == "placebo" else JackKnife()
@@ -63,27 +70,27 @@ def azcausal(outcome, n_control, n_pre, se, draws):
     return run
 
 
-def causaltensor(outcome, n_control, n_pre, se, draws):
+def causaltensor(outcome: Floats, n_control: int, n_pre: int, se: str, draws: int) -> Run:
     from causaltensor.cauest import SDID
 
     treated = np.zeros(outcome.shape)
     treated[n_control:, n_pre:] = 1
     units = list(range(n_control, outcome.shape[0]))
 
-    def run():
+    def run() -> tuple[float, float | None]:
         return float(SDID(outcome, treated, treat_units=units, starting_time=n_pre)), None
 
     return run
 
 
-def pysyncon(outcome, n_control, n_pre, se, draws):
+def pysyncon(outcome: Floats, n_control: int, n_pre: int, se: str, draws: int) -> Run:
     import pandas as pd
     from pysyncon import Synth
 
     before = pd.DataFrame(outcome[:n_control, :n_pre].T)
     target = pd.Series(outcome[n_control:, :n_pre].mean(axis=0), name="treated")
 
-    def run():
+    def run() -> tuple[float, float | None]:
         model = Synth()
         model.fit(X0=before, X1=target, Z0=before, Z1=target, custom_V=np.ones(n_pre))
         gap = outcome[n_control:].mean(axis=0) - np.asarray(model.W) @ outcome[:n_control]
@@ -92,7 +99,7 @@ def pysyncon(outcome, n_control, n_pre, se, draws):
     return run
 
 
-def diff_diff_default(outcome, n_control, n_pre, se, draws):
+def diff_diff_default(outcome: Floats, n_control: int, n_pre: int, se: str, draws: int) -> Run:
     return diff_diff(outcome, n_control, n_pre, "placebo", 200)
 
 
@@ -105,7 +112,7 @@ PEERS = {
 }
 
 
-def main(peer, path):
+def main(peer: str, path: str) -> None:
     task = np.load(path)
     outcome, n_control, n_pre = task["outcome"], int(task["n_control"]), int(task["n_pre"])
     se, draws = str(task["se"]), int(task["draws"])
@@ -113,7 +120,7 @@ def main(peer, path):
         small = np.random.default_rng(0).normal(size=(12, 10))
         PEERS[peer](small, 10, 7, se, 3)()
         run = PEERS[peer](outcome, n_control, n_pre, se, draws)
-        seconds = []
+        seconds: list[float] = []
         while not seconds or (sum(seconds) < 2 and len(seconds) < 9):
             start = time.perf_counter()
             estimate, error = run()

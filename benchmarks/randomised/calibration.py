@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -164,8 +165,8 @@ def assumptions(rng: np.random.Generator, scale: float) -> list[Rate]:
                 value = sold - outcome[:, :28].mean(axis=1, keepdims=True)
                 # as the worker feeds it: less the clusters' own mean over the days of the experiment
                 own = sold - sold.mean(axis=1, keepdims=True)
-                settings = {"rng": rng, "bootstraps": 400}
-                orders = {"assumed_order": 0, "longer_order": 1}
+                settings: dict[str, Any] = {"rng": rng, "bootstraps": 400}
+                orders: dict[str, Any] = {"assumed_order": 0, "longer_order": 1}
                 found = {
                     figure: carryover_test(value, arm, points, **orders, **settings),
                     f"{figure}, as the worker feeds it": carryover_test(own, arm, points, **orders, **settings),

@@ -46,7 +46,8 @@ BATCH = 50
 def one_run(design: str, world: str, clusters: int, effect: float, seed: Sequence[int]) -> dict[str, Any]:
     """What one experiment comes to."""
     shop = shop_of(design, WORLDS[world], clusters, effect, np.random.default_rng(list(seed)))
-    days, found = shop.case.days, {}
+    days = shop.case.days
+    found: dict[str, Any] = {}
     weight = cluster_weights(days)
     answers: dict[str, Answer] = {}
     for target in TARGETS:

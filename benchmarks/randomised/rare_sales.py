@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +227,7 @@ async def play(settings: Settings, runs: Sequence[Run], seed: int, silent: float
                     send(sales, settings.prefixed(SALE), shop, homes, local, number, sold, dear)
                     if number >= DAYS_AHEAD:
                         behind = day - timedelta(days=DAYS_AHEAD)
-                        await parts.wait(f"the closing of {behind}", lambda d=behind: parts.closed_through(d))
+                        await parts.wait(f"the closing of {behind}", partial(parts.closed_through, behind))
                     progress.advance(task)
                 last = period(START + timedelta(days=DAYS - 1), ZONE)
                 await tick(parts.producer, settings, last.end + timedelta(hours=1))

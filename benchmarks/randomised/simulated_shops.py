@@ -119,7 +119,8 @@ def outcomes_of(world: World, cluster: np.ndarray, rng: np.random.Generator) -> 
     logs = rng.normal(0, world.levels, clusters) * (not world.giant) + trend + world.noise * np.clip(noise, -8, 4)
     shock = rng.normal(0, 0.1, (days, 1)) + np.log(WEEKDAYS[np.arange(days) % 7])[:, None]
     unit = rng.normal(0, 0.3, len(cluster)) + rng.normal(0, 0.2, (days, len(cluster)))
-    return SCALE * np.exp(3.0 + logs[:, cluster] + shock + unit)
+    sales: np.ndarray = SCALE * np.exp(3.0 + logs[:, cluster] + shock + unit)
+    return sales
 
 
 def _remembered(drawn: np.ndarray) -> np.ndarray:
@@ -197,7 +198,7 @@ def _unit_days(study: Study, sold: np.ndarray, arm: np.ndarray) -> UnitDays:
     state = arm.astype(np.int8)
     state[:BEFORE] = State.PRE_PERIOD
     shape, assigned = sold.shape, state.copy()
-    washed = study._method.washout(study.roster.experiment, state[BEFORE:])
+    washed = study._method.washout(study.roster.experiment, state[BEFORE:].astype(np.int64))
     during = state[BEFORE:]
     np.copyto(during, np.int8(State.WASHOUT), where=washed & (during >= 0))
     return UnitDays(

@@ -30,11 +30,12 @@ from rich.table import Table
 
 from analysis.panel_data.ledger import Ledger
 from analysis.worker.analyse import Finding, due
+from benchmarks.randomised.worlds import interval
 from controller.decisions.decide import decide, settled
 from controller.decisions.roster import roster
 from controller.definition.experiment import Experiment, design_hash
 from controller.definition.field_types import Message, milliseconds
-from controller.messages.codec import Record, decode, encode
+from controller.messages.codec import GivenHeaders, Record, decode, encode
 from controller.messages.events import Estimate, Registered
 from controller.messages.findings import RunningSequence
 from controller.messages.inputs import CatalogEntry, Sale
@@ -94,7 +95,7 @@ class Letter:
     offset: int
     key: bytes | None
     value: bytes | None
-    headers: tuple[tuple[str, bytes], ...]
+    headers: GivenHeaders
     #: when the broker got it, in milliseconds
     timestamp: int = 0
 
@@ -167,7 +168,8 @@ def demand(rng: np.random.Generator, setting: Setting) -> np.ndarray:
     for day in range(1, days):
         path[day] = 0.6 * path[day - 1] + rng.normal(0.0, 0.15, units)
     weekday = WEEKDAYS[(np.arange(days) - setting.before) % 7][:, None]
-    return rng.lognormal(3.0, 0.5, units) * np.exp(path) * weekday * rng.lognormal(0.0, 0.1, (days, 1))
+    sales: np.ndarray = rng.lognormal(3.0, 0.5, units) * np.exp(path) * weekday * rng.lognormal(0.0, 0.1, (days, 1))
+    return sales
 
 
 async def _walk(setting: Setting, effect: float, seed: int) -> list[Finding]:
@@ -206,7 +208,7 @@ async def sent_through(
     log, store, clock = MemoryLog(), MemoryStore(1), TickClock()
     parts = Parts(
         Settings(clock="ticks", partitions=1), clock, store, log, Metrics(), structlog.get_logger(), "whole way"
-    )  # type: ignore[arg-type]
+    )
     clock.advance(period(submitted.start - timedelta(days=before + 1), zone).start)
     resolved = register(submitted, catalog, (), clock.now())
     await store.put_registration(Registration(resolved, design_hash(resolved)))
@@ -322,7 +324,7 @@ def walk(setting: Setting, effect: float, seed: int) -> Arrived:
     assert last.through == START + timedelta(days=setting.days - 1)
     assert last.relative is not None, last.reason_absent
     decided = any(one.decided is not None for one in sequences) if any(one.looks for one in sequences) else None
-    return Arrived(last.relative.value, last.relative.ci_low, last.relative.ci_high, decided)
+    return Arrived(last.relative.value, *interval(last.relative), decided)
 
 
 @dataclass(frozen=True, slots=True)

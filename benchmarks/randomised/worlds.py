@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from analysis.panel_data.panel import FloatArray, IntArray
+from analysis.randomised.relative_effect import Effect
+from controller.messages.events import EffectEstimate
 
 #: (rng, clusters, days) -> (clusters, days) outcomes under control
 World = Callable[[np.random.Generator, int, int], FloatArray]
@@ -50,6 +52,13 @@ def white(rng: np.random.Generator, clusters: int, days: int) -> FloatArray:
 def with_effect(outcome: FloatArray, arm: IntArray, effect: float, spill: float = 0.0) -> FloatArray:
     """Outcomes under the arms: ``effect`` on the day, and ``spill`` of it again on the day after."""
     treated = (arm == 1).astype(np.float64)
-    result = outcome + effect * treated
+    result: FloatArray = outcome + effect * treated
     result[:, 1:] += spill * effect * treated[:, :-1]
     return result
+
+
+def interval(found: Effect | EffectEstimate) -> tuple[float, float]:
+    """Both ends of an effect's interval, which must have them."""
+    assert found.ci_low is not None, "the interval is not bounded"
+    assert found.ci_high is not None, "the interval is not bounded"
+    return found.ci_low, found.ci_high

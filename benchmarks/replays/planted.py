@@ -20,9 +20,10 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from analysis.panel_data.panel import FloatArray, IntArray
+from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.randomised.forecast import adjust, fit_forecast, theta_from_history
 from analysis.sequential.block_differences import block_differences, mean_of_blocks
+from benchmarks.randomised.worlds import interval
 from benchmarks.replays.replay_designs import Panel, definition, estimate, panel
 from controller.schedule.calendar import calendar
 from flipside.replay.fitted_definition import fit
@@ -41,7 +42,8 @@ def covered(history: History, sold: Panel, effect: float, seeds: int) -> dict[st
         fitted = fit(definition(history, "random_days", f"seed-{seed}"), history, FIRST_DAY, None, None)
         one = estimate(fitted, sold, effect, rng)
         assert one is not None
-        found.append((one.value, one.se, one.ci_low <= effect <= one.ci_high))
+        low, high = interval(one)
+        found.append((one.value, one.se, low <= effect <= high))
     value, se, inside = np.array(found).T
     return {
         "effect": effect,
@@ -102,7 +104,7 @@ def gains(folder: Path, history: History, sold: Panel, before: int, seeds: int) 
     values["less forecast from the pre-period"] = _by_cluster(during - ahead, cluster)
     values["less forecast and promotions (CUPED by week)"] = _by_cluster(during - ahead - by_promotion, cluster)
     mean = float(np.nanmean(raw))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, value in values.items():
         errors, effects = [], []
         for seed in range(seeds):
@@ -128,13 +130,14 @@ def _by_cluster(values: FloatArray, cluster: IntArray) -> FloatArray:
     seen = np.isfinite(values)
     member = np.eye(cluster.max() + 1)[cluster]
     total, count = np.where(seen, values, 0.0) @ member, seen @ member
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).T
+    mean: FloatArray = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0).T
+    return mean
 
 
 def _less_promotions(x: FloatArray, sold: Panel, level: FloatArray, behind: FloatArray, before: int) -> FloatArray:
     """(T1, U) what promotions add to sales, in proportion to the unit's level; slopes by brand, from the pre-period."""
     brand = np.array([unit.split("/")[1] for unit in sold.units])
-    seen = np.isfinite(x).all(axis=2)
+    seen: BoolArray = np.asarray(np.isfinite(x).all(axis=2))
     centre = np.nanmean(np.where(seen[:before, :, None], x[:before], np.nan), axis=0)
     scaled = np.where(seen[:, :, None], x - np.nan_to_num(centre), 0.0) * np.nan_to_num(level)[None, :, None]
     residual = sold.packs[:before] - behind

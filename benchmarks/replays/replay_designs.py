@@ -18,6 +18,7 @@ from analysis.panel_data.design_facts import method_of
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.panel_data.study import PRE_PERIOD_DAYS
 from analysis.randomised.cluster_day import Effect, cluster_day_difference
+from benchmarks.randomised.worlds import interval
 from controller.definition.experiment import Experiment
 from controller.schedule.calendar import calendar
 from flipside.replay.fitted_definition import Fitted, fit
@@ -143,7 +144,7 @@ def fast(history: History, names: Sequence[str], seeds: int, effect: float) -> I
                                 effect, rng)  # fmt: skip
             if relative is None:
                 raise SystemExit(f"{name}: control's mean is not positive")
-            found.append((relative.value, relative.se, relative.ci_low, relative.ci_high))
+            found.append((relative.value, relative.se, *interval(relative)))
         yield row_of(name, effect, found)
 
 

@@ -23,6 +23,7 @@ from rich.table import Table
 
 from analysis.panel_data.study import State, UnitDays
 from analysis.randomised.triggered_entries import difference_by_entry
+from benchmarks.randomised.worlds import interval
 from controller.decisions.enrolment import Enrolment, admit
 from controller.decisions.triggers import fired
 from controller.definition.experiment import Experiment
@@ -99,10 +100,8 @@ def play(definition: Experiment, whole: History, effect: float, seed: str) -> Ro
     entries = [entry for enrolment in markets.values() for entry in enrolment.entries]
     found = difference_by_entry(experiment, entries, days, sold, 1, 0.95).relative
     assert found is not None
-    return Row(
-        seed, triggers, len(entries), found.value, found.se, found.ci_low, found.ci_high,
-        found.ci_low <= effect <= found.ci_high,
-    )  # fmt: skip
+    low, high = interval(found)
+    return Row(seed, triggers, len(entries), found.value, found.se, low, high, low <= effect <= high)
 
 
 def _answer(

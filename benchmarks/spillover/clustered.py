@@ -31,7 +31,8 @@ def change_without_effect(market: Market) -> np.ndarray:
     with np.errstate(divide="ignore"):
         logs = np.where(market.quantity > 0, np.log(market.quantity), np.nan)
     means = [np.nanmean(logs[:, :, a:b], axis=2) for a, b in ((-STRETCH, None), (-2 * STRETCH, -STRETCH))]
-    return (means[0] - means[1]).mean(axis=1)
+    change: np.ndarray = (means[0] - means[1]).mean(axis=1)
+    return change
 
 
 def errors_of(

@@ -50,4 +50,5 @@ def _regressions(block: CategorySales) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _dummies(codes: np.ndarray) -> np.ndarray:
-    return (codes[:, None] == np.unique(codes)[None, :]).astype(float)
+    dummies: np.ndarray = (codes[:, None] == np.unique(codes)[None, :]).astype(float)
+    return dummies

@@ -16,6 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
+from analysis.panel_data.study import Metric
 from analysis.panel_data.substitutes import weights_between
 from analysis.spillover.exposure import share_treated
 from analysis.spillover.market import scenario
@@ -23,7 +24,7 @@ from analysis.worker.spillover import published_spillover
 from benchmarks.spillover.shops import COST, LOG_DEAR, PRICE, World, case_of, truths, world_of
 from controller.schedule.redraw import redraws
 
-METRICS = ("units", "margin")
+METRICS: tuple[Metric, ...] = ("units", "margin")
 #: days behind the expectation of what depends on the design: the naive number, and exposure to some treated neighbours
 DAYS_REDRAWN = 560
 
@@ -62,7 +63,8 @@ def expected(world: World, seed: int) -> dict[str, dict[str, float]]:
     reached = np.flatnonzero((~dear & near).any(axis=0))
 
     def mean(values: np.ndarray, where: np.ndarray) -> np.ndarray:
-        return np.where(where, values, 0).sum(axis=0) / np.maximum(where.sum(axis=0), 1)
+        found: np.ndarray = np.where(where, values, 0).sum(axis=0) / np.maximum(where.sum(axis=0), 1)
+        return found
 
     found = {}
     for metric, values in (("units", sold), ("margin", profit)):

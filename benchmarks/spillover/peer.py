@@ -90,7 +90,8 @@ def main() -> None:
     asked = parser.parse_args()
     held: dict[str, object] = {"pyfixest": version("pyfixest")}
     for counted, size in SIZES.items():
-        year, runs = drawn(size), []
+        year = drawn(size)
+        runs: list[dict[str, float]] = []
         for _ in range(asked.runs):
             runs.append(one_run(year, size))
             print(json.dumps(runs[-1], indent=2), flush=True)

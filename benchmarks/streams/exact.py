@@ -33,7 +33,7 @@ async def measure(kafka: str, redis: str, records: int, days: int, *, deduplicat
     async with driving(settings, Shop(MARKETS, PRODUCTS, PARTITIONS, seed=3)) as drive:
 
         async def look(day: int) -> None:
-            used = int(server.info("memory")["used_memory"])  # type: ignore[index]
+            used = int(server.info("memory")["used_memory"])
             memory.append((day, drive.memory_bytes() / MEGABYTE, used / MEGABYTE))
             if sys.stderr.isatty():
                 print(f"\rday {day + 1} of {days}", end="", file=sys.stderr)

@@ -46,7 +46,7 @@ from tests.parts.redis_server import RedisServer
 PARTITIONS = 4
 
 
-class BareSale(msgspec.Struct):
+class BareSale(msgspec.Struct):  # type: ignore[misc]  # a peer's class: mypy skips those
     """What a msgspec decode makes of a sale."""
 
     id: str

@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Awaitable
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -99,8 +99,10 @@ async def measure(url: str, units: int) -> dict[str, tuple[float, float, float]]
 
     async def unguarded() -> None:
         for start in range(0, units, UNITS_PER_CALL):
-            some = {f"de/product-{k:06d}": state for k in range(start, min(start + UNITS_PER_CALL, units))}
-            await cast(Awaitable[int], bare.hset("bare", mapping=some))
+            some: dict[Any, Any] = {
+                f"de/product-{k:06d}": state for k in range(start, min(start + UNITS_PER_CALL, units))
+            }
+            await bare.hset("bare", mapping=some)
 
     await timed("peer: unguarded HSET", unguarded())
     await bare.aclose()

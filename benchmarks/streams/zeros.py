@@ -27,9 +27,10 @@ import structlog
 from redis.asyncio import Redis
 
 from analysis.panel_data.ledger import Ledger
-from benchmarks.worker.worker import BATCH, START, ZONE, _fill, _placed, experiment, last_steps, refreshed, registered
+from analysis.worker.worker import BATCH
+from benchmarks.worker.worker import START, ZONE, _fill, _placed, experiment, last_steps, refreshed, registered
 from controller.errors import UnreadableMessage
-from controller.messages.codec import decode_many, encode
+from controller.messages.codec import GivenHeaders, decode_many, encode
 from controller.messages.events import PeriodClosed, UnitDay, UnsoldUnits
 from controller.messages.inputs import CatalogEntry
 from controller.outcomes.listing import ALWAYS, Listed
@@ -48,7 +49,7 @@ CASES = {"all sold": 1.0, "tenth sold": 0.1, "tenth sold, rows": 0.1}
 MARKETS = 10
 PARTITIONS = 4
 CELLS_PER_CALL = 1000
-Sent = tuple[bytes | None, bytes, tuple[tuple[str, bytes], ...]]
+Sent = tuple[bytes | None, bytes, GivenHeaders]
 
 
 @dataclass
@@ -68,7 +69,8 @@ class Topic:
 
     def bytes(self) -> int:
         """Keys, values and headers: what the topic holds of them, uncompressed, but for a few bytes a record."""
-        return sum(len(k or b"") + len(v) + sum(len(n) + len(h) for n, h in headers) for k, v, headers in self.records)
+        of_headers = sum(len(n) + len(h or b"") for _, _, headers in self.records for n, h in headers)
+        return of_headers + sum(len(key or b"") + len(value) for key, value, _ in self.records)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -42,7 +43,7 @@ from analysis.worker.snapshot import Snapshot, load, save
 from analysis.worker.worker import BATCH
 from controller.definition.experiment import Arm, Experiment, Market, PriceRule, design_hash
 from controller.errors import UnreadableMessage
-from controller.messages.codec import decode_many, encode
+from controller.messages.codec import GivenHeaders, decode_many, encode
 from controller.messages.events import Assignment, Estimate, PeriodClosed, Reason, Registered, UnitDay
 from controller.schedule.calendar import calendar
 from controller.schedule.redraw import redraws
@@ -52,6 +53,8 @@ START = date(2026, 3, 2)
 ZONE = "Europe/Vienna"
 #: what a thousand experiments hold before they are measured: to settle a month of 20,000 market-days takes minutes
 DAYS_OF_MANY = 14
+#: headers and value of records as they lie in Kafka
+Sent = list[tuple[GivenHeaders, bytes]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def _fill(ledger: Ledger, definitions: list[Experiment], placed: Placed, day: da
     for market, (slots, studies, clusters) in placed.items():
         book = ledger.books[market]
         _sell(ledger, market, day, len(book.rows.slots), slots, rng)
-        columns = {
+        columns: dict[str, Any] = {
             "effective_at": microseconds(span.start),
             "epoch": 1,
             "sequence": (day - START).days,
@@ -163,7 +166,8 @@ def _fill(ledger: Ledger, definitions: list[Experiment], placed: Placed, day: da
 
 
 def _sell(ledger: Ledger, market: str, day: date, known: int, slots: np.ndarray, rng: np.random.Generator) -> None:
-    held = Day(*(np.zeros(known, dtype=np.int64) for _ in range(3)), *(np.zeros(known, np.int32) for _ in range(3)))
+    columns: Any = (np.zeros(known, kind) for kind in 3 * (np.int64,) + 3 * (np.int32,))
+    held = Day(*columns)
     held.revision[:] = -1
     quantity = rng.poisson(5, len(slots))
     held.quantity[slots], held.revenue[slots], held.cost[slots] = quantity, 3 * quantity, 2 * quantity
@@ -186,9 +190,10 @@ def closing(ledger: Ledger, market: str, day: date) -> PeriodClosed:
     )
 
 
-def records(definition: Experiment, day: date, rng: np.random.Generator) -> list[tuple[list[tuple[str, bytes]], bytes]]:
+def records(definition: Experiment, day: date, rng: np.random.Generator) -> Sent:
     """A day's assignments and unit-days as they lie in Kafka."""
-    span, digest, found = period(day, ZONE), design_hash(definition), []
+    span, digest = period(day, ZONE), design_hash(definition)
+    found: Sent = []
     treated = rng.random(len(definition.units)) < 0.5
     for unit, low, quantity in zip(definition.units, treated, rng.poisson(5, len(definition.units)), strict=True):
         sent = (
@@ -204,7 +209,8 @@ def records(definition: Experiment, day: date, rng: np.random.Generator) -> list
                 revenue_minor=3 * int(quantity), cost_minor=2 * int(quantity), currency="EUR", events=1, revision=0,
             ),
         )  # fmt: skip
-        found += [(record.headers, record.value) for record in (encode(message, "id", span.start) for message in sent)]
+        kept = (encode(message, "id", span.start) for message in sent)
+        found += [(record.headers, record.value or b"") for record in kept]
     return found
 
 
@@ -229,7 +235,7 @@ def memory() -> float:
 
 def last_steps(ledger: Ledger, through: date) -> dict[str, Mark]:
     """As if everything up to a day had been published."""
-    marks = {}
+    marks: dict[str, Mark] = {}
     for study in ledger.studies.values():
         name, mark = study.key[0], Mark(1, through, 0)
         for metric in ("units", "revenue", "margin"):
@@ -268,7 +274,7 @@ def refresh(units: int, days: int, profile: bool) -> tuple[list[Measured], Ledge
     return found, ledger, published
 
 
-def _read(ledger: Ledger, sent: list[tuple[list[tuple[str, bytes]], bytes]]) -> None:
+def _read(ledger: Ledger, sent: Sent) -> None:
     """In batches, as the worker does."""
     for first in range(0, len(sent), BATCH):
         for message in decode_many(sent[first : first + BATCH]):

@@ -7,8 +7,6 @@ import numpy as np
 
 from analysis.panel_data.panel import BoolArray, FloatArray, Panel
 from analysis.panel_data.panel_files import read_panel
-from analysis.randomised.relative_effect import Effect
-from controller.messages.events import EffectEstimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +64,6 @@ def any_panel(rng: np.random.Generator) -> Drawn:
         + 10 ** rng.uniform(-2, 1) * rng.normal(size=(n_units, n_periods))
     )
     return Drawn(outcome, n_control, n_pre)
-
-
-def interval(found: Effect | EffectEstimate) -> tuple[float, float]:
-    """Both ends of an effect's interval, which must have them."""
-    assert found.ci_low is not None
-    assert found.ci_high is not None
-    return found.ci_low, found.ci_high
 
 
 def prop99(shared_data: Path) -> Panel:

@@ -1,6 +1,7 @@
 """The committed results of simulations, and the page that has their figures."""
 
 import re
+from typing import Literal
 
 import pytest
 
@@ -79,7 +80,7 @@ def test_a_committed_panel_is_what_the_present_code_finds() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("centring", ["none", "auto"])
-def test_a_committed_draw_of_the_forest_is_what_the_present_code_finds(centring: str) -> None:
+def test_a_committed_draw_of_the_forest_is_what_the_present_code_finds(centring: Literal["none", "auto"]) -> None:
     method = f"ours, centring {centring}"
     rows = kept("forest_10000")["draws"]
     before = next(one for one in rows if (one["design"], one["method"], one["seed"]) == ("two_steps", method, 0))

@@ -10,10 +10,10 @@ from analysis.observational.panel_estimate import estimate_panel
 from analysis.observational.running_estimate import panel_of
 from analysis.panel_data.ledger import Ledger
 from analysis.worker.analyse import Finding, due, job_of, key, mark_of
+from benchmarks.randomised.worlds import interval
 from controller.definition.experiment import Experiment
 from controller.definition.parameters import StaggeredRollout, Step
 from controller.messages.events import OBSERVATIONAL, Estimate
-from tests.analysis.panels import interval
 from tests.analysis.traffic import experiment, history
 
 

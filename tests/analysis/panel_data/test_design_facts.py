@@ -15,6 +15,7 @@ from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.panel_data.study import PRE_PERIOD_DAYS
 from analysis.randomised.cluster_day import ClusterDayDifference, cluster_day_difference
 from analysis.worker.analyse import due
+from benchmarks.randomised.worlds import interval
 from benchmarks.replays.replay_designs import DESIGNS, as_mapping, definition, fast
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message
@@ -24,7 +25,6 @@ from controller.messages.events import OBSERVATIONAL, Estimate
 from controller.schedule.calendar import calendar
 from flipside.sales_history.history import read_history
 from flipside.simulated_shop.demand import made_up_history
-from tests.analysis.panels import interval
 from tests.analysis.traffic import START, assignment, closing, experiment, history, unit_day
 
 DAY = timedelta(days=1)

@@ -11,9 +11,9 @@ import pytest
 
 from analysis.panel_data.panel import BoolArray, FloatArray
 from analysis.randomised.cluster_day import Effect, cluster_day_difference
+from benchmarks.randomised.worlds import interval
 from controller.errors import NotEstimable
 from controller.randomisation.hash_scores import counts, deal
-from tests.analysis.panels import interval
 
 HALVES = (Fraction(1, 2), Fraction(1, 2))
 #: sums of a few hundred terms of order one

@@ -9,10 +9,10 @@ import pytest
 from analysis.panel_data.study import State, UnitDays
 from analysis.randomised.event_time import Clock, additive_forecast, event_time_difference
 from analysis.randomised.triggered_entries import difference_by_entry
+from benchmarks.randomised.worlds import interval
 from controller.designs.entries import Entry
 from controller.errors import NotEstimable
 from controller.time.periods import day_start
-from tests.analysis.panels import interval
 from tests.controller.decisions.triggered import triggered
 
 #: rows of the pre-period, then of the experiment
