@@ -107,7 +107,7 @@ format: $(INSTALLED) ## write the code in its style; mend what can be mended wit
 	$(BIN)/ruff format .
 
 .PHONY: types
-types: $(INSTALLED) ## the types alone (part of make lint)
+types: $(INSTALLED) ## the types alone, those of tests and benchmarks too (part of make lint)
 	$(BIN)/mypy
 
 # A benchmark is a file in a room of benchmarks/ that can be run; what takes long is asked for by name.
