@@ -95,7 +95,8 @@ def main() -> None:
         for _ in range(asked.runs):
             runs.append(one_run(year, size))
             print(json.dumps(runs[-1], indent=2), flush=True)
-        held[counted] = {"best": min(runs, key=lambda run: run["seconds"]), "runs": runs}
+        best = min(runs, key=lambda run: run["seconds"])
+        held[counted] = {"best": best, "runs": runs}
         if asked.write:
             asked.write.write_text(json.dumps(held, indent=1) + "\n")
 

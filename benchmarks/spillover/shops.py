@@ -71,7 +71,9 @@ def world_of(seed: int, *, known: bool = False, max_size: int = MAX_SIZE) -> Wor
     rng = np.random.default_rng([seed, 7])
     level = np.exp(rng.normal(given.level_mean, given.level_sd, MARKETS * PRODUCTS))
     shop = Shop(
-        np.asarray(level, dtype=np.float64), np.kron(np.eye(MARKETS), market.elasticities), noise_sd=given.residual_sd
+        np.asarray(level, dtype=np.float64),
+        np.kron(np.eye(MARKETS), market.elasticities).astype(np.float64),
+        noise_sd=given.residual_sd,
     )
     return World(experiment, shop, Substitutes(graph.version, pairs), found.cut)
 
