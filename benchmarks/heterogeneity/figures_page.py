@@ -43,11 +43,11 @@ def _told(text: str) -> str:
 
 def _panels() -> str:
     rows = []
-    for name in ("50", "200", "1000", "1000_mixed", "5000"):
+    for name in ("50", "200", "1000", "5000"):
         found = kept(f"hpte_{name}")
         s = found["summary"]
         rows.append([
-            f"{found['units']:,}{' *' if 'forest' in found else ''}", found["noise"], str(s["draws"]),
+            f"{found['units']:,}", found["noise"], str(s["draws"]),
             f"{_share(s['covers'])} ({_share(s['covers_monte_carlo_error'])})", f"{_share(s['cross_check_covers'])}",
             f"{s['rmse']:.3f}", f"{s['rmse_category_means']:.3f}", f"{s['rmse_raw_forest']:.3f}",
             f"{_share(s['unit_coverage'])}", f"{_share(s['intervals_hold'])}",
@@ -56,24 +56,10 @@ def _panels() -> str:
         "Panels with trend, weekdays, t3 tails and effects of .5 that differ by category and within it "
         "(`make bench-hpte`, `benchmarks/results/hpte_*.json`). Coverage of the average's 95 % interval with its "
         "Monte-Carlo error; RMSE of units' effects; coverage of units' intervals, and in how many draws they were said "
-        "to hold. From 500 clusters the forest chooses its centring. Rows with a star have the centring of least "
-        "held-out loss alone, not yet a mixture. " + _moved()
+        "to hold. From 500 clusters the forest chooses its centring."
     )
     head = "units, noise, draws, average covered, cross-check, RMSE, category means, raw forest, units covered, hold"
     return text + "\n\n" + _table(head.split(", "), rows)
-
-
-def _moved() -> str:
-    """By how much mixtures move what was measured with one centring, on the same panels."""
-    before = {one["seed"]: one for one in kept("hpte_1000")["draws"]}
-    now = kept("hpte_1000_mixed")["draws"]
-    moved = [(one["average"] - before[one["seed"]]["average"]) / before[one["seed"]]["error"] for one in now]
-    changed = sum(one["covers"] != before[one["seed"]]["covers"] for one in now)
-    most = max(abs(one) for one in moved)
-    return (
-        f"On the {len(now)} panels of 1,000 units that have both, the average moved by at most {most:.2f} standard "
-        f"errors, and {changed} intervals changed whether they cover."
-    )
 
 
 def _two_ways() -> str:

@@ -46,13 +46,16 @@ def test_the_planted_group_is_found_and_nothing_without_one() -> None:
 WORST = {("ours, centring auto", "nie_wager_b"): 0.6, ("ours, centring auto", "nie_wager_d"): 0.65}
 
 
-@pytest.mark.parametrize("method", ["ours, centring none", "ours, centring auto"])
-def test_the_forest_beside_grf(method: str) -> None:
-    rows = [one for one in kept("forest_10000")["summary"] if one["method"] == method]
-    assert len(rows) == 6
-    for one in rows:
-        assert one["rmse_to_grf"] <= WORST.get((method, one["design"]), 1.03 if method.endswith("none") else 1.0), one
-        assert one["times_as_fast_cpu"] >= (4 if method.endswith("none") else 2), one
+@pytest.mark.parametrize(("rows", "draws", "plain", "chosen"), [(10_000, 10, 4, 2), (100_000, 3, 10, 5)])
+def test_the_forest_beside_grf(rows: int, draws: int, plain: float, chosen: float) -> None:
+    for method, most, faster in (("none", 1.03, plain), ("auto", 1.0, chosen)):
+        name = f"ours, centring {method}"
+        found = [one for one in kept(f"forest_{rows}")["summary"] if one["method"] == name]
+        assert len(found) == 6
+        for one in found:
+            assert one["draws"] >= draws
+            assert one["rmse_to_grf"] <= WORST.get((name, one["design"]), most), one
+            assert one["times_as_fast_cpu"] >= faster, one
 
 
 def test_intervals_of_the_chosen_forest_cover_or_are_said_not_to_hold() -> None:
