@@ -12,7 +12,8 @@ INSTALLED := $(VENV)/.installed
 # Redis of its own. Three on two cores: the tests of the whole system wait more than they compute. JOBS=0: one process.
 JOBS ?= 3
 # Where the environment forbids Python to write bytecode, each process would compile three hundred files of tests.
-PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+# Linear algebra has one thread in each: more of them than cores wait for each other by computing.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # What a copy of this folder brings along points to the folder it was copied from.
 MOVED := $(shell test ! -e $(INSTALLED) || grep -qs "^command = .* $(CURDIR)/$(VENV)$$" $(VENV)/pyvenv.cfg || echo moved)
 COMPILE := uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-header --no-emit-package flipside-client
