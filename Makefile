@@ -8,9 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # uv: trust what the machine trusts, as pip does (a company's proxy signs with its own authority).
-# Three processes share the tests out, file by file, the longest first (tests/durations.json); each has a Kafka and a
-# Redis of its own. Three on two cores: the tests of the whole system wait more than they compute. JOBS=0: one process.
-JOBS ?= 3
+# Four processes share the tests out, file by file, the longest first (tests/durations.json); each has a Kafka and a
+# Redis of its own. Four on two cores: the tests of the whole system wait more than they compute. JOBS=0: one process.
+JOBS ?= 4
 # Where the environment forbids Python to write bytecode, each process would compile three hundred files of tests.
 # Linear algebra has one thread in each: more of them than cores wait for each other by computing.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
