@@ -16,7 +16,7 @@ from analysis.panel_data.design_facts import method_of
 from analysis.panel_data.panel import BoolArray, FloatArray, IntArray
 from analysis.panel_data.sales_columns import UNKNOWN, Rows, Unseen
 from controller.decisions.roster import Roster
-from controller.definition.field_types import METRICS, Metric
+from controller.definition.metrics import METRICS, Metric
 from controller.time.periods import period
 
 Cells = NDArray[Any]

@@ -7,7 +7,7 @@ mistake of the sender and not a thing to drop.
 import hashlib
 import json
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -25,9 +25,6 @@ Text = Annotated[str, StringConstraints(max_length=500)]
 #: a text that others write and people read: no control characters, so that it is what it looks like
 PlainText = Annotated[str, StringConstraints(max_length=500, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
 Currency = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
-#: what an experiment moves: pieces, money taken, and money left when costs are paid
-Metric = Literal["units", "revenue", "margin"]
-METRICS: tuple[Metric, ...] = ("units", "revenue", "margin")
 
 
 #: every instant of a message lies in [EARLIEST, LATEST): days, leases and windows around it are dates and 64 bits too

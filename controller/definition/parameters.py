@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, PlainSerializer, StringConstraints
 
-from controller.definition.field_types import ClusterId, Message, Metric, Name
+from controller.definition.field_types import ClusterId, Message, Name
+from controller.definition.metrics import Metric
 
 LONGEST = 3660
 DayNumber = Annotated[int, Field(ge=1, le=LONGEST)]

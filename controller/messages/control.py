@@ -13,7 +13,6 @@ from controller.definition.field_types import (
     Hash,
     Instant,
     Message,
-    Metric,
     Name,
     Ordinal,
     PlainText,
@@ -21,6 +20,7 @@ from controller.definition.field_types import (
     UnitId,
     Version,
 )
+from controller.definition.metrics import Metric
 
 State = Literal["draft", "scheduled", "running", "paused", "stopping", "stopped", "archived"]
 Action = Literal[

@@ -14,7 +14,6 @@ from controller.definition.field_types import (
     Hash,
     Instant,
     Message,
-    Metric,
     Name,
     Ordinal,
     PartitionName,
@@ -23,6 +22,7 @@ from controller.definition.field_types import (
     UnitId,
     Version,
 )
+from controller.definition.metrics import Metric
 from controller.messages.inputs import (
     Applied,
     Attribute,

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from controller.definition.experiment import Target
-from controller.definition.field_types import Day, Hash, Instant, Message, Metric, Name, Text, UnitId, Version
+from controller.definition.field_types import Day, Hash, Instant, Message, Name, Text, UnitId, Version
+from controller.definition.metrics import Metric
 from controller.messages.control import ControlMessage
 
 Number = Annotated[int, Field(ge=0)]

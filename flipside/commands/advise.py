@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from controller.definition.metrics import Metric
 from flipside.commands.options import AsJson
-from flipside.commands.sales_options import CatalogFile, CurrencyCode, Metric, tell, with_sales_columns
+from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
 
 if TYPE_CHECKING:
     from flipside.sales_history.columns import SalesColumns

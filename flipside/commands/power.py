@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from flipside.commands.sales_options import CatalogFile, CurrencyCode, Metric, tell, with_sales_columns
+from controller.definition.metrics import Metric
+from flipside.commands.sales_options import CatalogFile, CurrencyCode, tell, with_sales_columns
 
 if TYPE_CHECKING:
     from flipside.sales_history.columns import SalesColumns

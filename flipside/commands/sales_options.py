@@ -2,7 +2,7 @@
 
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,8 +25,6 @@ WITHOUT_COST = tuple(role for role in COLUMNS if role != "cost")
 CatalogFile = Annotated[
     Path | None, typer.Option("--catalog", metavar="FILE", help="Catalog entries, one JSON object a line.")
 ]
-#: as controller/definition/field_types.py has it, which a help text alone does not load
-Metric = Literal["units", "revenue", "margin"]
 CurrencyCode = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import date
 
 from controller.definition.experiment import Experiment
-from controller.definition.field_types import METRICS
+from controller.definition.metrics import METRICS
 from controller.errors import FlipsideError
 from controller.messages.control import Entered, LifecycleChanged, TriggerIgnored
 from controller.messages.events import Assignment, BlackoutSet, Estimate, PeriodClosed, Refused, Registered

@@ -11,7 +11,8 @@ import numpy as np
 from analysis.panel_data.panel import FloatArray
 from analysis.planning.candidates import Clusters
 from analysis.planning.rehearsal import History as Rehearsal
-from controller.definition.field_types import Metric, market_of
+from controller.definition.field_types import market_of
+from controller.definition.metrics import Metric
 from controller.definition.money import NO_CURRENCY, minor_digits
 from controller.errors import FlipsideError
 from controller.messages.inputs import CatalogEntry

@@ -16,7 +16,8 @@ from analysis.panel_data.panel import FloatArray, Panel
 from analysis.panel_data.panel_files import panel_from_table
 from analysis.planning.candidates import Clusters
 from analysis.planning.rehearsal import History
-from controller.definition.field_types import Metric, market_of
+from controller.definition.field_types import market_of
+from controller.definition.metrics import Metric
 from controller.errors import FlipsideError, InvalidPanel
 from flipside.sales_history.file_columns import column_names
 from flipside.sales_history.history import CURRENCY, WeekOfSales, read_history
