@@ -52,7 +52,8 @@ async def test_a_market_of_which_nothing_was_ever_read_is_named_until_its_first_
         await publish(published(1, "low"))
         asked = {UNIT.partition("/")[0], "berlim", "paris"}
         client = Assignments(kafka.address, namespace, markets=asked)
-        assert list(client.markets_never_seen) == [], "nothing is known before the first complete read"
+        none: tuple[str, ...] = ()
+        assert client.markets_never_seen == none, "nothing is known before the first complete read"
         async with client:
             assert client.markets_never_seen == ("berlim", "paris")
             assert "no record of the markets berlim, paris" in caplog.text

@@ -327,7 +327,7 @@ def predict_trees(
                 if used.shape[1] == 0 or used[t // per_bag, i]:
                     leaves[i - start, t] = leaf_of(bins, i, feature[t], cut[t], child[t], moments[t])
         for i in range(start, end):
-            each = np.empty((len(feature), 4))
+            each = np.empty((trees, 4))
             mean = np.zeros(4)
             level, count = 0.0, 0
             for b in range(bags):

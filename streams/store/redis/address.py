@@ -60,7 +60,7 @@ def _by_sentinel(url: str, options: dict[str, Any]) -> tuple[Redis, str]:
     if not service or not hosts:
         raise ValueError("a service and a Sentinel are needed")
     transport = {"ssl": True, **given} if parts.scheme == "rediss+sentinel" else given
-    sentinels = Sentinel(
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
         [_host(host) for host in hosts.split(",")],
         sentinel_kwargs={
             "socket_timeout": options["socket_timeout"],

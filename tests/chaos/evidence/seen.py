@@ -32,8 +32,8 @@ async def decided_through(stage: Stage, client: Redis) -> dict[str, int]:
     found = {}
     for market in stage.zones:
         shard = shard_of(f"{market}/", stage.setting.partitions)
-        plans = await texts(client, f"{{{stage.settings.namespace}:t{shard}}}:plans")
-        text = plans.get(f"prices.1/{market}", "-")
+        plan = await client.hget(f"{{{stage.settings.namespace}:t{shard}}}:plans", f"prices.1/{market}")
+        text = str(plan or "-")
         found[market] = 0 if text.startswith("-") else int(text.split()[0])
     return found
 

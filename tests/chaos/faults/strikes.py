@@ -89,12 +89,13 @@ def biting(value: M, strike: Strike) -> M:
 
     made: Any = type(f"Biting{kind.__name__}", (kind,), {"__getattribute__": read, "__module__": __name__})
     fields = getattr(value, "__dict__", None)
-    new: Any = made.__new__(made)
+    new: M = made.__new__(made)
     if hasattr(kind, "model_construct"):
-        return made.model_construct(**{name: getattr(value, name) for name in kind.model_fields})  # type: ignore[no-any-return]
+        new = made.model_construct(**{name: getattr(value, name) for name in kind.model_fields})
+        return new
     for name in fields if fields is not None else kind.__slots__:
         object.__setattr__(new, name, getattr(value, name))
-    return new  # type: ignore[no-any-return]
+    return new
 
 
 class BitingHeader(dict[str, Any]):

@@ -314,7 +314,7 @@ def keys_expected(role: Principal) -> dict[str, bool]:
 
 def admitted(client: Redis, *command: object) -> bool:
     try:
-        client.execute_command(*command)
+        client.execute_command(*command)  # type: ignore[no-untyped-call]
     except (AuthenticationError, NoPermissionError):
         return False
     except ResponseError as error:

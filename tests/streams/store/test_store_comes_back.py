@@ -142,7 +142,7 @@ async def test_what_is_not_known_of_clusters_any_more_is_found_before_a_shard_is
     await store.triggers.enrol(1, 1, {"juice.1/de c": "{}"}, [], 3)
     assert await store.restoring.shard_damage(1) is None
     await server.delete(key)
-    await server.execute_command(command[0], key, *command[1:])
+    await server.execute_command(command[0], key, *command[1:])  # type: ignore[no-untyped-call]
     damage = await store.restoring.shard_damage(1)
     assert damage is not None
     assert damage.shard == 1
