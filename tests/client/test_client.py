@@ -17,6 +17,7 @@ from flipside_client.record import instant_ms
 from flipside_client.sync import SyncAssignments
 from tests.client.installation import Announced, installation
 from tests.parts.kafka import Kafka
+from tests.parts.shared_kafka import SharedKafka
 
 pytestmark = pytest.mark.broker
 
@@ -31,7 +32,7 @@ async def until(condition: Callable[[], bool], what: str, seconds: float = 60) -
         await asyncio.sleep(0.01)
 
 
-async def test_what_was_published_before_and_what_comes_later_is_known(kafka: Kafka, namespace: str) -> None:
+async def test_what_was_published_before_and_what_comes_later_is_known(kafka: SharedKafka, namespace: str) -> None:
     async with installation(kafka.address, namespace) as publish:
         await publish(published(1, "low"), published(1, "high", unit="paris/sku-1"), published(2, "control"))
         async with Assignments(kafka.address, namespace) as client:
@@ -46,7 +47,7 @@ async def test_what_was_published_before_and_what_comes_later_is_known(kafka: Ka
 
 
 async def test_a_market_of_which_nothing_was_ever_read_is_named_until_its_first_record(
-    kafka: Kafka, namespace: str, caplog: pytest.LogCaptureFixture
+    kafka: SharedKafka, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with installation(kafka.address, namespace) as publish:
         await publish(published(1, "low"))
@@ -61,7 +62,7 @@ async def test_a_market_of_which_nothing_was_ever_read_is_named_until_its_first_
             await until(lambda: client.markets_never_seen == ("berlim",), "the first record of paris")
 
 
-async def test_bad_records_among_good_ones_are_counted_and_stop_nothing(kafka: Kafka, namespace: str) -> None:
+async def test_bad_records_among_good_ones_are_counted_and_stop_nothing(kafka: SharedKafka, namespace: str) -> None:
     async with installation(kafka.address, namespace) as publish:
         newer = published(1).model_dump_json().replace('"version":1', '"version":2').encode()
         await publish(
@@ -75,7 +76,7 @@ async def test_bad_records_among_good_ones_are_counted_and_stop_nothing(kafka: K
             assert counted == {"applied": 1, "repeated": 1, "unreadable": 4, "tombstone": 1}
 
 
-async def test_what_the_brokers_had_only_after_it_began_is_shown_by_nobody(kafka: Kafka, namespace: str) -> None:
+async def test_what_the_brokers_had_only_after_it_began_is_shown_by_nobody(kafka: SharedKafka, namespace: str) -> None:
     """However early a reader hears of it: another one hears of it later, and both would be right for a moment."""
     soon, past = datetime(2999, 1, 1, tzinfo=UTC), datetime(2001, 1, 1, tzinfo=UTC)
     async with installation(kafka.address, namespace) as publish:
@@ -88,7 +89,7 @@ async def test_what_the_brokers_had_only_after_it_began_is_shown_by_nobody(kafka
             assert client.status().records["late"] == 2
 
 
-async def test_only_the_markets_asked_for_are_held(kafka: Kafka, namespace: str) -> None:
+async def test_only_the_markets_asked_for_are_held(kafka: SharedKafka, namespace: str) -> None:
     async with installation(kafka.address, namespace) as publish:
         await publish(published(1), published(1, unit="paris/sku-1"), published(1, unit="paris-2/sku-1"))
         async with Assignments(kafka.address, namespace, markets={"paris"}) as client:
@@ -97,7 +98,7 @@ async def test_only_the_markets_asked_for_are_held(kafka: Kafka, namespace: str)
 
 
 async def test_the_callback_hears_of_announcement_and_flip_and_its_errors_stop_nothing(
-    kafka: Kafka, namespace: str
+    kafka: SharedKafka, namespace: str
 ) -> None:
     now_ms = instant_ms(at(1, 12))
     heard: list[tuple[str, str | None, str | None]] = []
@@ -118,7 +119,7 @@ async def test_the_callback_hears_of_announcement_and_flip_and_its_errors_stop_n
 
 
 async def test_an_acknowledgement_names_the_assignment_and_can_be_read_by_the_analysis(
-    kafka: Kafka, namespace: str
+    kafka: SharedKafka, namespace: str
 ) -> None:
     async with installation(kafka.address, namespace) as publish:
         await publish(published(1, "low"))
@@ -143,7 +144,7 @@ async def test_an_acknowledgement_names_the_assignment_and_can_be_read_by_the_an
     assert said[0].id == said[1].id == first != said[2].id
 
 
-async def test_partitions_that_are_added_are_read_too(kafka: Kafka, namespace: str) -> None:
+async def test_partitions_that_are_added_are_read_too(kafka: SharedKafka, namespace: str) -> None:
     units = [f"berlin/sku-{number}" for number in range(40)]
     async with installation(kafka.address, namespace) as publish:
         await publish(published(1, "low"))
@@ -160,7 +161,7 @@ async def test_partitions_that_are_added_are_read_too(kafka: Kafka, namespace: s
             assert client.arm(UNIT, at(2)) == "high"
 
 
-def test_a_threaded_service_looks_up_and_acknowledges(kafka: Kafka, namespace: str) -> None:
+def test_a_threaded_service_looks_up_and_acknowledges(kafka: SharedKafka, namespace: str) -> None:
     async def fill() -> None:
         async with installation(kafka.address, namespace) as publish:
             await publish(published(1, "low"))
@@ -177,7 +178,9 @@ def test_a_threaded_service_looks_up_and_acknowledges(kafka: Kafka, namespace: s
         client.applied(UNIT, at(1))
 
 
-async def test_a_topic_that_is_missing_is_named_with_the_command_and_not_created(kafka: Kafka, namespace: str) -> None:
+async def test_a_topic_that_is_missing_is_named_with_the_command_and_not_created(
+    kafka: SharedKafka, namespace: str
+) -> None:
     with pytest.raises(TopicMissing, match=f"topic {namespace}.*flipside topics create"):
         await Assignments(kafka.address, namespace, ready_timeout_seconds=2).start()
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)

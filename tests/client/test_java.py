@@ -12,7 +12,7 @@ from controller.messages.topics import ASSIGNMENT
 from flipside_client import Assignments
 from tests.client.installation import Announced, installation
 from tests.parts.jars import jars
-from tests.parts.kafka import Kafka
+from tests.parts.shared_kafka import SharedKafka
 
 SOURCE = Path(__file__).resolve().parents[2] / "examples" / "java" / "Assignments.java"
 #: a JVM that lives for a second need not optimise
@@ -28,7 +28,7 @@ def early(day: int, arm: str, **other: object) -> Assignment:
 @pytest.mark.broker
 @pytest.mark.jdk
 async def test_a_java_consumer_reads_the_same_arms_at_every_instant(
-    kafka: Kafka, namespace: str, tmp_path: Path
+    kafka: SharedKafka, namespace: str, tmp_path: Path
 ) -> None:
     instants = [at(1, hour) for hour in range(-2, 98, 6)] + [at(2), at(3), at(4)]
     async with installation(kafka.address, namespace) as publish:

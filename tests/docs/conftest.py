@@ -13,8 +13,8 @@ import pytest
 from flipside.schemas import ROOT
 from streams.embedded.processes import Child, Sandbox
 from streams.runtime.settings import child_environment
-from tests.parts.kafka import Kafka
 from tests.parts.ports import free_port
+from tests.parts.shared_kafka import SharedKafka
 
 START_SECONDS = 120.0
 
@@ -44,7 +44,7 @@ def bare() -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def installation(kafka: Kafka, redis_url: str, bare: Mapping[str, str]) -> Iterator[Installation]:
+def installation(kafka: SharedKafka, redis_url: str, bare: Mapping[str, str]) -> Iterator[Installation]:
     """Topics, a worker and the analysis, as docs/commands.md starts them."""
     port = free_port()
     environment = {**bare, "FLIPSIDE_KAFKA": kafka.address, "FLIPSIDE_REDIS": redis_url}

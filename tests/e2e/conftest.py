@@ -6,11 +6,11 @@ import pytest
 
 from tests.e2e.eventful import Outcome, happen
 from tests.e2e.running import Servers
-from tests.parts.kafka import Kafka
+from tests.parts.shared_kafka import SharedKafka
 
 
 @pytest.fixture(scope="session")
-def servers(kafka: Kafka, redis_url: str) -> Servers:
+def servers(kafka: SharedKafka, redis_url: str) -> Servers:
     """The shared Kafka and Redis; each test makes installations of its own on them."""
     return Servers(kafka.address, redis_url)
 

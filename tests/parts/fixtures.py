@@ -1,4 +1,4 @@
-"""One real broker and one real Redis for the whole run; each test gets a namespace of its own in them."""
+"""A real Redis for each process, the real data; each test gets a namespace of its own in Kafka and Redis."""
 
 import uuid
 from collections.abc import Iterator
@@ -6,23 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.parts.kafka import Kafka, password_listener
 from tests.parts.machine import SHARED
-from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
-
-
-@pytest.fixture(scope="session")
-def password_port() -> int:
-    """Where the shared Kafka asks for user and password; see `password_listener`."""
-    return free_port()
-
-
-@pytest.fixture(scope="session")
-def kafka(password_port: int) -> Iterator[Kafka]:
-    """A single Kafka node, shared by all tests: leave it running."""
-    with Kafka(overrides=password_listener(password_port)) as cluster:
-        yield cluster
 
 
 @pytest.fixture(scope="session")

@@ -216,7 +216,7 @@ class Kafka:
             "group.min.session.timeout.ms": "1000",
             "controlled.shutdown.enable": "true",
             # Compaction quick enough to be seen (a topic needs a small segment.ms as well).
-            "log.cleaner.backoff.ms": "200",
+            "log.cleaner.backoff.ms": "1000",
             "log.cleaner.min.cleanable.ratio": "0.01",
             **(ALONE if len(self._nodes) == 1 else AMONG_OTHERS),
             **{key: value.format(port=port, controller=controller) for key, value in self._overrides.items()},

@@ -24,7 +24,7 @@ from controller.messages.topics import APPLIED, ASSIGNMENT_LOG, GRAPH, PANEL
 from streams.worker.metrics import AnalysisMetrics
 from tests.analysis.traffic import START, assignments, closing, experiment, history, unit_day
 from tests.analysis.worker import substitute_shop
-from tests.parts.kafka import Kafka
+from tests.parts.shared_kafka import SharedKafka
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 PARTITIONS = 3
@@ -52,14 +52,14 @@ def test_an_earlier_closing_read_later_counts_with_the_later_one() -> None:
     assert closings.release({A: 5, B: 7}) == [first, second]
 
 
-async def make_topics(kafka: Kafka, namespace: str) -> None:
+async def make_topics(kafka: SharedKafka, namespace: str) -> None:
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
     await admin.start()
     await admin.create_topics([NewTopic(f"{namespace}.{name}", PARTITIONS, 1) for name in (*SOURCES, *SINKS.values())])
     await admin.close()
 
 
-async def write(kafka: Kafka, namespace: str, messages: Sequence[Message], poison: bytes | None = None) -> None:
+async def write(kafka: SharedKafka, namespace: str, messages: Sequence[Message], poison: bytes | None = None) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=kafka.address, enable_idempotence=True)
     await producer.start()
     for message in messages:
@@ -77,7 +77,7 @@ async def write(kafka: Kafka, namespace: str, messages: Sequence[Message], poiso
 
 
 async def analysed(
-    kafka: Kafka, namespace: str, enough: Callable[[list[Finding]], bool], options: Options | None = None
+    kafka: SharedKafka, namespace: str, enough: Callable[[list[Finding]], bool], options: Options | None = None
 ) -> tuple[list[Finding], Tally]:
     """What a worker publishes until there is enough."""
     stop, seen = asyncio.Event(), list[Finding]()
@@ -91,7 +91,7 @@ async def analysed(
     return seen, tally
 
 
-async def compacted(kafka: Kafka, namespace: str) -> dict[bytes, bytes]:
+async def compacted(kafka: SharedKafka, namespace: str) -> dict[bytes, bytes]:
     """The last value of each key of the topics that the worker writes."""
     topics = [f"{namespace}.{name}" for name in SINKS.values()]
     consumer = AIOKafkaConsumer(*topics, bootstrap_servers=kafka.address, auto_offset_reset="earliest", group_id=None)
@@ -118,7 +118,7 @@ def through_half(seen: list[Finding]) -> bool:
 
 @pytest.mark.broker
 async def test_a_worker_stopped_midway_and_started_again_leaves_the_topic_of_one_that_never_stopped(
-    kafka: Kafka, namespace: str
+    kafka: SharedKafka, namespace: str
 ) -> None:
     messages = history(DEFINITION)
     ledger = Ledger()
@@ -146,7 +146,7 @@ async def test_a_worker_stopped_midway_and_started_again_leaves_the_topic_of_one
 
 
 @pytest.mark.broker
-async def test_a_worker_that_is_started_again_still_shows_what_it_found(kafka: Kafka, namespace: str) -> None:
+async def test_a_worker_that_is_started_again_still_shows_what_it_found(kafka: SharedKafka, namespace: str) -> None:
     await make_topics(kafka, namespace)
     ignored = [report.model_copy(update={"arm": "control"}) for report in REPORTS]
     await write(kafka, namespace, [*(m for m in history(DEFINITION) if not isinstance(m, Applied)), *ignored])
@@ -172,7 +172,7 @@ async def test_a_worker_that_is_started_again_still_shows_what_it_found(kafka: K
 
 @pytest.mark.broker
 async def test_a_worker_that_goes_on_from_its_snapshot_reads_the_rest_only_and_says_the_same(
-    kafka: Kafka, namespace: str, tmp_path: Path
+    kafka: SharedKafka, namespace: str, tmp_path: Path
 ) -> None:
     messages = history(DEFINITION)
     await make_topics(kafka, namespace)
@@ -194,7 +194,7 @@ async def test_a_worker_that_goes_on_from_its_snapshot_reads_the_rest_only_and_s
 
 @pytest.mark.broker
 async def test_a_worker_that_goes_on_from_its_snapshot_has_the_graphs_that_are_published(
-    kafka: Kafka, namespace: str, tmp_path: Path
+    kafka: SharedKafka, namespace: str, tmp_path: Path
 ) -> None:
     shop = substitute_shop.definition(days=5)
     messages = substitute_shop.sold(shop)
@@ -211,7 +211,7 @@ async def test_a_worker_that_goes_on_from_its_snapshot_has_the_graphs_that_are_p
 
 @pytest.mark.broker
 async def test_a_pricing_system_that_ignores_an_arm_for_a_day_is_on_the_health_topic_with_that_days_closing(
-    kafka: Kafka, namespace: str
+    kafka: SharedKafka, namespace: str
 ) -> None:
     ignored, shown, messages = START.replace(day=5), dict[str, str](), list[Message]()
     for message in history(DEFINITION):
@@ -246,13 +246,15 @@ async def test_a_pricing_system_that_ignores_an_arm_for_a_day_is_on_the_health_t
 
 
 @pytest.mark.broker
-async def test_a_topic_that_does_not_exist_is_named_with_the_way_out(kafka: Kafka, namespace: str) -> None:
+async def test_a_topic_that_does_not_exist_is_named_with_the_way_out(kafka: SharedKafka, namespace: str) -> None:
     with pytest.raises(FlipsideError, match="flipside topics create"):
         await run({"bootstrap_servers": kafka.address}, namespace, asyncio.Event())
 
 
 @pytest.mark.broker
-async def test_effects_with_spillover_come_through_kafka_as_they_are_in_memory(kafka: Kafka, namespace: str) -> None:
+async def test_effects_with_spillover_come_through_kafka_as_they_are_in_memory(
+    kafka: SharedKafka, namespace: str
+) -> None:
     shop = substitute_shop.definition(days=5)
     messages = substitute_shop.sold(shop)
     whole = [f for f in due(substitute_shop.read(messages), {}) if isinstance(f, Estimate)]

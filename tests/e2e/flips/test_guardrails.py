@@ -18,6 +18,7 @@ from tests.parts.certificates import make_certificates
 from tests.parts.kafka import Kafka, guarded_listener
 from tests.parts.ports import free_port
 from tests.parts.redis_server import RedisServer
+from tests.parts.shared_kafka import SharedKafka
 
 pytestmark = pytest.mark.broker
 
@@ -77,7 +78,7 @@ async def test_a_replay_over_tls_with_scram_and_acl_users_keeps_every_promise_an
 
 
 async def test_sentinels_name_the_replica_after_the_primary_is_killed_and_no_decision_or_sale_is_lost(
-    kafka: Kafka, servers: Servers, namespace: str
+    kafka: SharedKafka, servers: Servers, namespace: str
 ) -> None:
     history = market(days=8)
     calm = await replay(servers.settings(f"{namespace}-calm"), plan(history))

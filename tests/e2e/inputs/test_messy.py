@@ -7,8 +7,8 @@ from redis import Redis
 
 from tests.e2e.inputs.messy import REVISION_DAYS, Drive, Shop, driving
 from tests.e2e.running import PARTITIONS, Servers
-from tests.parts.kafka import Kafka
 from tests.parts.redis_server import RedisServer
+from tests.parts.shared_kafka import SharedKafka
 
 pytestmark = pytest.mark.broker
 
@@ -43,7 +43,9 @@ async def test_twenty_thousand_messy_sales_are_counted_to_the_event(servers: Ser
     assert set(truth.dead) == {"unreadable", "version", "unknown-unit", "currency", "partition"}
 
 
-async def test_a_store_that_is_emptied_again_and_again_loses_and_doubles_no_sale(kafka: Kafka, namespace: str) -> None:
+async def test_a_store_that_is_emptied_again_and_again_loses_and_doubles_no_sale(
+    kafka: SharedKafka, namespace: str
+) -> None:
     """Between two days, and while sales are on their way: what is published stays, the rest is counted again."""
     with RedisServer() as redis:
         settings = Servers(kafka.address, redis.url).settings(namespace, revision_days=REVISION_DAYS)

@@ -22,7 +22,7 @@ from flipside.replay.progress import Result
 from flipside.sales_history.history import read_history
 from flipside.simulated_shop.demand import made_up_history
 from tests.analysis.traffic import assignment, experiment, registered
-from tests.parts.kafka import Kafka
+from tests.parts.shared_kafka import SharedKafka
 
 EFFECT = -0.10
 #: weeks of the short replays: each phase of a crossover keeps two days after a washout of three
@@ -47,7 +47,7 @@ def assert_honest(result: Result) -> None:
     ],
 )
 async def test_a_block_of_days_is_kept_to_and_its_first_days_and_those_before_the_start_are_not_compared(
-    kafka: Kafka, redis_url: str, namespace: str, name: str, estimator: str, left_out: set[str]
+    kafka: SharedKafka, redis_url: str, namespace: str, name: str, estimator: str, left_out: set[str]
 ) -> None:
     history = made_up_history(8, 2, SHORT, np.random.default_rng(3))
     options = ReplayOptions(
@@ -67,7 +67,7 @@ async def test_a_block_of_days_is_kept_to_and_its_first_days_and_those_before_th
 @pytest.mark.shared_data
 @pytest.mark.parametrize("name", list(DESIGNS))
 async def test_each_design_finds_the_planted_effect_in_40_weeks_of_real_sales(
-    kafka: Kafka, redis_url: str, namespace: str, shared_data: Path, name: str
+    kafka: SharedKafka, redis_url: str, namespace: str, shared_data: Path, name: str
 ) -> None:
     history = read_history(shared_data / "orange_juice").first(40)
     chosen = definition(history, name, "seed-0")

@@ -20,8 +20,8 @@ from streams.runtime.settings import Settings
 from tests.e2e.eventful import UNIT, sale
 from tests.e2e.product.probes import Ask, probed
 from tests.e2e.running import Servers, eventually
-from tests.parts.kafka import Kafka
 from tests.parts.redis_server import RedisServer
+from tests.parts.shared_kafka import SharedKafka
 
 pytestmark = pytest.mark.broker
 
@@ -34,7 +34,7 @@ async def probed_worker(settings: Settings, folder: Path) -> AsyncIterator[Ask]:
 
 
 async def test_a_worker_is_ready_once_it_works_not_ready_while_redis_is_away_and_alive_all_the_time(
-    kafka: Kafka, namespace: str, tmp_path: Path
+    kafka: SharedKafka, namespace: str, tmp_path: Path
 ) -> None:
     with RedisServer() as redis:
         settings = Servers(kafka.address, redis.url).settings(namespace, clock="wall")

@@ -7,14 +7,14 @@ import pytest
 
 from flipside.replay.replay import Replayer, replayer
 from tests.e2e.running import Servers, decisions, final_estimates, market, plan, replay, running
-from tests.parts.kafka import Kafka
 from tests.parts.redis_server import RedisServer
+from tests.parts.shared_kafka import SharedKafka
 
 pytestmark = pytest.mark.broker
 
 
 async def test_killed_and_restarted_twice_it_comes_back_older_and_nothing_is_lost_or_counted_twice(
-    kafka: Kafka, servers: Servers, namespace: str
+    kafka: SharedKafka, servers: Servers, namespace: str
 ) -> None:
     """Its append-only file is written once a second: what it lost is decided and folded again, from the log."""
     history = market(days=8)

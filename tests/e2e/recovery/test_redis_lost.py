@@ -8,8 +8,8 @@ from redis import Redis
 
 from flipside.replay.replay import Replayer, replayer
 from tests.e2e.running import Servers, decisions, final_estimates, market, plan, replay, running
-from tests.parts.kafka import Kafka
 from tests.parts.redis_server import RedisServer
+from tests.parts.shared_kafka import SharedKafka
 
 pytestmark = [pytest.mark.broker, pytest.mark.redis7]
 
@@ -17,7 +17,7 @@ DAYS = 12
 
 
 async def test_emptied_put_back_older_and_damaged_it_changes_no_decision_and_no_count(
-    kafka: Kafka, servers: Servers, namespace: str
+    kafka: SharedKafka, servers: Servers, namespace: str
 ) -> None:
     history = market(days=DAYS)
     calm = await replay(servers.settings(f"{namespace}-calm"), plan(history))

@@ -26,6 +26,7 @@ from streams.runtime.clock import WallClock
 from streams.runtime.settings import Settings
 from tests.parts.kafka import Kafka
 from tests.parts.ports import free_port
+from tests.parts.shared_kafka import SharedKafka
 
 #: of records that were in the log before, which do not compress
 LOG_RECORDS, RECORD_BYTES = 4_000, 1_000
@@ -109,7 +110,7 @@ async def test_a_request_is_published_without_a_record_of_the_log_before_it_bein
 
 
 @pytest.mark.broker
-async def test_an_answer_that_comes_with_the_next_record_is_found(kafka: Kafka, namespace: str) -> None:
+async def test_an_answer_that_comes_with_the_next_record_is_found(kafka: SharedKafka, namespace: str) -> None:
     settings = Settings(kafka=kafka.address, namespace=namespace)
     await create_topics(settings)
     switch = Kill(

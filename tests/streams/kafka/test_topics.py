@@ -13,8 +13,8 @@ from controller.messages.topics import SALE, TOPICS
 from streams.kafka.connection import connection, reach_kafka
 from streams.kafka.topics import Difference, create_topics
 from streams.runtime.settings import Settings
-from tests.parts.kafka import Kafka
 from tests.parts.ports import free_port
+from tests.parts.shared_kafka import SharedKafka
 
 
 def settings_of_a_user(port: int, password: str, namespace: str) -> Settings:
@@ -30,7 +30,7 @@ def settings_of_a_user(port: int, password: str, namespace: str) -> Settings:
 
 
 @pytest.mark.broker
-async def test_topics_are_made_once_and_found_afterwards(kafka: Kafka, namespace: str) -> None:
+async def test_topics_are_made_once_and_found_afterwards(kafka: SharedKafka, namespace: str) -> None:
     settings = Settings(kafka=kafka.address, namespace=namespace, partitions=3)
     names = {f"{namespace}.{name}" for name in TOPICS}
     first = await create_topics(settings)
@@ -41,7 +41,7 @@ async def test_topics_are_made_once_and_found_afterwards(kafka: Kafka, namespace
 
 
 @pytest.mark.broker
-async def test_two_that_create_topics_at_once_share_the_work(kafka: Kafka, namespace: str) -> None:
+async def test_two_that_create_topics_at_once_share_the_work(kafka: SharedKafka, namespace: str) -> None:
     settings = Settings(kafka=kafka.address, namespace=namespace)
     one, other = await asyncio.gather(create_topics(settings), create_topics(settings))
     assert sorted(one.created + other.created) == sorted(f"{namespace}.{name}" for name in TOPICS)
@@ -49,7 +49,7 @@ async def test_two_that_create_topics_at_once_share_the_work(kafka: Kafka, names
 
 
 @pytest.mark.broker
-async def test_a_topic_that_differs_is_shown_and_left_as_it_is(kafka: Kafka, namespace: str) -> None:
+async def test_a_topic_that_differs_is_shown_and_left_as_it_is(kafka: SharedKafka, namespace: str) -> None:
     settings = Settings(kafka=kafka.address, namespace=namespace, partitions=4)
     name = settings.prefixed(SALE)
     admin = AIOKafkaAdminClient(**connection(settings))
@@ -70,7 +70,7 @@ async def test_a_topic_that_differs_is_shown_and_left_as_it_is(kafka: Kafka, nam
 
 
 @pytest.mark.broker
-async def test_more_copies_than_brokers_are_refused_with_setting_and_answer(kafka: Kafka, namespace: str) -> None:
+async def test_more_copies_than_brokers_are_refused_with_setting_and_answer(kafka: SharedKafka, namespace: str) -> None:
     settings = Settings(kafka=kafka.address, namespace=namespace, replication_factor=3)
     with pytest.raises(InvalidSettings, match=r"FLIPSIDE_REPLICATION_FACTOR = 3(.|\n)*INVALID_REPLICATION_FACTOR"):
         await create_topics(settings)
@@ -102,20 +102,18 @@ async def test_a_server_that_accepts_and_says_nothing_is_not_waited_for_for_ever
 
 @pytest.mark.broker
 async def test_the_right_password_is_admitted_and_the_wrong_one_refused_at_once_by_name(
-    kafka: Kafka, password_port: int, namespace: str
+    kafka: SharedKafka, namespace: str
 ) -> None:
-    report = await create_topics(settings_of_a_user(password_port, "right", namespace))
+    report = await create_topics(settings_of_a_user(kafka.password_port, "right", namespace))
     assert len(report.created) == len(TOPICS)
-    refusal = f"Kafka at 127.0.0.1:{password_port} does not admit 'worker'.*FLIPSIDE_KAFKA_PASSWORD"
+    refusal = f"Kafka at 127.0.0.1:{kafka.password_port} does not admit 'worker'.*FLIPSIDE_KAFKA_PASSWORD"
     with pytest.raises(CannotReach, match=refusal):
-        await reach_kafka(settings_of_a_user(password_port, "wrong", namespace))
+        await reach_kafka(settings_of_a_user(kafka.password_port, "wrong", namespace))
 
 
 @pytest.mark.broker
-async def test_a_mechanism_that_the_broker_lacks_is_refused_at_once(
-    kafka: Kafka, password_port: int, namespace: str
-) -> None:
-    settings = settings_of_a_user(password_port, "right", namespace)
+async def test_a_mechanism_that_the_broker_lacks_is_refused_at_once(kafka: SharedKafka, namespace: str) -> None:
+    settings = settings_of_a_user(kafka.password_port, "right", namespace)
     with pytest.raises(CannotReach, match="FLIPSIDE_KAFKA_SASL_MECHANISM"):
         await reach_kafka(settings.model_copy(update={"kafka_sasl_mechanism": "SCRAM-SHA-512"}))
 
