@@ -45,7 +45,8 @@ from controller.schedule.due import MarketPlan
 from controller.time.periods import Period, period
 from controller.validation.registration import register
 from flipside_client.fold import Fold
-from streams.closing.day_close import Closing, Watermark
+from streams.closing.day_close import Closing
+from streams.closing.watermark import Watermark
 from streams.inputs.sales import Rules, fold
 from streams.outputs.outbox_relay import assignment_records, other_records
 from streams.runtime.clock import TickClock

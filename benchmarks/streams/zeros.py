@@ -35,7 +35,8 @@ from controller.messages.events import PeriodClosed, UnitDay, UnsoldUnits
 from controller.messages.inputs import CatalogEntry
 from controller.outcomes.listing import ALWAYS, Listed
 from controller.time.periods import period
-from streams.closing.day_close import Closing, Watermark
+from streams.closing.day_close import Closing
+from streams.closing.watermark import Watermark
 from streams.control.catalog import Catalog
 from streams.runtime.clock import TickClock
 from streams.runtime.settings import Settings

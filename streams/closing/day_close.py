@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 
 from controller.errors import CannotReach
 from controller.messages.codec import Record, encode
@@ -12,6 +12,7 @@ from controller.messages.topics import PANEL
 from controller.outcomes.unit_days import last_closed_day
 from controller.time.periods import period
 from streams.closing.unsold_units import DayUnsold, Unsold
+from streams.closing.watermark import Watermark, Watermarks
 from streams.control.catalog import Catalog
 from streams.store import DirtyCell
 from streams.store.restore_port import Damaged
@@ -20,16 +21,6 @@ from streams.worker.services import Parts
 
 #: a market that is behind by more days is closed in several rounds, so that it holds up no other of its shard
 DAYS_A_ROUND = 400
-
-
-@dataclass(frozen=True, slots=True)
-class Watermark:
-    """Sales published before ``at`` are all counted; ``offsets`` says up to where, by sale partition."""
-
-    at: datetime
-    offsets: Mapping[int, int]
-    #: by sale partition: which count of it this was read from
-    counts: Mapping[int, str]
 
 
 @dataclass(slots=True)
@@ -50,8 +41,16 @@ class Closing:
     """Publishes the panel rows of one shard's markets."""
 
     def __init__(
-        self, parts: Parts, catalog: Catalog, shard: int, epoch: int, suspended: Suspended | None = None
+        self,
+        parts: Parts,
+        catalog: Catalog,
+        shard: int,
+        epoch: int,
+        suspended: Suspended | None = None,
+        watermarks: Watermarks | None = None,
     ) -> None:
+        """``watermarks``: those that all shards of a worker share."""
+        self._watermarks = watermarks or Watermarks(parts)
         self._suspended = suspended or Suspended(shard, epoch)
         self._parts = parts
         self._catalog = catalog
@@ -64,11 +63,9 @@ class Closing:
 
     async def run(self) -> None:
         """Close until cancelled."""
-        settings = self._parts.settings
-        wait = 2 * settings.poll_seconds if settings.clock == "ticks" else settings.reconcile_seconds
         await self.begin()
         while True:
-            watermark = await self._watermark()
+            watermark = await self._watermarks.latest()
             if watermark is not None and watermark.at != self._seen:
                 try:
                     if self._new(self._last(watermark)):
@@ -82,24 +79,13 @@ class Closing:
                     # Whoever reads the input counts it again; until then there is no watermark.
                     self._parts.log.warning("damaged", shard=self._shard, error=str(damage))
                     await self._parts.store.restoring.forget_input(*damage.input)
-            await asyncio.sleep(wait)
+                    self._watermarks.forget()
+            await asyncio.sleep(self._watermarks.wait)
 
     async def begin(self) -> None:
         """Read what is closed by now, whichever worker closed it."""
         self._closed = await self._parts.store.closed_through(self._shard)
         self._unsold.forget()
-
-    async def _watermark(self) -> Watermark | None:
-        inputs = await self._parts.store.caught_up()
-        at = [found.at for found in inputs if found.at is not None]
-        if len(at) < len(inputs):
-            return None
-        lateness = timedelta(seconds=self._parts.settings.lateness_seconds)
-        return Watermark(
-            min(at) - lateness,
-            {p: found.position for p, found in enumerate(inputs)},
-            {p: found.counting for p, found in enumerate(inputs)},
-        )
 
     async def close_each(self, watermark: Watermark) -> None:
         """Close all markets; where that fails as nobody foresaw, each alone, and set aside those that fail alone.

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from controller.errors import CannotReach
 from controller.messages.topics import TICK
 from streams.closing.day_close import Closing
+from streams.closing.watermark import Watermarks
 from streams.control.catalog import Catalog
 from streams.flips.shard import Shard
 from streams.flips.trigger_answers import enrolments
@@ -49,6 +50,7 @@ class Holdings:
         self._rebuild = rebuild
         self._consumer = consumer
         self._at_rest = at_rest
+        self._watermarks = Watermarks(parts)
         #: those that are decided for
         self.shards: dict[int, Shard] = {}
         self._resting: dict[int, Shard] = {}
@@ -145,7 +147,7 @@ class Holdings:
     def _duties(self, suspended: Suspended) -> tuple[Relay, Closing]:
         number, epoch = suspended.shard, suspended.epoch
         return Relay(self._parts, number, epoch, suspended), Closing(
-            self._parts, self._catalog, number, epoch, suspended
+            self._parts, self._catalog, number, epoch, suspended, self._watermarks
         )
 
     def _go_on(self, shard: Shard) -> None:

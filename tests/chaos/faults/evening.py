@@ -25,7 +25,8 @@ from controller.messages.events import Assignment, PeriodClosed, UnitDay
 from controller.messages.inputs import CatalogEntry
 from controller.messages.topics import ASSIGNMENT, ASSIGNMENT_LOG, COMPETITOR_PRICE, DEAD_LETTER, PANEL, SALE, TRIGGER
 from controller.outcomes.listing import Listed
-from streams.closing.day_close import Closing, Watermark
+from streams.closing.day_close import Closing
+from streams.closing.watermark import Watermark
 from streams.control.catalog import Catalog
 from streams.flips.decider import Deciding
 from streams.flips.intraday_entries import begin_at_once

@@ -11,7 +11,8 @@ from controller.errors import CannotReach
 from controller.messages.codec import ce_type, read
 from controller.messages.events import CE_TYPES, PeriodClosed, UnitDay
 from controller.messages.inputs import CatalogEntry
-from streams.closing.day_close import Closing, Watermark
+from streams.closing.day_close import Closing
+from streams.closing.watermark import Watermark
 from streams.control.catalog import Catalog
 from streams.runtime.clock import TickClock
 from streams.runtime.settings import Settings

@@ -15,8 +15,9 @@ from controller.messages.events import CE_TYPES, PeriodClosed, UnitDay, UnsoldUn
 from controller.messages.inputs import CatalogEntry
 from controller.outcomes.listing import ALWAYS, Listed, read_whole_days
 from controller.outcomes.unsold_units import Part, counts, unpacked
-from streams.closing.day_close import Closing, Watermark
+from streams.closing.day_close import Closing
 from streams.closing.unsold_restore import PanelDays, restore_notes
+from streams.closing.watermark import Watermark
 from streams.control.catalog import Catalog
 from streams.inputs.published_sales import Published
 from streams.inputs.recount import Recounted
