@@ -52,10 +52,12 @@ demo: $(INSTALLED) ## a simulated market for a month, in a minute: no Docker, no
 broker: $(INSTALLED) ## fetch and prepare the real Kafka that the tests run on (needs Java and Maven; once)
 	$(BIN)/python -m tests.parts.class_archive
 
-# Ahead of the tests, so that a slow network is no test that timed out; without Java the tests say what they leave out.
+# Ahead of the tests, so that a slow network is no test that timed out, and no process compiles what another one does;
+# without Java the tests say what they leave out.
 .PHONY: parts
 parts: $(INSTALLED)
-	@$(BIN)/python -m tests.parts.class_archive >/dev/null || test -z "$$CI"
+	@$(BIN)/python -m tests.parts.compiled_forest & \
+	{ $(BIN)/python -m tests.parts.class_archive >/dev/null || test -z "$$CI"; } && wait $$!
 
 .PHONY: test
 test: parts ## the tests (minutes), on a real Kafka and a real Redis that they start themselves
