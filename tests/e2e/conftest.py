@@ -6,6 +6,7 @@ import pytest
 
 from tests.e2e.eventful import Outcome, happen
 from tests.e2e.running import Servers
+from tests.parts.once import once
 from tests.parts.shared_kafka import SharedKafka
 
 
@@ -16,6 +17,7 @@ def servers(kafka: SharedKafka, redis_url: str) -> Servers:
 
 
 @pytest.fixture(scope="session")
-def eventful(servers: Servers) -> Outcome:
+def eventful(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """A replay with a blackout, three poisoned sales and a late one; it has ended, its topics are there to be read."""
-    return asyncio.run(happen(servers.settings("eventful", revision_days=14)))
+    settings = servers.settings("eventful", revision_days=14)
+    return once(tmp_path_factory, "eventful", lambda: asyncio.run(happen(settings)))

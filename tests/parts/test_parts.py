@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from streams.kafka.topics import create_topics
 from streams.runtime.settings import Settings
 from tests.parts import jars
 from tests.parts.kafka import Kafka
+from tests.parts.once import once
 from tests.parts.ports import FIRST, LAST, free_port
 from tests.parts.redis_server import RedisServer
 
@@ -148,3 +150,16 @@ def test_a_process_that_dawdles_is_reported_too() -> None:
 def test_a_program_that_is_not_there_is_named() -> None:
     with Sandbox() as sandbox, pytest.raises(CannotStart, match="no-such-program cannot be run: No such file"):
         sandbox.start("ghost", ["no-such-program"])
+
+
+def test_what_is_made_once_for_a_run_is_made_by_the_first_that_asks(tmp_path_factory: pytest.TempPathFactory) -> None:
+    asked: list[str] = []
+
+    def make(who: str) -> dict[str, str]:
+        asked.append(who)
+        return {"made by": who}
+
+    name = f"made-{os.getpid()}"
+    found = [once(tmp_path_factory, name, partial(make, who)) for who in ("first", "second")]
+    assert found == [{"made by": "first"}] * 2
+    assert asked == ["first"]
