@@ -1,7 +1,7 @@
 """Everything a replay runs on: parts that are given or embedded, and child processes of its own."""
 
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -76,11 +76,11 @@ def parts(options: ReplayOptions, partitions: int = PARTITIONS) -> Iterator[Sett
 
 
 @asynccontextmanager
-async def processes(settings: Settings) -> AsyncIterator[Processes]:
-    """A worker and an analysis process with these settings, stopped at the end."""
+async def processes(settings: Settings, names: Sequence[str] = ("worker", "analysis")) -> AsyncIterator[Processes]:
+    """A worker and an analysis process with these settings, or one of them, stopped at the end."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="flipside-replay-")))
-        children = {name: Child(name, [name], settings.environment(), folder) for name in ("worker", "analysis")}
+        children = {name: Child(name, [name], settings.environment(), folder) for name in names}
         for child in children.values():
             await child.start()
             stack.push_async_callback(child.stop)

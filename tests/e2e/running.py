@@ -55,15 +55,19 @@ def plan(history: History, effect: float = -0.10, seed: str = "7", **more: objec
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Processes]:
+async def running(settings: Settings, names: Sequence[str] = ("worker", "analysis")) -> AsyncIterator[Processes]:
     """Topics, a worker and an analysis process; what those said is part of a failure."""
     await create_topics(settings)
-    async with processes(settings) as started:
+    async with processes(settings, names) as started:
         try:
             yield started
         except ReplayFailed as error:
             tails = "".join(f"\n--- {name}\n{child.tail(100_000)}" for name, child in started.children.items())
             raise AssertionError(f"{error}{tails}") from error
+
+
+#: days of the replay in which nothing happens
+CALM_DAYS = 8
 
 
 async def replay(settings: Settings, planned: Plan) -> Result:

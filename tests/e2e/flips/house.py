@@ -125,8 +125,11 @@ class House:
 
 @asynccontextmanager
 async def house(settings: Settings, experiment: Experiment) -> AsyncIterator[House]:
-    """An installation with a registered experiment, the day before it starts."""
-    async with running(settings):
+    """An installation with a registered experiment, the day before it starts.
+
+    With an analysis where there is a guardrail: nothing else here looks at what an analysis finds.
+    """
+    async with running(settings, ("worker", "analysis") if experiment.guardrails else ("worker",)):
         producer, log = AIOKafkaProducer(**connection(settings), acks="all"), Reader(settings, [ASSIGNMENT_LOG])
         await producer.start()
         await log.start()

@@ -8,12 +8,13 @@ from urllib.parse import quote
 import pytest
 
 from controller.errors import CannotReach
+from flipside.replay.progress import Result
 from flipside.replay.replay import Replayer, replayer
 from streams.embedded.processes import Sandbox
 from streams.embedded.servers import redis_program
 from streams.kafka.connection import reach_kafka
 from streams.store.redis.store import RedisStore
-from tests.e2e.running import Servers, decisions, flipside, market, plan, replay, running
+from tests.e2e.running import CALM_DAYS, Servers, decisions, flipside, market, plan, replay, running
 from tests.parts.certificates import make_certificates
 from tests.parts.kafka import Kafka, guarded_listener
 from tests.parts.ports import free_port
@@ -78,10 +79,9 @@ async def test_a_replay_over_tls_with_scram_and_acl_users_keeps_every_promise_an
 
 
 async def test_sentinels_name_the_replica_after_the_primary_is_killed_and_no_decision_or_sale_is_lost(
-    kafka: SharedKafka, servers: Servers, namespace: str
+    kafka: SharedKafka, calm: Result, namespace: str
 ) -> None:
-    history = market(days=8)
-    calm = await replay(servers.settings(f"{namespace}-calm"), plan(history))
+    history = market(days=CALM_DAYS)
     with RedisServer() as primary, Sandbox("flipside-sentinel-") as sandbox:
         source = ["--replicaof", "127.0.0.1", str(primary.port), "--repl-diskless-sync-delay", "0"]
         with RedisServer(*source):

@@ -107,7 +107,7 @@ async def test_a_published_graph_is_named_resolved_listed_and_removed(
     gone.write_text(json.dumps(definition("gone", graph="g0")))
     await create_topics(settings)
     await catalog(settings)
-    async with processes(settings):
+    async with processes(settings, ("worker",)):
         assert last_json(await run(settings, "graph", "publish", file, "--max-size", 2, "--json"))["version"] == "g1"
         (listed,) = last_json(await run(settings, "graph", "list", "--json"))["versions"]
         assert (listed["version"], [one["max_size"] for one in listed["clusters"]]) == ("g1", [2])

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from flipside.replay.progress import Result
 from flipside.replay.replay import Replayer, replayer
-from tests.e2e.running import Servers, decisions, final_estimates, market, plan, replay, running
+from tests.e2e.running import CALM_DAYS, Servers, decisions, final_estimates, market, plan, running
 from tests.parts.redis_server import RedisServer
 from tests.parts.shared_kafka import SharedKafka
 
@@ -14,11 +15,10 @@ pytestmark = pytest.mark.broker
 
 
 async def test_killed_and_restarted_twice_it_comes_back_older_and_nothing_is_lost_or_counted_twice(
-    kafka: SharedKafka, servers: Servers, namespace: str
+    kafka: SharedKafka, calm: Result, namespace: str
 ) -> None:
     """Its append-only file is written once a second: what it lost is decided and folded again, from the log."""
-    history = market(days=8)
-    calm = await replay(servers.settings(f"{namespace}-calm"), plan(history))
+    history = market(days=CALM_DAYS)
     with RedisServer() as redis:
 
         async def kill_it(_: Replayer, period: int) -> None:
