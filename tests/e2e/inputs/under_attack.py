@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from controller.definition.experiment import Experiment
 from controller.definition.field_types import Message, milliseconds
@@ -17,7 +17,7 @@ from controller.errors import FlipsideError
 from controller.messages.control import Kill
 from controller.messages.events import Assignment
 from controller.messages.inputs import CatalogEntry, Sale
-from controller.messages.topics import ASSIGNMENT, CATALOG, DEFINITION, SALE
+from controller.messages.topics import ASSIGNMENT, BLACKOUT, CATALOG, DEFINITION, SALE
 from controller.time.periods import day_start, local_day
 from flipside.replay.environment import Processes
 from flipside.replay.processes import Child
@@ -168,6 +168,29 @@ class Installation:
             "letters": sorted(kept.letter.id for kept in letters),
             "shown": shown,
         }
+
+    async def heard(self) -> None:
+        """Every request that was sent has been read and handled by whichever worker has its partition.
+
+        A kill that is answered says nothing of the other partitions, nor of the other worker.
+        """
+        places = [
+            TopicPartition(self.settings.prefixed(topic), number)
+            for topic in (DEFINITION, BLACKOUT)
+            for number in range(self.settings.partitions)
+        ]
+        group = self.settings.prefixed("flipside")
+        consumer = AIOKafkaConsumer(**connection(self.settings), group_id=group, enable_auto_commit=False)
+        await consumer.start()
+        try:
+            ends = await consumer.end_offsets(places)
+
+            async def committed() -> bool:
+                return all([(await consumer.committed(place) or 0) >= end for place, end in ends.items()])
+
+            await eventually("every request to be handled", committed)
+        finally:
+            await consumer.stop()
 
     def foreseen(self, where: str) -> None:
         """Nothing was tried again: each record was met by a rule."""
