@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from controller.errors import CannotStart
 from tests.parts.kafka import Kafka, password_listener
 from tests.parts.ports import free_port
 
@@ -32,14 +33,14 @@ class SharedKafka:
     password_port: int
 
 
-class Lender:
+class KafkaOnRequest:
     """Starts the broker when it is first asked for, and tells everybody who asks where it is."""
 
     def __init__(self) -> None:
         self.key = secrets.token_bytes()
         self._listener = Listener(("127.0.0.1", 0), authkey=self.key)
         self._stack = ExitStack()
-        threading.Thread(target=self._lend, name="lender", daemon=True).start()
+        threading.Thread(target=self._answer, name="shared-broker", daemon=True).start()
 
     @property
     def port(self) -> int:
@@ -50,22 +51,24 @@ class Lender:
         self._listener.close()
         self._stack.close()
 
-    def _lend(self) -> None:
-        lent: SharedKafka | Exception | None = None
-        while True:
-            try:
-                asked = self._listener.accept()
-            except (AuthenticationError, EOFError):
-                continue  # a stranger on this machine
-            except OSError:
-                return  # closed
-            with asked:
-                if lent is None:
-                    try:
-                        lent = self._stack.enter_context(started())
-                    except Exception as error:  # noqa: BLE001 - whoever asks fails with it
-                        lent = error
-                asked.send(lent)
+    def _answer(self) -> None:
+        broker: SharedKafka | Exception | None = None
+        # Whatever ends this thread, nobody waits for an answer of it.
+        with self._listener:
+            while True:
+                try:
+                    asked = self._listener.accept()
+                except (AuthenticationError, EOFError):
+                    continue  # a stranger on this machine
+                except OSError:
+                    return  # closed
+                with asked:
+                    if broker is None:
+                        try:
+                            broker = self._stack.enter_context(started())
+                        except (CannotStart, OSError, RuntimeError) as error:  # each process that asks raises it
+                            broker = error
+                    asked.send(broker)
 
 
 @contextmanager
@@ -76,33 +79,33 @@ def started() -> Iterator[SharedKafka]:
         yield SharedKafka(kafka.address, port)
 
 
-def borrowed(port: int, key: bytes) -> SharedKafka:
-    """The broker that a `Lender` at this port lends; raises what its start has raised."""
-    with Client(("127.0.0.1", port), authkey=key) as lender:
-        lent = lender.recv()
-    if isinstance(lent, Exception):
-        raise lent
-    assert isinstance(lent, SharedKafka)
-    return lent
+def requested(port: int, key: bytes) -> SharedKafka:
+    """The broker that a `KafkaOnRequest` at this port has started; raises what its start has raised."""
+    with Client(("127.0.0.1", port), authkey=key) as connection:
+        broker = connection.recv()
+    if isinstance(broker, Exception):
+        raise broker
+    assert isinstance(broker, SharedKafka)
+    return broker
 
 
-LENDER = pytest.StashKey[Lender]()
+SHARED_BROKER = pytest.StashKey[KafkaOnRequest]()
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """In the process that gives the tests out, for each that runs them."""
     stash = node.config.stash
-    if LENDER not in stash:
-        stash[LENDER] = Lender()
-    lender = stash[LENDER]
-    node.workerinput |= {"lender_port": lender.port, "lender_key": lender.key}
+    if SHARED_BROKER not in stash:
+        stash[SHARED_BROKER] = KafkaOnRequest()
+    shared = stash[SHARED_BROKER]
+    node.workerinput |= {"broker_port": shared.port, "broker_key": shared.key}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    lender = config.stash.get(LENDER, None)
-    if lender is not None:
-        lender.close()
+    shared = config.stash.get(SHARED_BROKER, None)
+    if shared is not None:
+        shared.close()
 
 
 @pytest.fixture(scope="session")
@@ -113,4 +116,4 @@ def kafka(request: pytest.FixtureRequest) -> Iterator[SharedKafka]:
         with started() as own:
             yield own
     else:
-        yield borrowed(given["lender_port"], given["lender_key"])
+        yield requested(given["broker_port"], given["broker_key"])

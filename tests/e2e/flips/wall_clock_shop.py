@@ -76,7 +76,7 @@ async def publish_catalog(settings: Settings, time_zone: str) -> None:
 
 @pytest_asyncio.fixture
 async def shop(servers: Servers, namespace: str) -> AsyncIterator[Shop]:
-    """Topics, catalog, a worker on the wall clock, in a zone where it is noon: far from midnight."""
+    """Topics, catalog and a worker on the wall clock, in a zone where it is noon: far from midnight."""
     settings = servers.settings(namespace, clock="wall", lateness_seconds=60)
     now = datetime.now(UTC)
     time_zone = f"Etc/GMT{now.hour - 12:+d}"

@@ -130,7 +130,7 @@ async def all_go_on(servers: Servers, namespace: str, name: str, piece: Piece, s
     async with installation(settings) as found:
         await found.goes_on("nothing yet")
         await attack(found, piece, step)
-        await found.heard()
+        await found.requests_handled()
         before = await found.holds()
         for child in found.running.children.values():
             await child.kill()

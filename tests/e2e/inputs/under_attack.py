@@ -169,7 +169,7 @@ class Installation:
             "shown": shown,
         }
 
-    async def heard(self) -> None:
+    async def requests_handled(self) -> None:
         """Every request that was sent has been read and handled by whichever worker has its partition.
 
         A kill that is answered says nothing of the other partitions, nor of the other worker.
